@@ -1,0 +1,86 @@
+"""CIFAR-10 and CIFAR-100, from torchvision's pickles or the official binary version."""
+
+import io
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ann2snn.data import Data, Normalise, dataset, in_memory
+from ann2snn.data.files import absent, checked, find, read
+
+
+@dataset
+def cifar10(root: Path, accept_unofficial: bool) -> Data:
+    """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean of that of each image."""
+    from torchvision.datasets import CIFAR10
+
+    binary = {
+        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+    }
+    normalise = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    return _cifar("cifar10", CIFAR10, "cifar-10-batches-bin", binary, (10,), normalise, root, accept_unofficial)
+
+
+@dataset
+def cifar100(root: Path, accept_unofficial: bool) -> Data:
+    """CIFAR-100 (Krizhevsky 2009), fine labels; mean and std as in Deng & Gu's code."""
+    from torchvision.datasets import CIFAR100
+
+    binary = {"train.bin": "6172c7755cfe09b2fe270c85cebc1b15", "test.bin": "4499cfba6c016c1be1438163640a0898"}
+    normalise = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+    return _cifar("cifar100", CIFAR100, "cifar-100-binary", binary, (20, 100), normalise, root, accept_unofficial)
+
+
+def _cifar(name, torchvision_class, binary_folder, binary, limits, normalise, root, accept_unofficial) -> Data:
+    """From torchvision's pickles or the binary version; the labels of a binary record are below `limits`."""
+    pickles = dict(torchvision_class.train_list + torchvision_class.test_list)
+    layouts = {torchvision_class.base_folder: (pickles, _decode_pickle), binary_folder: (binary, _decode_binary)}
+    for folder, (md5s, decode) in layouts.items():
+        if place := find(root, folder, md5s):
+            parts, official = read(place, md5s, partial(decode, limits=limits), accept_unofficial)
+            *train, test = parts
+            train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))
+            return in_memory(name, limits[-1], train, test, normalise, official, "crop_flip")
+    raise absent(root, " or ".join(layouts), torchvision_class.__name__)
+
+
+def _decode_binary(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    size = len(limits) + 3072
+    if not content or len(content) % size:
+        raise ValueError(f"{len(content):,} bytes are not a whole number of records of {size:,}")
+    records = np.frombuffer(content, np.uint8).reshape(-1, size)
+    labels, pixels = np.split(records, [len(limits)], axis=1)
+    if (labels >= np.array(limits)).any():
+        raise ValueError(f"the labels of a record are not below {limits}")
+    return checked(pixels.reshape(-1, 3, 32, 32), labels[:, -1], limits[-1])
+
+
+def _decode_pickle(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        entry = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+        labels = entry["labels" if "labels" in entry else "fine_labels"]
+        pixels, labels = entry["data"].reshape(-1, 3, 32, 32), np.array(labels, np.int64)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"it is no pickle of images and labels ({error})") from error
+    return checked(pixels, labels, limits[-1])
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays and nothing else, so that a file which is not the official one runs no code."""
+
+    def find_class(self, module, name):
+        allowed = {
+            "_reconstruct": np.empty(0).__reduce__()[0],
+            "ndarray": np.ndarray,
+            "dtype": lambda kind, align, copy: np.dtype(kind, bool(align), bool(copy)),  # Python 2 wrote 0 and 1
+        }
+        if module.startswith("numpy") and name in allowed:
+            return allowed[name]
+        raise pickle.UnpicklingError(f"{module}.{name} is not an array")
