@@ -1,0 +1,90 @@
+"""Records -> LEADERBOARD.md, leaderboard.csv and figures; the README's table; today's results beside the committed."""
+
+from pathlib import Path
+
+from ann2snn.errors import UserError
+from ann2snn.leaderboard import figures, tables
+from ann2snn.leaderboard.rows import Section, sections
+from ann2snn.leaderboard.tables import Compared, compare, comparison_table
+from ann2snn.records import load_all, write_atomic
+
+__all__ = ["Compared", "build", "check", "compare", "comparison_table", "readme_table", "update_readme"]
+
+BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+
+
+def build(root: Path | str) -> list[Path]:
+    """Write LEADERBOARD.md, leaderboard.csv and figures/ from `root/records`; figures of what is no longer there go.
+
+    Files that are fresh already are left as they are. Returns the files written or removed.
+    """
+    root, records = Path(root), _records(root)
+    stale = check(root)
+    texts = _texts(root, records)
+    for path in stale:
+        if path in texts:
+            write_atomic(path, texts[path])
+    for section in sections(records):
+        paths = _figures(root, section)
+        if set(paths.values()) & set(stale):
+            for kind, data in figures.draw(section).items():
+                write_atomic(paths[kind], data)
+    for path in _orphans(root, records):
+        path.unlink()
+    return stale
+
+
+def check(root: Path | str, readme: Path | str | None = None) -> list[Path]:
+    """The files that differ from what `build` (and `update_readme`) would write, are missing, or should not be there.
+
+    Texts are compared whole; a figure by the hash of its data, as each version of matplotlib draws it differently.
+    """
+    root, records = Path(root), _records(root)
+    stale = [
+        path for path, text in _texts(root, records).items() if not path.exists() or path.read_bytes() != text.encode()
+    ]
+    for section in sections(records):
+        mark = figures.stamp(section).encode()
+        stale += [p for p in _figures(root, section).values() if not p.exists() or mark not in p.read_bytes()]
+    stale += _orphans(root, records)
+    if readme is not None and _with_table(Path(readme), root) != Path(readme).read_text(encoding="utf-8"):
+        stale.append(Path(readme))
+    return stale
+
+
+def readme_table(root: Path | str) -> str:
+    """The README's Markdown table, from `root/records`."""
+    return tables.readme_table(_records(root))
+
+
+def update_readme(path: Path | str, root: Path | str) -> None:
+    """Put `readme_table(root)` between the two leaderboard markers of a Markdown file."""
+    write_atomic(path, _with_table(Path(path), root))
+
+
+def _records(root: Path | str) -> list[dict]:
+    if records := load_all(root):
+        return records
+    raise UserError(f"There is no finished record below {Path(root) / 'records'}: run a sweep first.")
+
+
+def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
+    return {root / "LEADERBOARD.md": tables.markdown(records), root / "leaderboard.csv": tables.csv_text(records)}
+
+
+def _figures(root: Path, section: Section) -> dict[str, Path]:
+    return {kind: root / "figures" / f"{tables.figure_name(section)}.{kind}" for kind in ("svg", "png")}
+
+
+def _orphans(root: Path, records: list[dict]) -> list[Path]:
+    """Figures that no section has."""
+    known = {path for section in sections(records) for path in _figures(root, section).values()}
+    return sorted({*(root / "figures").glob("*.svg"), *(root / "figures").glob("*.png")} - known)
+
+
+def _with_table(path: Path, root: Path | str) -> str:
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{path} needs the lines {BEGIN} and {END}, in this order, for the table to go between.")
+    return f"{before}{BEGIN}\n{readme_table(root)}{END}{after}"

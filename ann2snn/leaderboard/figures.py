@@ -1,0 +1,104 @@
+"""Accuracy over T, one figure for each dataset and network."""
+
+import hashlib
+import io
+import json
+from collections import defaultdict
+
+from ann2snn.leaderboard.rows import Estimate, Section, known
+
+DRAWING = 1  # raised when the drawing below changes: every figure is stale then
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+GREY, DASHED = "#444444", (0, (5, 3))
+STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
+
+
+def curves(section: Section) -> list[dict]:
+    """What is drawn: the curves of a section, in %."""
+
+    def percent(cell: Estimate) -> list:
+        return [round(float(100 * cell.mean), 4), round(100 * cell.std, 4) if cell.std is not None else None]
+
+    found = []
+    for row in sorted(section.rows, key=lambda row: row.job.row):
+        other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
+        found.append({
+            "activation": row.job.activation,
+            "method": " ".join([row.job.method, *other, *section.told(row)]),
+            "reset": row.job.options.get("reset", ""),
+            "n": row.n,
+            "ann": percent(row.ann),
+            "T": {T: percent(known(row.accuracy(T))) for T in row.T},
+        })  # fmt: skip
+    return found
+
+
+def stamp(section: Section) -> str:
+    """The hash of what is drawn; it stands in the metadata of the figure."""
+    data = json.dumps([DRAWING, section.dataset, section.network, curves(section)], sort_keys=True)
+    return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
+
+
+def draw(section: Section) -> dict[str, bytes]:
+    """{"svg": ..., "png": ...}: a column for each activation, whole above, near the ANN below.
+
+    A colour for each method, a line style for each reset; bands are the standard deviation over sources.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    columns = defaultdict(list)
+    for curve in curves(section):
+        columns[curve["activation"]].append(curve)
+    drawn = [curve for column in columns.values() for curve in column]
+    methods = sorted({curve["method"] for curve in drawn})
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
+    anns = [curve["ann"][0] for curve in drawn]
+    best = max(anns + [mean for curve in drawn for mean, _ in curve["T"].values()])
+
+    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
+        figure = Figure(figsize=(4 * len(columns) + 1.8, 5.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
+        for (whole, near), (activation, column) in zip(axes.T, columns.items(), strict=True):
+            for ax in (whole, near):
+                for curve in column:
+                    _curve(ax, curve, colours[curve["method"]])
+                ax.grid(alpha=0.25, linewidth=0.6)
+                ax.spines[["top", "right"]].set_visible(False)
+            ticks = sorted({T for curve in drawn for T in curve["T"]})
+            near.set_xscale("log", base=2)
+            near.set_xticks(ticks, [str(T) for T in ticks])
+            near.minorticks_off()
+            near.set_xlabel("T (time steps)")
+            whole.set_title(f"{activation}, n = {max(curve['n'] for curve in column)}", fontsize=10)
+        axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
+        axes[0, 0].set_ylabel("test accuracy (%)")
+        axes[1, 0].set_ylabel("the same, near the ANN")
+        figure.suptitle(f"{section.dataset}, {section.network}", fontsize=11)
+        keys = [Line2D([], [], color=colour, linewidth=3, label=name) for name, colour in colours.items()]
+        for reset in sorted({curve["reset"] for curve in drawn}, reverse=True):
+            line, marker = STYLES.get(reset, ("-.", "^"))
+            look = {"linestyle": line, "marker": marker, "markersize": 3.5}
+            keys.append(Line2D([], [], color=GREY, label=f"{reset or 'no'} reset", **look))
+        keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
+        figure.legend(handles=keys, loc="outside right center", frameon=False)
+        return {kind: _saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+
+
+def _curve(ax, curve: dict, colour: str) -> None:
+    T, (means, stds) = list(curve["T"]), zip(*curve["T"].values(), strict=True)
+    line, marker = STYLES.get(curve["reset"], ("-.", "^"))
+    ax.plot(T, means, line, marker=marker, color=colour, markersize=3.5, linewidth=1.4)
+    low, high = ([m + sign * (std or 0) for m, std in zip(means, stds, strict=True)] for sign in (-1, 1))
+    ax.fill_between(T, low, high, color=colour, alpha=0.12, linewidth=0)
+    ax.axhline(curve["ann"][0], color=GREY, linestyle=DASHED, linewidth=1)
+
+
+def _saved(figure, kind: str, description: str) -> bytes:
+    out = io.BytesIO()
+    undated = {"Date": None} if kind == "svg" else {}
+    figure.savefig(out, format=kind, dpi=120, metadata={"Description": description} | undated)
+    return out.getvalue()

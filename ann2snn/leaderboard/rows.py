@@ -1,0 +1,176 @@
+"""Records -> rows: what is averaged over what. Shares are exact fractions, so that ties and bounds are exact too."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import sqrt
+from statistics import mean, stdev
+from typing import TypeVar
+
+from ann2snn.records import Job, unpack
+from ann2snn.significance import holm, mcnemar_exact
+
+WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
+Number = TypeVar("Number")
+TELLING = ("recipe", "method_version", "calibration", "calibration_transform", "readout", "precision", "data_hash")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Over n independently trained sources: mean and sample standard deviation (None for n = 1)."""
+
+    mean: Fraction
+    std: float | None
+    n: int
+
+
+def ann(record: dict, split: str = "test") -> Fraction | None:
+    return _share(record["ann"][split])
+
+
+def snn(record: dict, T: int, split: str = "test") -> Fraction | None:
+    return _share(record["T"][str(T)][split]) if str(T) in record["T"] else None
+
+
+def _share(part: dict) -> Fraction | None:
+    return Fraction(part["correct"], part["n"]) if part["n"] else None
+
+
+class Row:
+    """The records that differ in their seeds only. Calibration seeds are averaged within each trained source."""
+
+    def __init__(self, records: list[dict], relu: dict):
+        self.records, self.relu = records, relu
+        self.job = Job(**records[0]["job"])  # its two seeds are one of many
+        self.official = all(record["data"]["official"] for record in records)
+        self.n = len({record["job"]["seed"] for record in records})
+        self.n_test = records[0]["data"]["n"]["test"]
+        self.T = sorted({int(T) for record in records for T in record["T"]})
+
+    def over_seeds(self, value: Callable[[dict], Fraction | None]) -> Estimate | None:
+        """The estimate of any number of a record; None where no record has it."""
+        sources = defaultdict(list)
+        for record in self.records:
+            if (x := value(record)) is not None:
+                sources[record["job"]["seed"]].append(x)
+        means = [mean(values) for values in sources.values()]
+        return Estimate(mean(means), stdev(means) if len(means) > 1 else None, len(means)) if means else None
+
+    @cached_property
+    def ann(self) -> Estimate:
+        return known(self.over_seeds(ann))
+
+    def accuracy(self, T: int, split: str = "test") -> Estimate | None:
+        return self.over_seeds(lambda r: snn(r, T, split))
+
+    def loss(self, T: int) -> Estimate | None:
+        """ANN - SNN of the same weights."""
+        return self.over_seeds(lambda r: _less(ann(r), snn(r, T)))
+
+    def distance(self, T: int) -> Estimate | None:
+        """The ReLU ANN of the same recipe and seed - SNN."""
+        return self.over_seeds(lambda r: _less(self.relu.get(_twin(r)), snn(r, T)))
+
+    def per_image(self, T: int, what: str) -> Estimate | None:
+        """`what` = "spikes" or "operations", over all layers and steps 1..T, per test image."""
+        return self.over_seeds(
+            lambda r: Fraction(sum(r["T"][str(T)][what].values()), self.n_test) if str(T) in r["T"] else None
+        )
+
+    def sampling_error(self, T: int) -> float | None:
+        """Standard error of the accuracy from drawing the test images: sqrt(p (1 - p) / images)."""
+        cell = self.accuracy(T)
+        return sqrt(cell.mean * (1 - cell.mean) / self.n_test) if cell else None
+
+    @cached_property
+    def smallest_T(self) -> int | None:
+        """The first T whose validation accuracy is within 1 point of the ANN's.
+
+        None: never, or imported weights (they have seen the validation images).
+        """
+        target = self.over_seeds(lambda r: ann(r, "validation"))
+        if self.job.seed is None or target is None:
+            return None
+        cells = ((T, known(self.accuracy(T, "validation"))) for T in self.T)
+        return next((T for T, cell in cells if cell.n == self.n and target.mean - cell.mean <= WITHIN), None)
+
+
+def known(number: Number | None) -> Number:
+    """A number that must be there."""
+    assert number is not None
+    return number
+
+
+def _less(a: Fraction | None, b: Fraction | None) -> Fraction | None:
+    return None if a is None or b is None else a - b
+
+
+def _twin(record: dict) -> tuple:
+    """What a source shares with the ReLU ANN of the same recipe and seed."""
+    return tuple(record["job"][name] for name in ("dataset", "data_hash", "network", "recipe", "seed"))
+
+
+@dataclass(frozen=True)
+class Section:
+    """All rows of one dataset and network, best at T = 16 first."""
+
+    dataset: str
+    network: str
+    rows: list[Row]
+
+    @cached_property
+    def varies(self) -> list[str]:
+        return [name for name in TELLING if len({getattr(row.job, name) for row in self.rows}) > 1]
+
+    def told(self, row: Row) -> list[str]:
+        """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
+        return [f"{name}={str(getattr(row.job, name))[:24]}" for name in self.varies]
+
+    def options(self, row: Row) -> str:
+        """`soft, percentile=99.9, calibration=128`."""
+        options = sorted(row.job.options.items(), key=lambda item: (item[0] != "reset", item[0]))
+        return ", ".join([*(str(v) if k == "reset" else f"{k}={v}" for k, v in options), *self.told(row)])
+
+
+def sections(records: list[dict]) -> list[Section]:
+    relu = {_twin(record): ann(record) for record in records if record["job"]["activation"] == "relu"}
+    places = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        job = Job(**record["job"])
+        places[job.dataset, job.network][job.row].append(record)
+    return [
+        Section(dataset, network, sorted((Row(group, relu) for group in rows.values()), key=_rank))
+        for (dataset, network), rows in sorted(places.items())
+    ]
+
+
+def _rank(row: Row) -> tuple:
+    cell = row.accuracy(16)
+    return (-cell.mean if cell else 1, row.job.row)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One adjacent pair of T's of one record. `p` is adjusted over all pairs of the leaderboard."""
+
+    record: dict
+    T: tuple[int, int]
+    lost: int  # images that only the smaller T has right
+    won: int
+    p: float
+
+
+def steps(records: list[dict]) -> list[Step]:
+    """Every adjacent-T pair of every record: exact McNemar on the same test images, Holm over all of them."""
+    found = []
+    for record in records:
+        labels = unpack(record["labels"])
+        right = [(int(T), unpack(cell["test"]["predictions"]) == labels) for T, cell in record["T"].items()]
+        right.sort(key=lambda pair: pair[0])
+        for (T, before), (later, after) in pairwise(right):
+            found.append(Step(record, (T, later), *mcnemar_exact(before.tolist(), after.tolist())))
+    adjusted = holm([step.p for step in found])
+    return [Step(step.record, step.T, step.lost, step.won, p) for step, p in zip(found, adjusted, strict=True)]

@@ -1,0 +1,287 @@
+"""Rows -> text: LEADERBOARD.md, leaderboard.csv, the README's table and the comparison of two result folders."""
+
+import csv
+import io
+from collections import defaultdict
+from math import sqrt
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from ann2snn.leaderboard.rows import TELLING, Estimate, Row, Section, known, sections, snn, steps
+from ann2snn.records import PROTOCOL, Job, slug
+
+GRID = (1, 2, 4, 8, 16, 32, 64, 128)
+SHORT = (4, 8, 16, 32)
+ALPHA = 0.05
+DAGGER, UNOFFICIAL = "†", "Measured on data whose checksum is not the official one."
+
+HEAD = """\
+# Leaderboard
+
+<!-- Generated from records/ by `ann2snn leaderboard`. Do not edit. -->
+
+This page, [leaderboard.csv](leaderboard.csv) (every number, one line for each row and T) and the figures are generated
+from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check` fails where one of them is stale.
+
+- **Accuracy** is in % of all test images. **T** counts every simulated step, under a constant input current (protocol
+  {protocol}).
+- **n** is the number of independently trained source ANNs, and **±** the sample standard deviation over them.
+  Calibration seeds are averaged within a source and never counted; imported weights are n = 1.
+- **Image s.e.** is the standard error that comes from drawing the test images, sqrt(p (1 - p) / images), at the largest
+  T of the row. It is not part of ±, as all rows see the same images.{caveat}
+- **Loss** is ANN - SNN of the same weights, **distance** is the ReLU ANN of the same recipe and seed - SNN. Both are
+  paired by seed and in points: negative is in favour of the SNN.
+- **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, and in brackets the
+  *test* accuracy at that T; `-`: at no T that ran, or imported weights, which have seen the validation images.
+- Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T.
+"""
+
+
+CAVEAT = """
+  {images} images support orderings of clearly different rows, and no claim about differences of a point or so."""
+FEW = 1000
+
+
+def markdown(records: list[dict]) -> str:
+    """The text of LEADERBOARD.md."""
+    found = sections(records)
+    images = min(row.n_test for section in found for row in section.rows)
+    parts = [HEAD.format(protocol=PROTOCOL, caveat=CAVEAT.format(images=images) if images < FEW else "")]
+    if any(not row.official for section in found for row in section.rows):
+        parts.append(f"{DAGGER} {UNOFFICIAL}\n")
+    parts += [_section(section) for section in found]
+    parts.append(_falls(records, found))
+    return "\n".join(parts)
+
+
+def _section(section: Section) -> str:
+    first = section.rows[0]
+    grid = sorted({*GRID, *(T for row in section.rows for T in row.T)})
+    about = [f"{first.n_test:,} test images", f"{first.records[0]['network']['parameters']:,} parameters"]
+    same = [name for name in TELLING if name not in section.varies]
+    about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
+    heads = [f"T = {T}" for T in grid]
+
+    def table(first_columns, cells, last=()):
+        rows = []
+        for row in section.rows:
+            left = [_source(row), row.job.method, section.options(row), *(f(row) for _, f in first_columns)]
+            rows.append([*left, *(_points(cells(row, T), row.n) for T in grid), *(f(row) for _, f in last)])
+        headers = ["source", "method", "options", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
+        return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
+
+    return "\n".join([
+        f"## {section.dataset}, {section.network}\n",
+        ", ".join(about) + ".\n",
+        f"![Accuracy over T](figures/{figure_name(section)}.svg)\n",
+        "Accuracy (%)\n",
+        table(
+            [("n", lambda row: str(row.n)), ("ANN", lambda row: _points(row.ann, row.n))],
+            lambda row, T: row.accuracy(T),
+            [("image s.e.", lambda row: f"{100 * row.sampling_error(row.T[-1]):.2f}"), ("T within 1 point", _smallest)],
+        ),
+        "Loss: ANN - SNN of the same weights (points)\n",
+        table([], lambda row, T: row.loss(T)),
+        "Distance: ReLU ANN of the same recipe and seed - SNN (points)\n",
+        table([], lambda row, T: row.distance(T) or ("-" if row.accuracy(T) else None)),
+    ])  # fmt: skip
+
+
+def figure_name(section: Section) -> str:
+    return f"{slug(section.dataset)}-{slug(section.network)}"
+
+
+def _source(row: Row) -> str:
+    return row.job.activation + ("" if row.official else f" {DAGGER}")
+
+
+def _points(cell: Estimate | str | None, n: int, digits: int = 2) -> str:
+    """A share in points: `97.31 ± 0.32`; with its own n where that is not the row's."""
+    if not isinstance(cell, Estimate):
+        return cell or "not run"
+    text = f"{float(100 * cell.mean):z.{digits}f}"
+    if cell.std is not None:
+        text += f" ± {100 * cell.std:.{digits}f}"
+    return text if cell.n == n else f"{text} (n={cell.n})"
+
+
+def _smallest(row: Row) -> str:
+    T = row.smallest_T
+    return "-" if T is None else f"{T} ({100 * float(known(row.accuracy(T)).mean):.2f})"
+
+
+def _falls(records: list[dict], found: list[Section]) -> str:
+    names = {row.job.row: (section, row) for section in found for row in section.rows}
+    pairs = steps(records)
+    falls = sorted((s for s in pairs if s.lost > s.won), key=lambda s: s.p)
+    text = ["## Where accuracy falls as T grows\n"]
+    text.append(
+        f"Every pair of adjacent T's of every record was tested on the same test images (exact two-sided McNemar),\n"
+        f"and the p-values adjusted over all {len(pairs)} pairs of this page, also those that rise (Holm).\n"
+    )
+    if falls and falls[0].p < ALPHA:
+        lines = []
+        for fall in (s for s in falls if s.p < ALPHA):
+            job = Job(**fall.record["job"])
+            section, row = names[job.row]
+            T, later = fall.T
+            where = [section.dataset, section.network, job.activation, job.method, section.options(row)]
+            seeds = f"{'imported' if job.seed is None else job.seed}, {job.calibration_seed}"
+            accuracies = (f"{100 * float(known(snn(fall.record, t))):.2f}" for t in fall.T)
+            lines.append(
+                [*where, seeds, f"{T} → {later}", " → ".join(accuracies), f"{fall.lost} / {fall.won}", f"{fall.p:.2g}"]
+            )
+        heads = [
+            "dataset",
+            "network",
+            "source",
+            "method",
+            "options",
+            "seeds (training, calibration)",
+            "T",
+            "accuracy (%)",
+        ]
+        heads += ["images lost / won", "adjusted p"]
+        text.append(f"{len(lines)} of them fall significantly (adjusted p < {ALPHA}):\n")
+        text.append(tabulate(lines, heads, tablefmt="github", disable_numparse=True) + "\n")
+    else:
+        smallest = f" ({len(falls)} fall; smallest adjusted p = {falls[0].p:.2g})" if falls else " (none falls at all)"
+        text.append(f"None of the {len(pairs)} adjacent-T pairs falls significantly{smallest}.\n")
+    return "\n".join(text)
+
+
+# -------------------------------------------------------------------------------------------------------------- CSV
+
+
+def csv_text(records: list[dict]) -> str:
+    """The text of leaderboard.csv: one line for each row and T; shares from 0 to 1, empty where there is no number."""
+    lines = []
+    for section in sections(records):
+        for row in section.rows:
+            lines += [_csv_line(row, T) for T in row.T]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(lines[0]) if lines else ["dataset"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _csv_line(row: Row, T: int) -> dict:
+    job, accuracy = row.job, known(row.accuracy(T))
+    line = {name: getattr(job, name) for name in ("dataset", "data_hash", "network", "activation", "recipe", "method")}
+    line |= {"official": row.official, "method_version": job.method_version}
+    line |= {"options": " ".join(f"{k}={v}" for k, v in sorted(job.options.items()))}
+    line |= {name: getattr(job, name) for name in ("calibration", "calibration_transform", "readout", "precision")}
+    line |= {"T": T, "n": accuracy.n, "n_test": row.n_test}
+    numbers: dict = {"sampling_error": row.sampling_error(T)}
+    for name, cell in {
+        "ann": row.ann,
+        "accuracy": accuracy,
+        "validation": row.accuracy(T, "validation"),
+        "loss": row.loss(T),
+        "distance": row.distance(T),
+    }.items():
+        numbers |= {f"{name}_mean": cell and cell.mean, f"{name}_std": cell and cell.std}
+    for name in ("spikes", "operations"):
+        numbers[f"{name}_per_image"] = known(row.per_image(T, name)).mean
+    numbers["ann_macs_per_image"] = sum(row.records[0]["network"]["macs"].values())
+    line |= {name: "" if x is None else f"{float(x):.6f}" for name, x in numbers.items()}
+    return line | {"smallest_T": row.smallest_T or ""}
+
+
+# ----------------------------------------------------------------------------------------------- README, comparison
+
+
+def readme_table(records: list[dict]) -> str:
+    """A short Markdown table: for each network, source and method the accuracies of soft / hard reset at four T's."""
+    lines, found = [], sections(records)
+    for section in found:
+        groups = defaultdict(dict)
+        for row in sorted(section.rows, key=lambda row: row.job.activation == "relu"):
+            if row.job.options.keys() <= {"reset"}:
+                reset = row.job.options.get("reset", "")
+                groups[_source(row), row.job.method, *section.told(row)][reset] = row
+        for (source, *method), resets in groups.items():
+            rows = [resets[reset] for reset in sorted(resets, reverse=True)]  # soft, hard
+            left = [section.dataset, section.network, source, _points(rows[0].ann, rows[0].n, 1), ", ".join(method)]
+            cells = [" / ".join(_points(row.accuracy(T), row.n, 1) for row in rows) for T in SHORT]
+            lines.append([*left, " / ".join(sorted(resets, reverse=True)), str(rows[0].n), *cells])
+    heads = ["dataset", "network", "source", "ANN", "method", "reset", "n", *(f"T = {T}" for T in SHORT)]
+    sizes = sorted({row.n_test for section in found for row in section.rows})
+    errors = " or ".join(f"{100 * sqrt(0.95 * 0.05 / n):.1f} points with {n:,}" for n in sizes)
+    note = (
+        "Accuracy in %; ± is the sample standard deviation over n independently trained sources. Drawing the test\n"
+        f"images adds a standard error, at 95 %, of {errors} images."
+    )
+    if any(not row.official for section in found for row in section.rows):
+        note += f"\n{DAGGER} {UNOFFICIAL}"
+    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) + f"\n\n{note}\n"
+
+
+class Compared(NamedTuple):
+    """One cell that both folders have, over the jobs that both have; shares from 0 to 1."""
+
+    section: str
+    row: str
+    T: int
+    today: float
+    committed: float
+    difference: float
+
+
+def compare(today: list[dict], committed: list[dict]) -> list[Compared]:
+    theirs = {record["id"]: record for record in committed}
+    ours = {record["id"]: record for record in today if record["id"] in theirs}
+    rows = []
+    for section in sections(list(ours.values())):
+        for row in section.rows:
+            twin = Row([theirs[record["id"]] for record in row.records], {})
+            label = " ".join([row.job.method, section.options(row)]).strip()
+            for T in row.T:
+                both = zip(row.records, twin.records, strict=True)
+                pairs = [(a, b) for a, b in both if str(T) in a["T"] and str(T) in b["T"]]
+                if pairs:
+                    a, b = (known(Row(list(side), {}).accuracy(T)).mean for side in zip(*pairs, strict=True))
+                    place = f"{section.dataset} / {section.network} / {_source(row)}"
+                    rows.append(Compared(place, label, T, float(a), float(b), float(a - b)))
+    return rows
+
+
+def comparison_table(rows: list[Compared], T: tuple[int, ...] = SHORT) -> str:
+    """Accuracy in % today, as committed, and the difference in points (`=`: none at all); four T's fit 80 columns."""
+    if not rows:
+        return "No result of today has a committed one to compare with.\n"
+    cells = {(row.section, row.row, row.T): row for row in rows}
+    width = max(16, *(len(row.row) for row in rows))
+    lines = []
+    for section in dict.fromkeys(row.section for row in rows):
+        heads = " ".join(f"{side:^{5 * len(T)}}" for side in ("today", "committed", "difference"))
+        grid = " ".join(["".join(f"{t:>5}" for t in T)] * 3)
+        lines += [section, f"{'':{width}} {heads}".rstrip(), f"{'T =':{width}} {grid}"]
+        for name in dict.fromkeys(row.row for row in rows if row.section == section):
+            found = [cells.get((section, name, t)) for t in T]
+            today, committed = (
+                "".join(_narrow(cell and 100 * getattr(cell, side)) for cell in found)
+                for side in ("today", "committed")
+            )
+            change = "".join(
+                f"{'=':>5}" if cell and not cell.difference else _narrow(cell and 100 * cell.difference, "+")
+                for cell in found
+            )
+            lines.append(f"{name:{width}} {today} {committed} {change}")
+        lines.append("")
+    equal = sum(row.difference == 0 for row in rows)
+    largest = max(abs(row.difference) for row in rows)
+    lines.append(
+        f"{equal} of {len(rows)} cells (all T's) are equal; the largest difference: {100 * largest:.2f} points."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _narrow(number: float | None, sign: str = "") -> str:
+    """In 5 columns, the first of them empty: ` 97.3`, `  100`, ` +0.3`, `  +12`."""
+    if number is None:
+        return f"{'-':>5}"
+    text = f"{number:{sign}.1f}"
+    return f"{text if len(text) < 5 else f'{number:{sign}.0f}':>5}"

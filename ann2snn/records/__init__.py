@@ -1,0 +1,22 @@
+"""Job: everything a result depends on. Record: what one job gave, one JSON file with its provenance."""
+
+from ann2snn.records.files import load, load_all, publish, save, weights_path, write_atomic
+from ann2snn.records.job import PROTOCOL, Job, slug
+from ann2snn.records.machine import cpu_model, provenance
+from ann2snn.records.packing import pack, unpack
+
+__all__ = [
+    "PROTOCOL",
+    "Job",
+    "cpu_model",
+    "load",
+    "load_all",
+    "pack",
+    "provenance",
+    "publish",
+    "save",
+    "slug",
+    "unpack",
+    "weights_path",
+    "write_atomic",
+]

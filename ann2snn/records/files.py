@@ -1,0 +1,116 @@
+"""Records as files: one JSON file for each job, written whole or not at all."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ann2snn.errors import UserError
+from ann2snn.records.job import Job, slug
+from ann2snn.records.validation import validate
+
+
+def write_atomic(path: Path | str, data: str | bytes) -> None:
+    """Write `path` whole or not at all, also through a crash or on a full disk (then a UserError)."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full; free some space" if full else f"{error.strerror}; mend that"
+        raise UserError(f"{path} could not be written: {reason} and run the same command again.") from error
+
+
+def save(record: dict, root: Path | str) -> Path:
+    """Write a finished record to its place below `root/records`, and return that path."""
+    path = Job(**record["job"]).path(root)
+    record = record | {"T": {T: record["T"][T] for T in sorted(record["T"], key=int)}}
+    validate(record, path)
+    write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def load(path: Path | str) -> dict:
+    """The record in a file, checked; a UserError names the file and its defect."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise UserError(f"{path} is not JSON; remove the file and run its job again.") from None
+    validate(record, path)
+    return record
+
+
+def load_all(root: Path | str) -> list[dict]:
+    """All finished records below `root/records`, by path. Partial files and temporaries are no records.
+
+    Records of one source must name the same weights: their seeds are paired and counted as one.
+    """
+    files = sorted(p for p in (Path(root) / "records").rglob("*.json") if not p.name.endswith(".partial.json"))
+    records, first = [], {}
+    for path in files:
+        record = load(path)
+        other, weights = first.setdefault(Job(**record["job"]).source_id, (path, record["source"]["weights_hash"]))
+        if weights != record["source"]["weights_hash"]:
+            raise UserError(f"{other} and {path} are of one source but of different weights; run one of them again.")
+        records.append(record)
+    return records
+
+
+def weights_path(record: dict, results: Path | str) -> Path:
+    """Where the weights of a published record lie: `weights/<dataset>/<network>-<activation>-seed<k>-<hash8>.pt`."""
+    job = Job(**record["job"])
+    name = f"{job.source_name.replace('/', '-')}-{record['source']['weights_hash'][:8]}.pt"
+    return Path(results) / "weights" / slug(job.dataset) / name
+
+
+def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str], Path | None]) -> list[Path]:
+    """Copy every finished record of `runs`, and the weights it names, to `results`, and rebuild the leaderboard there.
+
+    A record replaces an older one of the same job if it has at least its T's; else, before anything is copied, a
+    UserError names it. `find_weights(hash)` gives the file of those weights, or None where they are not to be had
+    (imported ones): then the record is published without. Returns the files written.
+    """
+    from ann2snn import leaderboard
+
+    new = {Job(**record["job"]).id: record for record in load_all(runs)}
+    if not new:
+        raise UserError(f"There is no finished record below {Path(runs) / 'records'}: run a sweep first.")
+    sources = {Job(**r["job"]).source_id: r["source"]["weights_hash"] for r in new.values()}
+    for old in load_all(results):
+        job = Job(**old["job"])
+        if job.id in new:
+            if lost := old["T"].keys() - new[job.id]["T"].keys():
+                lost = ", ".join(sorted(lost, key=int))
+                raise UserError(
+                    f"{job.path(results)} also has T = {lost}: run that job at them too before publishing it."
+                )
+        elif sources.get(job.source_id, old["source"]["weights_hash"]) != old["source"]["weights_hash"]:
+            raise UserError(
+                f"{job.path(results)} is of other weights than {Path(runs)} has for its source: run that job again too."
+            )
+    written = []
+    for record in new.values():
+        weights, found = weights_path(record, results), find_weights(record["source"]["weights_hash"])
+        if found and not weights.exists():
+            write_atomic(weights, Path(found).read_bytes())
+            written.append(weights)
+        written.append(save(record, results))
+    return written + leaderboard.build(results)

@@ -1,0 +1,29 @@
+"""Exact paired tests for accuracies that were measured on the same images."""
+
+from collections.abc import Iterable, Sequence
+from math import comb
+
+
+def mcnemar_exact(a_correct: Iterable[bool], b_correct: Iterable[bool]) -> tuple[int, int, float]:
+    """Exact two-sided McNemar test of two classifiers on the same images, in the same order.
+
+    Returns (b, c, p): b images that only the first has right, c that only the second has right, and the probability
+    that b + c fair coins fall at least as unevenly; 1 where b + c = 0. (McNemar 1947, with the binomial distribution in
+    place of its chi-squared approximation: the sign test on the discordant pairs.)
+    """
+    b = c = 0
+    for first, second in zip(a_correct, b_correct, strict=True):
+        b += bool(first) and not second
+        c += bool(second) and not first
+    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1))
+    return b, c, min(1.0, 2 * tail / 2 ** (b + c))
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Step-down adjusted p-values, in the order given: reject where <= alpha, and the chance of any false rejection
+    among all of them is at most alpha, however they depend on one another. (Holm 1979.)"""
+    adjusted, largest = [0.0] * len(pvalues), 0.0
+    for rank, i in enumerate(sorted(range(len(pvalues)), key=pvalues.__getitem__)):
+        largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[i]))
+        adjusted[i] = largest
+    return adjusted

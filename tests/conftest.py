@@ -1,0 +1,62 @@
+import dataclasses
+
+import pytest
+
+from ann2snn.records import Job, pack
+
+
+def correct_first(labels, correct):
+    """Predictions that are right on the first `correct` images, or on exactly those listed."""
+    right = set(range(correct)) if isinstance(correct, int) else set(correct)
+    return [label if i in right else (label + 1) % 10 for i, label in enumerate(labels)]
+
+
+@pytest.fixture
+def make_record():
+    """Fabricates records: `T={8: 9}` has the first 9 test images right at T = 8, `T={8: [0, 5]}` those two."""
+
+    def make(T=None, ann=10, validation=None, ann_validation=10, n=10, official=True, weights=None, **job):
+        fields = {"dataset": "digits", "data_hash": "d" * 64, "network": "plain", "activation": "relu", "seed": 0}
+        fields |= {"recipe": "short-01234567", "method": "optimal", "method_version": 1, "options": {"reset": "soft"}}
+        fields |= {"calibration": 100}
+        job = Job(**fields | job)
+        labels = [i % 10 for i in range(n)]
+
+        def test(correct):
+            right = correct if isinstance(correct, int) else len(correct)
+            return {"n": n, "correct": right, "predictions": pack(correct_first(labels, correct))}
+
+        def at(t, correct):
+            seen = (validation or {}).get(t, test(correct)["correct"])
+            return {
+                "test": test(correct) | {"undecided": 0},
+                "validation": {"n": n, "correct": seen, "undecided": 0},
+                "spikes": {"a": 3 * t * n, "b": t * n},
+                "operations": {"conv": 50 * t * n},
+                "seconds": 0.5,
+            }
+
+        return {
+            "id": job.id,
+            "job": dataclasses.asdict(job),
+            "labels": pack(labels),
+            "ann": {"test": test(ann), "validation": {"n": n, "correct": ann_validation}},
+            "T": {str(t): at(t, correct) for t, correct in ({8: 9} if T is None else T).items()},
+            "network": {"parameters": 1234, "neurons": {"a": 8, "b": 4}, "macs": {"conv": 600, "fc": 40}},
+            "source": {"weights_hash": weights or job.source_id * 5 + "abcd", "training_seconds": 1.5},
+            "data": {"official": official, "n": {"train": 100, "validation": n, "calibration": 100, "test": n}},
+            "provenance": {
+                "commit": None,
+                "dirty": None,
+                "versions": {"ann2snn": "0.1.0", "torch": "2.15.0", "python": "3.11.2"},
+                "device": "cpu",
+                "cpu": "a processor",
+                "threads": 2,
+                "batch": 10,
+                "calibration_hash": "c" * 64,
+                "command": "ann2snn sweep",
+                "date": "2025-01-01T00:00:00+00:00",
+            },
+        }
+
+    return make

@@ -1,0 +1,385 @@
+import csv
+from fractions import Fraction
+from math import sqrt
+
+import pytest
+
+from ann2snn import leaderboard
+from ann2snn.errors import UserError
+from ann2snn.leaderboard.rows import sections, steps
+from ann2snn.records import save
+
+
+def rows_of(records):
+    return [row for section in sections(records) for row in section.rows]
+
+
+@pytest.fixture
+def publish(tmp_path):
+    """Saves records below a new folder, and gives the folder."""
+
+    def publish(*records, name="results"):
+        for record in records:
+            save(record, tmp_path / name)
+        return tmp_path / name
+
+    return publish
+
+
+def table(text, title):
+    """The rows, as dicts, of the first Markdown table after `title`."""
+    lines = text[text.index(title) :].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    heads, _, *cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end])
+    return [dict(zip(heads, row, strict=True)) for row in cells]
+
+
+def lines_of(root):
+    with open(root / "leaderboard.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---------------------------------------------------------------------------------------------------------- numbers
+
+
+def test_mean_std_loss_and_distance_by_hand(make_record):
+    """Three seeds of 10 images. Threshold ReLU: ANN 9 8 10, SNN 7 8 6; ReLU ANN 10 9 9."""
+    records = []
+    for seed, ann, snn, relu in [(0, 9, 7, 10), (1, 8, 8, 9), (2, 10, 6, 9)]:
+        records.append(make_record(seed=seed, activation="threshold_relu:1", ann=ann, T={8: snn}))
+        records.append(make_record(seed=seed, ann=relu, T={8: relu}))
+    row = next(row for row in rows_of(records) if row.job.activation != "relu")
+    assert row.n == 3 and row.n_test == 10
+    expected = {
+        "ann": (row.ann, Fraction(9, 10), 0.1),  # 0.9 0.8 1.0
+        "accuracy": (row.accuracy(8), Fraction(7, 10), 0.1),  # 0.7 0.8 0.6
+        "loss": (row.loss(8), Fraction(2, 10), 0.2),  # 0.2 0.0 0.4
+        "distance": (row.distance(8), Fraction(7, 30), sqrt(3 / 225)),  # 0.3 0.1 0.3: deviations 1/15 -2/15 1/15
+    }
+    for name, (cell, mean, std) in expected.items():
+        assert cell.mean == mean, name
+        assert cell.std == pytest.approx(std, rel=1e-12), name
+    assert row.sampling_error(8) == pytest.approx(sqrt(0.7 * 0.3 / 10), rel=1e-12)
+    assert row.per_image(8, "spikes").mean == 4 * 8
+    assert row.per_image(8, "operations").mean == 50 * 8
+    assert row.accuracy(16) is row.loss(16) is row.distance(16) is row.sampling_error(16) is None
+
+
+def test_a_relu_source_is_its_own_reference_and_a_missing_one_is_none(make_record):
+    relu = make_record(ann=9, T={8: 6})
+    alone = make_record(ann=9, T={8: 6}, activation="threshold_relu:1", seed=5)
+    other_recipe = make_record(ann=9, T={8: 6}, activation="threshold_relu:1", recipe="long-76543210")
+    rows = rows_of([relu, alone, other_recipe])
+    assert [row.distance(8) and row.distance(8).mean for row in rows if row.job.activation == "relu"] == [
+        Fraction(3, 10)
+    ]
+    assert [row.distance(8) for row in rows if row.job.activation != "relu"] == [None, None]
+
+
+def test_calibration_seeds_are_averaged_within_a_source(make_record):
+    """Seed 0 has 4 and 6 of 10 right, seed 1 has 9: the mean is (0.5 + 0.9) / 2, of n = 2."""
+    records = [make_record(seed=0, calibration_seed=c, T={8: right}) for c, right in [(0, 4), (1, 6)]]
+    (row,) = rows_of(records)
+    assert (row.n, row.accuracy(8).mean, row.accuracy(8).std) == (1, Fraction(1, 2), None)
+    (row,) = rows_of([*records, make_record(seed=1, T={8: 9})])
+    assert (row.n, row.accuracy(8).mean) == (2, Fraction(7, 10))
+    assert row.accuracy(8).std == pytest.approx(sqrt(2 * 0.2**2), rel=1e-12)
+
+
+def test_imported_weights_are_one_source(make_record):
+    (row,) = rows_of([make_record(seed=None, calibration_seed=c, T={8: 10}) for c in range(3)])
+    assert (row.n, row.accuracy(8).std, row.smallest_T) == (1, None, None)
+
+
+def test_rows_differ_in_anything_but_seeds(make_record):
+    variants = [{}, {"options": {"reset": "hard"}}, {"calibration": 50}, {"method_version": 2}, {"readout": "spiking"}]
+    assert len(rows_of([make_record(seed=seed, **v) for seed in range(2) for v in variants])) == len(variants)
+
+
+def test_smallest_T_is_chosen_on_validation(make_record):
+    """100 images, 90 right by the ANN: on test T = 4 is near already, on validation only T = 16."""
+    at = {"n": 100, "ann": 90, "ann_validation": 90}
+    records = [
+        make_record(**at, seed=0, T={4: 90, 8: 90, 16: 85, 32: 90}, validation={4: 50, 8: 88, 16: 89, 32: 90}),
+        make_record(**at, seed=1, T={4: 90, 8: 90, 16: 83, 32: 90}, validation={4: 90, 8: 89, 16: 89, 32: 90}),
+    ]
+    (row,) = rows_of(records)
+    assert row.smallest_T == 16  # exactly one point is within one point
+    assert row.accuracy(16).mean == Fraction(84, 100)
+    (row,) = rows_of([make_record(**at, T={4: 90}, validation={4: 88})])
+    assert row.smallest_T is None
+
+
+def test_smallest_T_needs_all_seeds(make_record):
+    records = [make_record(seed=0, T={4: 9, 8: 9}, ann_validation=9), make_record(seed=1, T={8: 9}, ann_validation=9)]
+    assert rows_of(records)[0].smallest_T == 8
+
+
+def test_best_at_16_comes_first(make_record):
+    records = [
+        make_record(method=m, T={8: a, 16: b}) for m, a, b in [("opi", 9, 7), ("max_norm", 1, 9), ("optimal", 2, 8)]
+    ]
+    records.append(make_record(method="robust_norm", T={8: 10}))
+    assert [row.job.method for row in rows_of(records)] == ["max_norm", "optimal", "opi", "robust_norm"]
+
+
+# ------------------------------------------------------------------------------------------------------------ falls
+
+
+def test_steps_are_paired_by_image_and_adjusted_over_all(make_record):
+    """T 2 -> 4 loses images 0..5 of 40 and wins none: p = 2 / 2^6; 4 -> 8 wins one: p = 1. Holm: 2 / 2^6 times 2."""
+    record = make_record(n=40, T={8: range(6, 40), 4: range(6, 39), 2: range(39)})
+    assert [(s.T, s.lost, s.won, s.p) for s in steps([record])] == [((2, 4), 6, 0, 4 / 64), ((4, 8), 0, 1, 1.0)]
+
+
+def test_a_significant_fall_is_listed_with_its_seeds(make_record, publish):
+    fall = make_record(n=40, T={2: range(40), 4: range(15, 40), 8: range(15, 40)}, seed=2, calibration_seed=7)
+    root = publish(fall, make_record(n=40, T={2: 5, 4: 6, 8: 5}))
+    leaderboard.build(root)
+    text = (root / "LEADERBOARD.md").read_text()
+    assert "over all 4 pairs" in text
+    assert "1 of them fall significantly" in text
+    (line,) = table(text, "## Where accuracy falls")
+    assert line["seeds (training, calibration)"] == "2, 7" and line["T"] == "2 → 4"
+    assert line["accuracy (%)"] == "100.00 → 62.50" and line["images lost / won"] == "15 / 0"
+    assert float(line["adjusted p"]) == pytest.approx(4 * 2 / 2**15, rel=0.05)
+
+
+def test_insignificant_falls_are_one_sentence(make_record, publish):
+    # 7 lost of 7: p = 2 / 2^7 = 0.0156; the rise has p = 1; over 5 pairs, 0.078
+    root = publish(
+        make_record(n=40, T={2: range(40), 4: range(7, 40), 8: range(7, 40)}),
+        make_record(n=40, T={1: 3, 2: 4, 4: 5, 8: 5}, seed=1),
+    )
+    leaderboard.build(root)
+    text = (root / "LEADERBOARD.md").read_text()
+    assert "None of the 5 adjacent-T pairs falls significantly (1 fall; smallest adjusted p = 0.078)." in text
+
+
+def test_a_significant_rise_is_no_fall(make_record, publish):
+    root = publish(make_record(n=40, T={2: 0, 4: 40}))
+    leaderboard.build(root)
+    assert (
+        "None of the 1 adjacent-T pairs falls significantly (none falls at all)."
+        in (root / "LEADERBOARD.md").read_text()
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- text
+
+
+def test_markdown_cells(make_record, publish):
+    root = publish(
+        *(make_record(seed=s, ann=10, T={8: a, 16: b}, ann_validation=9) for s, a, b in [(0, 8, 9), (1, 9, 10)]),
+        make_record(seed=0, T={8: 7}, ann=10, options={"reset": "hard"}, ann_validation=9),
+        make_record(seed=1, T={16: 7, 256: 8}, ann=10, options={"reset": "hard"}, ann_validation=9),
+        make_record(seed=0, T={8: 9}, ann=9, activation="threshold_relu:1", recipe="long-76543210"),
+    )
+    leaderboard.build(root)
+    text = (root / "LEADERBOARD.md").read_text()
+    soft, hard, threshold = table(text, "Accuracy (%)")
+    assert (soft["source"], soft["method"], soft["options"]) == ("relu", "optimal", "soft, recipe=short-01234567")
+    assert (soft["n"], soft["ANN"], soft["T = 8"], soft["T = 16"]) == (
+        "2",
+        "100.00 ± 0.00",
+        "85.00 ± 7.07",
+        "95.00 ± 7.07",
+    )
+    assert soft["T = 1"] == soft["T = 256"] == "not run"
+    assert soft["image s.e."] == f"{100 * sqrt(0.95 * 0.05 / 10):.2f}"
+    assert soft["T within 1 point"] == "16 (95.00)"
+    assert (hard["T = 8"], hard["T = 256"], hard["T within 1 point"]) == ("70.00 (n=1)", "80.00 (n=1)", "-")
+    assert threshold["ANN"] == "90.00"
+    assert table(text, "Loss: ANN")[0]["T = 8"] == "15.00 ± 7.07"
+    assert [row["T = 8"] for row in table(text, "Distance: ")] == ["15.00 ± 7.07", "30.00 (n=1)", "-"]
+    assert table(text, "Distance: ")[2]["T = 16"] == "not run"
+    assert "10 images support orderings" in text and "†" not in text
+
+
+def test_unofficial_data_is_marked(make_record, publish):
+    root = publish(make_record(official=False), make_record(data_hash="e" * 64))
+    leaderboard.build(root)
+    text = (root / "LEADERBOARD.md").read_text()
+    assert "† Measured on data whose checksum is not the official one." in text
+    assert {(row["source"], row["options"]) for row in table(text, "Accuracy (%)")} == {
+        ("relu †", f"soft, data_hash={'d' * 24}"),
+        ("relu", f"soft, data_hash={'e' * 24}"),
+    }
+    assert {line["official"] for line in lines_of(root)} == {"True", "False"}
+    assert "relu †" in leaderboard.readme_table(root) and "checksum" in leaderboard.readme_table(root)
+
+
+def test_csv_has_every_number(make_record, publish):
+    root = publish(*(make_record(seed=s, ann=9, T={8: a, 16: 9}, validation={8: 4}) for s, a in [(0, 6), (1, 8)]))
+    leaderboard.build(root)
+    first, second = lines_of(root)
+    assert [first["T"], second["T"], first["n"], first["n_test"], first["options"]] == [
+        "8",
+        "16",
+        "2",
+        "10",
+        "reset=soft",
+    ]
+    numbers = {
+        "ann_mean": 0.9,
+        "ann_std": 0,
+        "accuracy_mean": 0.7,
+        "accuracy_std": sqrt(0.02),
+        "validation_mean": 0.4,
+        "validation_std": 0,
+        "loss_mean": 0.2,
+        "loss_std": sqrt(0.02),
+        "distance_mean": 0.2,
+        "distance_std": sqrt(0.02),
+        "sampling_error": sqrt(0.021),
+        "spikes_per_image": 32,
+        "operations_per_image": 400,
+        "ann_macs_per_image": 640,
+    }
+    assert {name: float(first[name]) for name in numbers} == pytest.approx(numbers, abs=1e-6)
+    # one source: no std, and no reference without a ReLU ANN: empty, not 0
+    root = publish(make_record(activation="threshold_relu:1"), name="other")
+    leaderboard.build(root)
+    (line,) = lines_of(root)
+    assert line["accuracy_std"] == line["distance_mean"] == line["distance_std"] == "" and line["loss_std"] == ""
+
+
+def test_no_record_is_a_user_error(tmp_path):
+    for function in (leaderboard.build, leaderboard.check, leaderboard.readme_table):
+        with pytest.raises(UserError, match="no finished record"):
+            function(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------ stale
+
+
+def test_built_is_fresh_and_the_same_again(make_record, publish):
+    root = publish(make_record(), make_record(network="residual"))
+    files = {root / name for name in ("LEADERBOARD.md", "leaderboard.csv")}
+    files |= {root / "figures" / f"digits-{net}.{kind}" for net in ("plain", "residual") for kind in ("svg", "png")}
+    assert set(leaderboard.check(root)) == files
+    assert set(leaderboard.build(root)) == files
+    before = {path: path.read_bytes() for path in files}
+    assert leaderboard.check(root) == leaderboard.build(root) == []
+    for path in files:
+        path.unlink()
+    leaderboard.build(root)
+    assert before == {path: path.read_bytes() for path in files}  # no date, no machine
+
+
+@pytest.mark.parametrize(
+    "name", ["LEADERBOARD.md", "leaderboard.csv", "figures/digits-plain.svg", "figures/digits-plain.png"]
+)
+def test_an_edited_or_missing_file_is_stale(make_record, publish, name):
+    root = publish(make_record())
+    leaderboard.build(root)
+    path = root / name
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"data sha256 ", b"data sha256 0") if b"data sha256" in data else data + b" ")
+    assert leaderboard.check(root) == [path]
+    path.unlink()
+    assert leaderboard.check(root) == [path]
+    leaderboard.build(root)
+    assert path.read_bytes() == data
+
+
+def test_a_new_record_makes_all_stale_and_a_figure_without_records_goes(make_record, publish):
+    root = publish(make_record())
+    leaderboard.build(root)
+    publish(make_record(seed=1, T={8: 7}))
+    assert len(leaderboard.check(root)) == 4
+    leaderboard.build(root)
+    orphan = root / "figures" / "digits-gone.svg"
+    orphan.write_text("")
+    assert leaderboard.check(root) == [orphan]
+    leaderboard.build(root)
+    assert not orphan.exists()
+
+
+def test_a_changed_prediction_alone_is_seen(make_record, publish):
+    """The same count of right images, other images: only the falls can tell."""
+    root = publish(make_record(n=40, T={2: range(20), 4: range(18)}))
+    leaderboard.build(root)
+    publish(make_record(n=40, T={2: range(20), 4: range(20, 38)}))
+    assert leaderboard.check(root) == [root / "LEADERBOARD.md"]
+
+
+# ------------------------------------------------------------------------------------------------ README, comparison
+
+
+def test_readme_is_updated_between_its_markers(make_record, publish, tmp_path):
+    root = publish(
+        *(make_record(seed=s, T={4: 5, 8: 7 + s}, options={"reset": r}) for s in range(2) for r in ("soft", "hard")),
+        make_record(activation="threshold_relu:1", T={4: 9}),
+    )
+    leaderboard.build(root)
+    readme = tmp_path / "README.md"
+    readme.write_text("above\n<!-- leaderboard:begin -->\nold\n<!-- leaderboard:end -->\nbelow\n")
+    assert leaderboard.check(root, readme) == [readme]
+    leaderboard.update_readme(readme, root)
+    assert leaderboard.check(root, readme) == []
+    text = readme.read_text()
+    assert text.startswith("above\n<!-- leaderboard:begin -->\n|") and text.endswith(
+        "<!-- leaderboard:end -->\nbelow\n"
+    )
+    threshold, relu = table(text, "above")
+    assert (threshold["source"], threshold["reset"], threshold["T = 4"], threshold["T = 8"]) == (
+        "threshold_relu:1",
+        "soft",
+        "90.0",
+        "not run",
+    )
+    assert (relu["reset"], relu["n"], relu["T = 8"]) == ("soft / hard", "2", "75.0 ± 7.1 / 75.0 ± 7.1")
+    readme.write_text("no markers")
+    with pytest.raises(UserError, match="needs the lines"):
+        leaderboard.update_readme(readme, root)
+
+
+def test_comparison_is_over_what_both_have(make_record, publish):
+    """Committed: seeds 0 and 1, T = 4 8. Today: seed 0 alone, T = 8 16, one more image right."""
+    committed = publish(*(make_record(seed=s, T={4: 5, 8: 6 + s}) for s in range(2)))
+    today = publish(make_record(seed=0, T={8: 7, 16: 8}), make_record(method="opi"), name="runs")
+    (row,) = leaderboard.compare(load_all(today), load_all(committed))
+    assert row == ("digits / plain / relu", "optimal soft", 8, 0.7, 0.6, 0.1)
+    assert leaderboard.comparison_table([row]).splitlines() == [
+        "digits / plain / relu",
+        "                        today              committed            difference",
+        "T =                  4    8   16   32     4    8   16   32     4    8   16   32",
+        "optimal soft         - 70.0    -    -     - 60.0    -    -     -  +10    -    -",
+        "",
+        "0 of 1 cells (all T's) are equal; the largest difference: 10.00 points.",
+    ]
+    same = leaderboard.comparison_table(leaderboard.compare(load_all(committed), load_all(committed)))
+    assert "    =    =    -    -" in same and "2 of 2 cells" in same
+    assert max(map(len, same.splitlines())) <= 80
+    far = leaderboard.comparison_table([row._replace(today=1.0, committed=0.0, difference=1.0)])
+    assert "optimal soft         -  100    -    -     -  0.0    -    -     - +100    -    -" in far.splitlines()
+    assert "No result" in leaderboard.comparison_table([])
+
+
+# ----------------------------------------------------------------------------------------------------------- figures
+
+
+def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
+    from ann2snn.leaderboard import figures
+
+    records = [
+        make_record(seed=s, activation=a, options={"reset": r}, T={1: 2 + s, 8: 9})
+        for s in range(2)
+        for a in ("relu", "threshold_relu:1")
+        for r in ("soft", "hard")
+    ]
+    records.append(make_record(method="fire_once", options={}, T={8: 9}))
+    (section,) = sections(records)
+    curves = figures.curves(section)
+    assert {(c["activation"], c["method"], c["reset"]) for c in curves} == {
+        *((a, "optimal", r) for a in ("relu", "threshold_relu:1") for r in ("soft", "hard")),
+        ("relu", "fire_once", ""),
+    }
+    assert curves[1]["T"] == {1: [25.0, 7.0711], 8: [90.0, 0.0]}
+    drawn = figures.draw(section)
+    assert drawn["png"].startswith(b"\x89PNG") and b"<svg" in drawn["svg"]
+    assert all(figures.stamp(section).encode() in data for data in drawn.values())
+    (other,) = sections(records[1:])
+    assert figures.stamp(other) != figures.stamp(section)
