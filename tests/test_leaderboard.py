@@ -7,7 +7,7 @@ import pytest
 from ann2snn import leaderboard
 from ann2snn.errors import UserError
 from ann2snn.leaderboard.rows import sections, steps
-from ann2snn.records import save
+from ann2snn.records import load_all, save
 
 
 def rows_of(records):
