@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ann2snn.errors import UserError
+from ann2snn.errors import StorageError, UserError
 from ann2snn.records.job import Job, slug
 from ann2snn.records.validation import validate
 
@@ -33,7 +33,7 @@ def write_atomic(path: Path | str, data: str | bytes) -> None:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full; free some space" if full else f"{error.strerror}; mend that"
-        raise UserError(f"{path} could not be written: {reason} and run the same command again.") from error
+        raise StorageError(f"{path} could not be written: {reason} and run the same command again.") from error
 
 
 def save(record: dict, root: Path | str) -> Path:

@@ -1,0 +1,38 @@
+"""Convert trained networks to spiking ones, and measure what that costs.
+
+ann = ann2snn.prepare(net, images)
+snn = ann2snn.convert(ann, "optimal", calibration_images, T=16)
+result = ann2snn.simulate(snn, images)
+"""
+
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+if (Path(__file__).parents[1] / "baselines").is_dir():  # a checkout that is not installed: its methods lie beside it
+    __path__.append(str(Path(__file__).parents[1]))
+
+_PLACES = {
+    "prepare": "graph",
+    "convert": "conversion",
+    "method": "conversion",
+    "replace_activations": "conversion",
+    "threshold": "conversion",
+    "Statistics": "calibration",
+    "simulate": "simulation",
+    "IF": "neurons",
+    "soft": "neurons",
+    "hard": "neurons",
+    "ThresholdReLU": "activations",
+    "UserError": "errors",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str):
+    """Loads torch with the first name that needs it, so that the command line starts at once."""
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(f"ann2snn.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'ann2snn' has no attribute {name!r}")

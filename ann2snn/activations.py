@@ -1,0 +1,47 @@
+"""The activations of source networks."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ann2snn.errors import UserError
+
+
+class ThresholdReLU(nn.Module):
+    """h(x - shift), h(x) = clip(x, 0, y_th): the threshold ReLU (Deng & Gu 2021, section 3).
+
+    The gradient is 1 for 0 <= x - shift <= y_th and 0 elsewhere. `y_th` = inf is the ReLU. `shift` is the optional
+    shift of the training, y_th / (2 T_ref), in units of the activation. Any shape in, the same shape out.
+    """
+
+    def __init__(self, y_th: float = 1.0, shift: float = 0.0, inplace: bool = False):
+        super().__init__()
+        if not y_th > 0:
+            raise UserError(f"The threshold of a threshold ReLU must be positive, not {y_th}.")
+        self.y_th, self.shift = float(y_th), float(shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shift:
+            x = x - self.shift
+        return torch.clamp(x, 0, None if math.isinf(self.y_th) else self.y_th)
+
+    def extra_repr(self) -> str:
+        return f"y_th={self.y_th:g}" + (f", shift={self.shift:g}" if self.shift else "")
+
+
+def make(spec: str) -> Callable[..., nn.Module]:
+    """The activation class of a name: `relu`, or `threshold_relu:Y_TH`; usable as timm's `act_layer`."""
+    name, _, value = spec.partition(":")
+    if spec == "relu":
+        return nn.ReLU
+    if name == "threshold_relu" and value:
+        try:
+            return partial(ThresholdReLU, float(value))
+        except ValueError:
+            pass
+    raise UserError(
+        f"No activation is called {spec!r}; known are 'relu' and 'threshold_relu:Y_TH', such as 'threshold_relu:1'."
+    )

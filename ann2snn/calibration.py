@@ -1,0 +1,149 @@
+"""What each activation was seen to do on the calibration images: computed when first asked for, then kept."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, fx
+
+from ann2snn.errors import UserError
+from ann2snn.graph import activations
+
+OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
+DEPTH = OCTAVES * BINS
+
+
+def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
+    """Batches of images from a tensor (N, C, H, W), or from batches, also such as a DataLoader's (images, labels)."""
+    for batch in data.split(size) if isinstance(data, Tensor) else data:
+        images = batch if isinstance(batch, Tensor) else batch[0]
+        if len(images):
+            yield images
+
+
+class Statistics:
+    """`stats[name]` for every activation of `ann`, and `stats["output"]` for the raw output of the network.
+
+    `batches()` gives the calibration images as an iterable of tensors (B, C, H, W), the same ones at every call. The
+    maxima take one pass, made when the first statistic is asked for, and the quantiles a second one, made when the
+    first quantile is. Both are independent of order and batch size, up to the rounding of the forward pass.
+    """
+
+    def __init__(self, ann: fx.GraphModule, batches: Callable[[], Iterable[Tensor]]):
+        self.ann, self.batches = ann, batches
+        self.images = 0
+        self._layers: dict[str, LayerStatistics] = {}
+        self._counted = False
+
+    def __getitem__(self, name: str) -> "LayerStatistics":
+        if not self._layers:
+            layers = {n: LayerStatistics(n, self._count) for n in [*activations(self.ann), "output"]}
+            self.images = self._pass(layers, LayerStatistics.see)
+            if not self.images:
+                raise UserError("There are no calibration images: give at least one.")
+            self._layers = layers
+        return self._layers[name]
+
+    def _count(self) -> None:
+        if not self._counted:
+            self._pass(self._layers, LayerStatistics.count)
+            self._counted = True
+
+    def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
+        modules, images = activations(self.ann), 0
+        hooks = [
+            module.register_forward_hook(lambda _m, _i, out, name=name: visit(layers[name], out))
+            for name, module in modules.items()
+        ]
+        parameter = next(self.ann.parameters())
+        try:
+            with torch.inference_mode():
+                for batch in filter(len, self.batches()):
+                    visit(layers["output"], self.ann(batch.to(parameter)))
+                    images += len(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return images
+
+
+class LayerStatistics:
+    """One activation (or the output). Channels are the first dimension of an image's activation (C, H, W) or (F,)."""
+
+    def __init__(self, name: str, count: Callable[[], None]):
+        self.name, self._count = name, count
+        self.unit_max: Tensor | None = None  # (C, H, W): the exact maximum of every unit
+        self._bins: Tensor | None = None  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
+        self._zeros: Tensor | None = None  # (C,): how many values are zero (or below, for the output)
+
+    def see(self, values: Tensor) -> None:
+        """Takes a batch (B, C, ...) into the maxima."""
+        top = values.amax(0)
+        if not torch.isfinite(top).all():
+            raise UserError(
+                f"{self.name} has values that are not finite on the calibration images: check images and weights."
+            )
+        self.unit_max = top if self.unit_max is None else torch.maximum(self.unit_max, top)
+
+    @property
+    def max(self) -> Tensor:
+        """The largest value seen, a scalar."""
+        return self.unit_max.amax()
+
+    @property
+    def channel_max(self) -> Tensor:
+        """(C, 1, 1) or (F,): the largest value of every channel, ready to broadcast over an image's activation."""
+        return self.unit_max.reshape(len(self.unit_max), -1).amax(1).reshape(-1, *[1] * (self.unit_max.dim() - 1))
+
+    @property
+    def dead(self) -> float:
+        """The share of units that were never active."""
+        return (self.unit_max <= 0).float().mean().item()
+
+    def count(self, values: Tensor) -> None:
+        """Takes a batch (B, C, ...) into the histogram: a bin is the exponent and the first 10 bits of the mantissa."""
+        tops = self._tops()
+        channels = len(tops)
+        values = values.transpose(0, 1).reshape(channels, -1).float()
+        depth = (tops[:, None] - (values.contiguous().view(torch.int32) >> 13)).clamp(0, DEPTH)
+        positive = values > 0
+        index = (torch.arange(channels, device=values.device)[:, None] * (DEPTH + 1) + depth)[positive]
+        bins = torch.bincount(index, minlength=channels * (DEPTH + 1)).reshape(channels, -1).int()
+        zeros = (~positive).sum(1)
+        self._bins = bins if self._bins is None else self._bins + bins
+        self._zeros = zeros if self._zeros is None else self._zeros + zeros
+
+    def quantile(self, q: float, *, nonzero: bool = False, per_channel: bool = False) -> Tensor:
+        """The nearest-rank quantile, a scalar or (C, 1, 1), over all values or over the non-zero ones.
+
+        The value of rank ceil(q n) among n, rounded up by less than a relative 2^-10, never past the maximum: q = 1 is
+        the exact maximum. A channel without (non-zero) values has the quantile 0.
+        """
+        if not 0 < q <= 1:
+            raise UserError(f"A quantile lies in (0, 1], such as 0.999; {q} does not.")
+        self._count()
+        bins, zeros, tops, maxima = self._bins, self._zeros, self._tops(), self.channel_max.flatten()
+        if not per_channel:
+            top = tops.max()
+            bins = sum(_deepen(row.long(), int(top - t)) for row, t in zip(bins, tops, strict=True))[None]
+            zeros, tops, maxima = zeros.sum()[None], top[None], maxima.max()[None]
+        zeros = torch.zeros_like(zeros) if nonzero else zeros
+        total = zeros + bins.sum(1)
+        rank = torch.tensor([math.ceil(q * n - 1e-9) for n in total.tolist()], device=bins.device)
+        above = (total - rank)[:, None]  # how many values lie above the one of this rank
+        depth = (bins.cumsum(1) <= above).sum(1)
+        edge = ((tops - depth + 1).clamp(min=1) << 13).int().view(torch.float32).to(maxima.dtype)
+        value = torch.where(rank > zeros, torch.minimum(edge, maxima), torch.zeros_like(maxima))
+        return value.reshape(self.channel_max.shape) if per_channel else value[0]
+
+    def _tops(self) -> Tensor:
+        return self.channel_max.flatten().clamp(min=0).float().view(torch.int32) >> 13
+
+
+def _deepen(bins: Tensor, by: int) -> Tensor:
+    """A channel's bins, counted from a maximum that lies `by` bins higher."""
+    by = min(by, DEPTH)
+    out = torch.zeros_like(bins)
+    out[by:] = bins[: len(bins) - by]
+    out[-1] += bins[len(bins) - by :].sum()
+    return out

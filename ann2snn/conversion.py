@@ -1,0 +1,179 @@
+"""The registry of conversion methods, and the surgery that every method shares: activations become neurons."""
+
+import copy
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ann2snn.activations import ThresholdReLU
+from ann2snn.calibration import Statistics, images_of
+from ann2snn.errors import UserError
+from ann2snn.graph import activations
+from ann2snn.neurons import RESETS
+
+METHODS: dict[str, "Method"] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A conversion method; what it depends on is its signature.
+
+    `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; keyword-only parameters are its
+    options.
+    """
+
+    name: str
+    function: Callable[..., fx.GraphModule]
+    paper: str
+    published_on: str  # the activation of the source networks that its paper uses
+    version: int
+
+    @property
+    def depends_on_T(self) -> bool:
+        return "T" in inspect.signature(self.function).parameters
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options and their defaults; a reset rule by its name."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: _named(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def check(self, options: dict[str, Any]) -> dict[str, Any]:
+        """All options, the given ones and the defaults. UserError for one that the method does not have."""
+        unknown = [name for name in options if name not in self.options]
+        if unknown:
+            known = ", ".join(self.options) or "none"
+            raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {known}.")
+        options = self.options | {name: _named(value) for name, value in options.items()}
+        if "reset" in options and not callable(options["reset"]) and options["reset"] not in RESETS:
+            raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
+        return options
+
+    def __call__(self, ann: fx.GraphModule, stats: Statistics, T: int | None = None, **options) -> fx.GraphModule:
+        options = self.check(options)
+        if "reset" in options:
+            options["reset"] = RESETS.get(options["reset"], options["reset"])
+        T = None if T is None else _steps(T)
+        if not self.depends_on_T:
+            return self.function(ann, stats, **options)
+        if T is None:
+            raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
+        snn = self.function(ann, stats, T, **options)
+        snn.meta["T"] = T
+        return snn
+
+
+def _named(value):
+    return next((name for name, reset in RESETS.items() if reset is value), value)
+
+
+def _steps(T: int) -> int:
+    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
+        raise UserError(f"T is a number of steps, an integer of 1 or more; {T!r} is not.")
+    return T
+
+
+def method(*, paper: str, published_on: str = "relu", version: int = 1):
+    """Registers a conversion method under its function's name. `version` is raised whenever its numbers change."""
+
+    def register(function):
+        name = function.__name__
+        if name in METHODS and METHODS[name].function.__module__ != function.__module__:
+            raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
+        METHODS[name] = Method(name, function, paper, published_on, version)
+        return function
+
+    return register
+
+
+def find(name: str) -> Method:
+    """The method of this name: the paper's, a file in `baselines/`, or a plug-in that was loaded."""
+    if name not in METHODS:
+        discover()
+    if name not in METHODS:
+        near = get_close_matches(name, METHODS, 3, 0.5) or sorted(METHODS)
+        raise UserError(f"No method is called {name!r}; the nearest are: {', '.join(near)}.")
+    return METHODS[name]
+
+
+def discover() -> dict[str, Method]:
+    """Imports every method file: `ann2snn/optimal.py` and all of `baselines/`."""
+    import ann2snn.baselines
+    import ann2snn.optimal  # noqa: F401
+
+    for module in pkgutil.iter_modules(ann2snn.baselines.__path__):
+        importlib.import_module(f"ann2snn.baselines.{module.name}")
+    return METHODS
+
+
+def load_plugin(file: str | Path) -> None:
+    """Imports a method file from outside the checkout."""
+    path = Path(file)
+    if not path.is_file() or path.suffix != ".py":
+        raise UserError(f"The plug-in {file} is not a Python file; name one that registers a method with @method.")
+    spec = importlib.util.spec_from_file_location(f"ann2snn_plugin_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    before = dict(discover())
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"The plug-in {file} cannot be imported: {type(error).__name__}: {error}") from error
+    if before == METHODS:
+        raise UserError(f"The plug-in {file} registers no method: decorate a function with @ann2snn.method(paper=...).")
+
+
+def convert(
+    ann: fx.GraphModule,
+    method: str,
+    calibration: Statistics | Tensor | Iterable[Tensor],
+    T: int | None = None,
+    **options,
+) -> fx.GraphModule:
+    """The spiking network of a prepared `ann`, by a method's name; `ann` stays as it is.
+
+    `calibration` is a tensor of images (N, C, H, W), batches of them (a DataLoader's (images, labels) will do), or the
+    Statistics of an earlier call. `T` is needed by methods that convert for a given number of steps. Options are the
+    method's own, such as `reset="hard"`.
+    """
+    if not isinstance(calibration, Statistics):
+        batches = list(images_of(calibration, 500))
+        calibration = Statistics(ann, lambda: batches)
+    return find(method)(ann, calibration, T, **options)
+
+
+def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], nn.Module]) -> fx.GraphModule:
+    """A graph with `neuron(activation)` in the place of every activation call; the weights are shared with `ann`."""
+    snn = fx.GraphModule(ann, copy.deepcopy(ann.graph))
+    names = activations(ann)
+    for node in snn.graph.nodes:
+        if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):
+            module = neuron(activation).to(next(ann.parameters()))
+            module.name = activation.name
+            setattr(snn, node.target, module)
+    assert len(names) == sum(hasattr(m, "step") and m.name in names for m in snn.children())
+    return snn.eval()
+
+
+def threshold(value: Tensor, layer: str) -> Tensor:
+    """A statistic as a threshold: a channel that was never active takes the layer's largest value.
+
+    Raises UserError, naming the layer, where the whole layer was silent.
+    """
+    if not (value > 0).any():
+        raise UserError(
+            f"{layer} was never active on the calibration images: calibrate on more images, or train the network again."
+        )
+    return torch.where(value > 0, value, value.max())

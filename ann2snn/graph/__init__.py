@@ -1,0 +1,79 @@
+"""From any trained network to a folded graph with one named module per activation call, and a report on every node.
+
+`prepare` captures the network with `torch.export` and writes it anew, node by node, into a plain
+`torch.fx.GraphModule`: convolutions, linear layers, activations and max-pools become modules (`.name` is their place in
+the network), batch norm is folded into the weights before it, and the linear rest stays a function. What has no spiking
+form is refused by name.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+
+from ann2snn.activations import ThresholdReLU
+from ann2snn.errors import UserError
+from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph.writer import NotConvertible, Row, Writer
+
+__all__ = ["Affine", "MaxPool", "NotConvertible", "Row", "activations", "prepare"]
+
+
+def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
+    """A folded copy of the trained `net` in eval mode, one named module per activation call; `net` stays as it is.
+
+    `example` is a batch of one or more inputs (B, C, H, W). The result maps (B, C, H, W) to the network's output for
+    any B, was compared with `net` at batches of 1, 2 and 5, and keeps its report in `.meta["report"]`.
+
+    Raises NotConvertible (a UserError; it holds the report) where a node has no spiking form, and UserError for weights
+    that are not finite, an input of the wrong shape, or a network that cannot be captured.
+    """
+    net = copy.deepcopy(net).eval().requires_grad_(False)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"{name} holds values that are not finite (NaN or infinity): train the network again.")
+    example = example.detach()[:1].repeat(2, *[1] * (example.dim() - 1))
+    try:
+        net(example)
+    except Exception as error:
+        raise UserError(
+            f"The network does not take an input of shape {tuple(example.shape)}: {_line(error)}"
+        ) from error
+    try:
+        exported = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:
+        raise UserError(
+            f"torch.export cannot capture the network (data-dependent code, or a fixed batch size?): {_line(error)}"
+        ) from error
+    writer = Writer(net, exported)
+    ann = writer.write()
+    ann.meta["report"] = writer.report
+    if not activations(ann):
+        raise UserError("The network has no activation that could spike: there is nothing to convert.")
+    _compare(net, ann, example)
+    return ann.eval().requires_grad_(False)
+
+
+def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
+    """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
+    modules = (ann.get_submodule(n.target) for n in ann.graph.nodes if n.op == "call_module")
+    return {m.name: m for m in modules if isinstance(m, ThresholdReLU)}
+
+
+def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor) -> None:
+    """The written graph must give the network's outputs, whatever the batch size."""
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for size in (1, 2, 5):
+            x = example[:1].repeat(size, *[1] * (example.dim() - 1))
+            x = x + (0.1 * x.std(correction=0) + 1e-3) * torch.randn(x.shape, generator=noise).to(x)
+            expected, found = net(x.clone()), ann(x)
+            if not torch.allclose(expected, found, rtol=1e-3, atol=1e-4 * (1 + expected.abs().max().item())):
+                worst = (expected - found).abs().max().item()
+                raise UserError(
+                    f"The written graph differs from the network by {worst:.2g} at batch size {size}: please report it."
+                )
+
+
+def _line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

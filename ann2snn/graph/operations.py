@@ -1,0 +1,56 @@
+"""The operations that a graph may hold, by their ATen names."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+aten = torch.ops.aten
+
+IDENTITY = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.feature_dropout_.default,
+            aten.clone.default, aten.contiguous.default, aten.alias.default, aten.lift_fresh_copy.default,
+            aten.detach.default, aten.detach_.default)  # fmt: skip
+LINEAR = {
+    aten.add.Tensor: torch.add,
+    aten.add_.Tensor: torch.add,
+    aten.avg_pool2d.default: F.avg_pool2d,
+    aten.adaptive_avg_pool2d.default: F.adaptive_avg_pool2d,
+    aten.mean.dim: torch.mean,
+    aten.pad.default: F.pad,
+    aten.cat.default: torch.cat,
+}
+RESHAPES = (aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten._unsafe_view.default)
+
+
+def operation(node: fx.Node) -> str:
+    """The operation's plain name: `relu` for aten.relu_.default."""
+    return _name(node).strip("_")
+
+
+def in_place(node: fx.Node) -> bool:
+    return _name(node).endswith("_")
+
+
+def _name(node: fx.Node) -> str:
+    return getattr(node.target, "__name__", str(node.target)).partition(".")[0]
+
+
+def clip(node: fx.Node) -> tuple[float, float] | None:
+    """(lower, upper) of a node that clips, None of any other."""
+    bound = [*node.args[1:3], None, None]
+    match node.target:
+        case aten.relu.default | aten.relu_.default:
+            return 0.0, math.inf
+        case aten.relu6.default | aten.relu6_.default:
+            return 0.0, 6.0
+        case aten.hardtanh.default | aten.hardtanh_.default:
+            low, high = (*node.args[1:3], *(-1.0, 1.0)[len(node.args) - 1 :])
+            return float(low), float(high)
+        case aten.clamp.default | aten.clamp_.default:
+            low = node.kwargs.get("min", bound[0])
+            high = node.kwargs.get("max", bound[1])
+            return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
+        case aten.clamp_min.default | aten.clamp_min_.default:
+            return float(node.args[1]), math.inf
+    return None

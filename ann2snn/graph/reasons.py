@@ -1,0 +1,57 @@
+"""Why a node cannot be converted, each with the mend: what a report says, and the page in `docs/` built from it."""
+
+RELU = "a spiking neuron stands for a ReLU, clipped or not; train with ReLU or threshold ReLU (timm: `act_layer=`)"
+DATA = "it normalises by the values at hand, which a neuron cannot know; use batch norm instead"
+PRODUCT = "the product of two spike trains is not the train of the product; use a network without gates and attention"
+CLIP = "it clips to [{low:g}, {high:g}], and a rate lies in [0, V]; train with ReLU or threshold ReLU"
+STATISTICS = "it normalises by the batch at hand; keep running statistics (track_running_stats=True)"
+WEIGHTS = "its weights are computed as the network runs; compute them once and store them"
+BATCH = "it mixes the images of a batch; keep the first dimension for the batch"
+IN_PLACE = "it changes a tensor in place that is used again; use the form that is not in place"
+OUTPUTS = "the network returns several tensors, or a container; wrap it so that it returns one tensor"
+SCALE = "it scales by a constant; multiply the weights before it by that constant"
+UNKNOWN = "the suite does not know this operation; replace it by one that it knows (see docs/not-convertible.md)"
+
+OPERATIONS = {
+    RELU: "celu elu exp gelu hardsigmoid hardswish leaky_relu log_softmax mish prelu selu sigmoid silu softmax "
+    "softplus tanh",
+    DATA: "layer_norm group_norm instance_norm rms_norm",
+    PRODUCT: "mul div matmul bmm einsum scaled_dot_product_attention",
+}
+OF_OPERATION = {name: reason for reason, names in OPERATIONS.items() for name in names.split()}
+
+PAGE = """\
+# My network does not convert, because ...
+
+<!-- Generated from ann2snn/graph/reasons.py: `ann2snn inspect --reasons > docs/not-convertible.md`. Do not edit. -->
+
+`ann2snn inspect MODEL` lists every node of a network and what becomes of it, without running anything; it exits with 1
+where a node cannot be converted. In Python, `prepare` raises `NotConvertible` with the same report. Nothing is ever
+left analog in silence. These are all the reasons, as the report words them.
+
+| node | because | so |
+|-|-|-|
+{rows}
+
+What converts: convolution (2-D, any groups, padding, dilation), linear, batch norm (folded, or kept as an exact affine
+map), ReLU in all its forms, ReLU6, hardtanh and clamp from 0, threshold ReLU; average, adaptive average and max-pooling
+(the increment of the pooled cumulative current: exact in the sum); mean, slice, pad, concatenation, addition, flatten
+and view, dropout.
+"""
+
+
+def page() -> str:
+    """The text of docs/not-convertible.md."""
+    nodes = {reason: ", ".join(f"`{name}`" for name in sorted(names.split())) for reason, names in OPERATIONS.items()}
+    nodes |= {
+        CLIP.format(low=-1, high=1): "`hardtanh`, `clamp` with a lower bound other than 0 (here -1)",
+        STATISTICS: "`batch_norm` without running statistics",
+        WEIGHTS: "`conv2d`, `linear` with weights that depend on the input (dynamic or re-parametrised)",
+        BATCH: "`view`, `reshape`, `flatten`, `mean`, `cat` and others over the first dimension",
+        IN_PLACE: "`add_`, `relu_` and others on a tensor with a later use",
+        OUTPUTS: "`output`",
+        SCALE: "`mul`, `div` by a number or a tensor of the network's own",
+        UNKNOWN.partition(" (")[0]: "any other operation",
+    }
+    rows = (f"| {node} | {' | '.join(reason.split('; ', 1))} |" for reason, node in nodes.items())
+    return PAGE.format(rows="\n".join(rows))

@@ -1,0 +1,278 @@
+"""Writes an exported graph anew, node by node, with a report."""
+
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from ann2snn.activations import ThresholdReLU
+from ann2snn.errors import UserError
+from ann2snn.graph import reasons
+from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph.operations import IDENTITY, LINEAR, RESHAPES, aten, clip, in_place, operation
+
+RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one node: its place, operation and role; where it cannot be converted, the reason and the mend."""
+
+    name: str
+    operation: str
+    role: str  # spiking | weights | linear | folded | affine | stateful pool | not convertible
+    note: str = ""
+
+
+class NotConvertible(UserError):
+    """The network holds nodes that have no spiking form; `report` lists every node."""
+
+    def __init__(self, report: list[Row]):
+        bad = [row for row in report if row.role == "not convertible"]
+        more = f" ({len(bad) - 1} more: see `ann2snn inspect`)" if len(bad) > 1 else ""
+        super().__init__(f"{bad[0].name}: {bad[0].operation} cannot be converted: {bad[0].note}{more}.")
+        self.report = report
+
+
+def _aliases(node: fx.Node) -> Iterator[fx.Node]:
+    """The node, and those that it is a view of."""
+    yield node
+    if node.target in RESHAPES or node.target == aten.slice.Tensor:
+        yield from _aliases(node.args[0])
+
+
+class Writer:
+    """Writes the exported graph anew; `report` grows by one row a node."""
+
+    def __init__(self, net: nn.Module, exported: torch.export.ExportedProgram):
+        self.net, self.exported = net, exported
+        self.root, self.graph, self.report = nn.Module(), fx.Graph(), []
+        signature = exported.graph_signature
+        places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        places |= getattr(signature, "inputs_to_lifted_tensor_constants", {})
+        stored = {**exported.state_dict, **exported.constants}
+        self.tensors = {name: stored[place].detach() for name, place in places.items()}
+        self.env: dict[fx.Node, fx.Node] = {}
+        self.calls: dict[str, fx.Node] = {}  # calls of registered activation classes
+
+    def write(self) -> fx.GraphModule:
+        order = {node: i for i, node in enumerate(self.exported.graph.nodes)}
+        for node in self.exported.graph.nodes:
+            if node.op == "placeholder" and node.name not in self.tensors:
+                self.env[node] = self.graph.placeholder("images")
+            elif node.op == "call_function":
+                self.function(node)
+                changed = _aliases(node.args[0]) if in_place(node) else ()
+                if any(order[user] > order[node] for alias in changed for user in alias.users):
+                    self.refuse(node, reasons.IN_PLACE)
+            elif node.op == "output":
+                if len(node.args[0]) != 1 or not self.exported.call_spec.out_spec.is_leaf():
+                    self.refuse(node, reasons.OUTPUTS)
+                else:
+                    self.graph.output(self.env[node.args[0][0]])
+        if any(row.role == "not convertible" for row in self.report):
+            raise NotConvertible(self.report)
+        ann = fx.GraphModule(self.root, self.graph)
+        ann.graph.eliminate_dead_code()
+        self.pools_before_activations(ann)
+        ann.graph.lint()
+        ann.recompile()
+        return ann
+
+    # what a node is called, and what is said of it
+
+    def stack(self, node: fx.Node) -> list[tuple[str, str]]:
+        """(call, path) of the modules around a node, outermost first."""
+        entries = (node.meta.get("nn_module_stack") or {}).items()
+        return [(call, entry[0]) for call, entry in entries if not call.startswith("_")]
+
+    def place(self, node: fx.Node, kind: str) -> str:
+        """The path of the module whose one operation this is; of a function, the module around it and the operation."""
+        path = self.stack(node)[-1][1] if self.stack(node) else ""
+        if path and not list(self.net.get_submodule(path).children()):
+            return path
+        return f"{path}.{kind}" if path else kind
+
+    def say(self, node: fx.Node, role: str, note: str = "", name: str | None = None) -> None:
+        kind = operation(node)
+        self.report.append(Row(name or self.place(node, kind), kind, role, note))
+
+    def refuse(self, node: fx.Node, note: str) -> None:
+        self.say(node, "not convertible", note)
+        self.env[node] = next(iter(self.env.values()))  # nothing is built any more; the walk goes on for the report
+
+    def module(
+        self, node: fx.Node, module: nn.Module, source: fx.Node, role: str, note: str = "", name: str = ""
+    ) -> None:
+        name = name or self.place(node, operation(node))
+        taken = {m.name for m in self.root.children()}
+        unique = (
+            name if name not in taken else next(f"{name}@{i}" for i in range(1, 10**6) if f"{name}@{i}" not in taken)
+        )
+        module.name = unique
+        key = unique.replace(".", "_").replace("@", "_call")
+        key = key if not hasattr(self.root, key) and key not in RESERVED else f"{key}_{len(taken)}"
+        self.root.add_module(key, module)
+        self.env[node] = self.graph.call_module(key, (source,))
+        self.say(node, role, note, unique)
+
+    # one rule per kind of node
+
+    def function(self, node: fx.Node) -> None:
+        if node.meta.get("val") is None or isinstance(node.meta["val"], int | float | torch.SymInt | torch.SymBool):
+            return  # sizes and assertions: nothing flows through them
+        if node.all_input_nodes and all(n.name in self.tensors for n in node.all_input_nodes):
+            arguments = fx.map_arg((node.args, node.kwargs), lambda n: self.tensors[n.name])
+            self.tensors[node.name] = node.target(*arguments[0], **arguments[1])
+            return self.say(node, "folded", "a constant of the network")
+        activation = next(
+            ((c, m) for c, p in self.stack(node) if isinstance(m := self.net.get_submodule(p), ThresholdReLU)), None
+        )
+        if activation:
+            return self.registered(node, *activation)
+        if bounds := clip(node):
+            return self.clipped(node, *bounds)
+        match node.target:
+            case aten.conv2d.default | aten.conv2d.padding:
+                return self.convolution(node)
+            case aten.linear.default:
+                return self.linear(node)
+            case aten.batch_norm.default:
+                return self.batch_norm(node)
+            case aten.max_pool2d.default:
+                return self.module(node, MaxPool(*node.args[1:]), self.env[node.args[0]], "stateful pool")
+        if node.target in IDENTITY:
+            self.env[node] = self.env[node.args[0]]
+            return self.say(node, "folded", "the identity when a network is evaluated")
+        if node.target in RESHAPES:
+            return self.reshape(node)
+        if node.target == aten.slice.Tensor:
+            return self.slice(node)
+        if node.target in LINEAR:
+            if not self.keeps_batch(node):
+                return self.refuse(node, reasons.BATCH)
+            own = any(n.name in self.tensors for n in node.all_input_nodes)
+            own |= LINEAR[node.target] is torch.add and not isinstance(node.args[1], fx.Node)
+            arguments = fx.map_arg((node.args, node.kwargs), self.operand)
+            self.env[node] = self.graph.call_function(LINEAR[node.target], *arguments)
+            return self.say(node, "affine" if own else "linear")
+        kind = operation(node)
+        scales = kind in ("mul", "div") and sum(n.name not in self.tensors for n in node.all_input_nodes) == 1
+        self.refuse(node, reasons.SCALE if scales else reasons.OF_OPERATION.get(kind, reasons.UNKNOWN))
+
+    def operand(self, node: fx.Node) -> fx.Node:
+        """The node that stands for an exported one; a tensor of the network's own becomes a buffer."""
+        if node not in self.env:
+            self.root.register_buffer(node.name, self.tensors[node.name].clone())
+            self.env[node] = self.graph.get_attr(node.name)
+        return self.env[node]
+
+    def keeps_batch(self, node: fx.Node) -> bool:
+        """The first dimension is the batch before and after."""
+        inputs = (n.meta["val"] for n in node.all_input_nodes if n.name not in self.tensors)
+        sizes = [value.shape[:1] for value in inputs if isinstance(value, Tensor)]
+        return all(str(size) == str(node.meta["val"].shape[:1]) for size in sizes)
+
+    def registered(self, node: fx.Node, call: str, module: ThresholdReLU) -> None:
+        if call not in self.calls:
+            source = self.env[next(n for n in node.all_input_nodes if n in self.env)]
+            name = next(path for c, path in self.stack(node) if c == call)
+            self.module(node, ThresholdReLU(module.y_th, module.shift), source, "spiking", name=name)
+            self.report[-1] = Row(self.report[-1].name, "threshold_relu", "spiking", module.extra_repr())
+            self.calls[call] = self.env[node]
+        self.env[node] = self.calls[call]
+
+    def clipped(self, node: fx.Node, low: float, high: float) -> None:
+        if low != 0 or not high > 0:
+            return self.refuse(node, reasons.CLIP.format(low=low, high=high))
+        note = "" if math.isinf(high) else f"y_th={high:g}"
+        self.module(node, ThresholdReLU(high), self.env[node.args[0]], "spiking", note)
+
+    def weights(self, node: fx.Node) -> tuple[Tensor, Tensor | None] | None:
+        """(weight, bias) of a convolution or linear node, copied; None (and refused) where they are computed."""
+        names = [n.name if isinstance(n, fx.Node) else n for n in (*node.args[1:3], None)[:2]]
+        if any(name is not None and name not in self.tensors for name in names):
+            return self.refuse(node, reasons.WEIGHTS)
+        weight, bias = (None if name is None else self.tensors[name].clone() for name in names)
+        return weight, bias
+
+    def convolution(self, node: fx.Node) -> None:
+        if pair := self.weights(node):
+            weight, bias = pair
+            stride, padding, dilation, groups = (
+                *node.args[3:],
+                *([1, 1], [0, 0], [1, 1], 1)[max(0, len(node.args) - 3) :],
+            )
+            conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding,
+                             dilation, groups, bias is not None, device="meta")  # fmt: skip
+            self.weighted(node, conv, weight, bias)
+
+    def linear(self, node: fx.Node) -> None:
+        if pair := self.weights(node):
+            weight, bias = pair
+            self.weighted(
+                node, nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta"), weight, bias
+            )
+
+    def weighted(self, node: fx.Node, layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+        layer.weight = nn.Parameter(weight)
+        layer.bias = None if bias is None else nn.Parameter(bias)
+        self.module(node, layer, self.env[node.args[0]], "weights")
+
+    def batch_norm(self, node: fx.Node) -> None:
+        source, *names = node.args[:5]
+        weight, bias, mean, variance = (None if n is None else self.tensors.get(n.name) for n in names)
+        training, _, eps = node.args[5:8]
+        if training or mean is None:
+            return self.refuse(node, reasons.STATISTICS)
+        weight = torch.ones_like(mean) if weight is None else weight
+        bias = torch.zeros_like(mean) if bias is None else bias
+        before, dims = self.env[source], source.meta["val"].dim()
+        alone = all(len(node.users) == 1 for node, written in self.env.items() if written is before)
+        layer = getattr(self.root, before.target) if alone and before.op == "call_module" else None
+        for kind, fuse, rank in ((nn.Conv2d, fuse_conv_bn_weights, 4), (nn.Linear, fuse_linear_bn_weights, 2)):
+            if isinstance(layer, kind) and dims == rank:
+                layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, eps, weight, bias)
+                self.env[node] = self.env[source]
+                return self.say(node, "folded", f"into {layer.name}")
+        scale = (variance + eps).rsqrt() * weight
+        note = "follows no weights of its own: kept as an exact affine map"
+        self.module(node, Affine(scale, bias - mean * scale, dims), before, "affine", note)
+
+    def reshape(self, node: fx.Node) -> None:
+        after = node.meta["val"].shape
+        if not self.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
+            return self.refuse(node, reasons.BATCH)
+        self.env[node] = self.graph.call_function(torch.reshape, (self.env[node.args[0]], (-1, *after[1:])))
+        self.say(node, "linear")
+
+    def slice(self, node: fx.Node) -> None:
+        source, dim, start, end, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1 :])
+        if str(source.meta["val"].shape) == str(node.meta["val"].shape):
+            self.env[node] = self.env[source]
+            return self.say(node, "folded", "takes everything")
+        if dim == 0:
+            return self.refuse(node, reasons.BATCH)
+        index = (*[slice(None)] * dim, slice(start, end, step))
+        self.env[node] = self.graph.call_function(operator.getitem, (self.env[source], index))
+        self.say(node, "linear")
+
+    def pools_before_activations(self, ann: fx.GraphModule) -> None:
+        """maxpool(relu(x)) = relu(maxpool(x)): where nobody else sees the activation, its current is pooled instead."""
+        for pool in list(ann.graph.nodes):
+            module = ann.get_submodule(pool.target) if pool.op == "call_module" else None
+            before = pool.args[0] if isinstance(module, MaxPool) else None
+            if before is None or before.op != "call_module" or len(before.users) > 1:
+                continue
+            if isinstance(activation := ann.get_submodule(before.target), ThresholdReLU):
+                with ann.graph.inserting_before(before):
+                    moved = ann.graph.call_module(pool.target, before.args)
+                pool.replace_all_uses_with(before)
+                before.args = (moved,)
+                ann.graph.erase_node(pool)
+                at = next(i for i, row in enumerate(self.report) if row.name == module.name)
+                self.report[at] = replace(self.report[at], note=f"moved before {activation.name}")

@@ -1,0 +1,69 @@
+"""Integrate-and-fire dynamics and its reset rules."""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from ann2snn.errors import UserError
+
+Reset = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def soft(m: Tensor, v_th: Tensor, fired: Tensor) -> Tensor:
+    """Reset by subtraction: what exceeds the threshold stays (Deng & Gu 2021, eq. 3; Rueckauer 2017)."""
+    return m - v_th * fired
+
+
+def hard(m: Tensor, v_th: Tensor, fired: Tensor) -> Tensor:
+    """Reset to zero: what exceeds the threshold is lost (Diehl 2015)."""
+    return m.masked_fill(fired, 0)
+
+
+RESETS: dict[str, Reset] = {"soft": soft, "hard": hard}
+
+
+class IF(nn.Module):
+    """Integrate and fire, at most one spike a step:
+
+        m <- m + current + shift;   s = [m >= v_th];   m <- reset(m, v_th, s);   out = v_th * s
+
+    Spikes have the amplitude `v_th`, so weights are never rescaled. `v_th`, `shift` and `v_init` (the membrane at the
+    start) have the unit of the activation and are numbers or tensors that broadcast over one image's (C, H, W) or (F,).
+    """
+
+    def __init__(
+        self, v_th: Tensor | float, reset: Reset = soft, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0
+    ):
+        super().__init__()
+        self.reset = reset
+        for name, value in {"v_th": v_th, "shift": shift, "v_init": v_init}.items():
+            self.register_buffer(name, torch.as_tensor(value, dtype=getattr(value, "dtype", torch.float32)))
+        if not (torch.isfinite(self.v_th) & (self.v_th > 0)).all():
+            raise UserError("Every threshold of a spiking layer must be positive and finite.")
+
+    def init(self, current: Tensor) -> Tensor:
+        """The membrane before the first step, for currents of this shape (B, ...)."""
+        return self.v_init.expand_as(current)
+
+    def step(self, m: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: (membrane, current) -> (membrane, spikes), all (B, ...)."""
+        m = m + current + self.shift
+        fired = m >= self.v_th
+        return self.reset(m, self.v_th, fired), self.v_th * fired
+
+    def run(self, currents: Tensor) -> Tensor:
+        """A whole train of currents (T, B, ...) -> its spikes (T, B, ...)."""
+        m, spikes = self.init(currents[0]), []
+        for current in currents:
+            m, s = self.step(m, current)
+            spikes.append(s)
+        return torch.stack(spikes)
+
+    def forward(self, *_) -> NoReturn:
+        raise UserError("A converted network runs over time: call simulate(snn, images, T) instead of the network.")
+
+    def extra_repr(self) -> str:
+        low, high = self.v_th.min().item(), self.v_th.max().item()
+        return f"v_th={low:g}" + (f"..{high:g}" if high > low else "") + f", reset={self.reset.__name__}"

@@ -1,0 +1,1 @@
+"""Rival conversion methods, one file each, found by their path."""

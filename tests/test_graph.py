@@ -1,0 +1,349 @@
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nets import Net, one_thread, random, residual  # noqa: F401
+from torch import nn
+
+from ann2snn.activations import ThresholdReLU
+from ann2snn.conversion import replace_activations
+from ann2snn.errors import UserError
+from ann2snn.graph import Affine, MaxPool, NotConvertible, activations, prepare
+from ann2snn.neurons import IF
+
+SHAPE = (3, 9, 7)
+
+
+def conv(outputs=4, inputs=3, size=3, **options):
+    return nn.Conv2d(inputs, outputs, size, **({"padding": size // 2} | options))
+
+
+def sequence(*modules):
+    return lambda: copy.deepcopy(nn.Sequential(*modules))
+
+
+def build(forward, **modules):
+    return lambda: copy.deepcopy(Net(forward, **modules))
+
+
+# a network, and its report: the name of every node and its role
+NETS = {
+    "groups, dilation": (
+        sequence(conv(6, groups=3), nn.ReLU(), conv(6, 6, dilation=2, groups=2, stride=2), nn.ReLU()),
+        "0:w 1:s 2:w 3:s",
+    ),
+    "padding same": (sequence(conv(padding="same", dilation=2), nn.ReLU()), "0:w 1:s"),
+    "padding same, even kernel": (sequence(conv(size=4, padding="same"), nn.ReLU()), "0:w 1:s"),
+    "padding valid": (sequence(conv(padding="valid"), nn.ReLU()), "0:w 1:s"),
+    "padding by side": (sequence(nn.ZeroPad2d((2, 0, 1, 0)), conv(padding=(0, 1)), nn.ReLU()), "0:l 1:w 2:s"),
+    "padding reflect": (sequence(conv(padding_mode="reflect"), nn.ReLU()), "0:l 0:w 1:s"),
+    "padding circular": (sequence(conv(padding=(2, 1), padding_mode="circular"), nn.ReLU()), "0:l 0:w 1:s"),
+    "functional": (
+        build(lambda s, x: F.relu(F.conv2d(x, s.c.weight) + F.conv2d(x, s.c.weight, None, (1, 1))), c=conv()),
+        "conv2d:w conv2d@1:w add:l relu:s",
+    ),
+    "linear": (sequence(nn.Flatten(), nn.Linear(189, 5), nn.ReLU(), nn.Linear(5, 3, bias=False)), "0:l 1:w 2:s 3:w"),
+    "linear over positions": (sequence(nn.Linear(7, 5), nn.ReLU()), "0:w 1:s"),
+    "bn after conv": (
+        sequence(
+            conv(), nn.BatchNorm2d(4), nn.ReLU(), conv(4, 4, bias=False), nn.BatchNorm2d(4, affine=False), nn.ReLU()
+        ),
+        "0:w 1:f 2:s 3:w 4:f 5:s",
+    ),
+    "bn after linear": (
+        sequence(
+            nn.Flatten(),
+            nn.Linear(189, 5),
+            nn.BatchNorm1d(5),
+            nn.ReLU(),
+            nn.Linear(5, 4, bias=False),
+            nn.BatchNorm1d(4, affine=False),
+            nn.ReLU(),
+        ),
+        "0:l 1:w 2:f 3:s 4:w 5:f 6:s",
+    ),
+    "one conv before two bn": (
+        build(lambda s, x: F.relu(s.b1(s.c(x)) + s.b2(s.c(x))), c=conv(), b1=nn.BatchNorm2d(4), b2=nn.BatchNorm2d(4)),
+        "c:w b1:f c@1:w b2:f add:l relu:s",
+    ),
+    "bn that cannot fold": (
+        sequence(nn.BatchNorm2d(3), nn.ReLU(), conv(), nn.AvgPool2d(2), nn.BatchNorm2d(4, affine=False), nn.ReLU()),
+        "0:a 1:s 2:w 3:l 4:a 5:s",
+    ),
+    "bn of a tensor used twice": (
+        build(lambda s, x: (lambda y: F.relu(s.b(y) + y))(s.c(x)), c=conv(), b=nn.BatchNorm2d(4)),
+        "c:w b:a add:l relu:s",
+    ),
+    "bn of a copy": (
+        build(lambda s, x: (lambda y: F.relu(s.b(y.clone()) + y))(s.c(x)), c=conv(), b=nn.BatchNorm2d(4)),
+        "c:w clone:f b:a add:l relu:s",
+    ),
+    "bn over other dimension than linear": (
+        sequence(nn.Flatten(2), nn.Linear(63, 3), nn.BatchNorm1d(3), nn.ReLU()),
+        "0:l 1:w 2:a 3:s",
+    ),
+    "bn twice, dropout between": (
+        sequence(conv(), nn.BatchNorm2d(4), nn.Dropout2d(), nn.BatchNorm2d(4), nn.ReLU()),
+        "0:w 1:f 2:f 3:f 4:s",
+    ),
+    "relu forms": (
+        build(
+            lambda s, x: F.relu_(
+                s.c(torch.clamp(s.c(torch.relu(s.c(s.r(s.c(x.clamp(min=0))).clamp_min(0)))), 0, 2)).relu_()
+            ),
+            c=conv(3),
+            r=nn.ReLU(inplace=True),
+        ),
+        "clamp:s c:w r:s clamp_min:s c@1:w relu:s c@2:w clamp@1:s c@3:w relu@1:s relu@2:s",
+    ),
+    "clipped relu": (
+        sequence(conv(), nn.ReLU6(), conv(4, 4), nn.Hardtanh(0, 2, inplace=True), conv(4, 4), nn.ReLU6(inplace=True)),
+        "0:w 1:s 2:w 3:s 4:w 5:s",
+    ),
+    "threshold relu, called twice": (
+        build(lambda s, x: s.a(s.c(s.a(x))), c=conv(3), a=ThresholdReLU(1.0, shift=0.25)),
+        "a:s c:w a@1:s",
+    ),
+    "average pools": (
+        sequence(conv(), nn.ReLU(), nn.AvgPool2d(2, 2, 1, count_include_pad=False), nn.AdaptiveAvgPool2d((3, 2))),
+        "0:w 1:s 2:l 3:l",
+    ),
+    "means": (
+        build(lambda s, x: F.relu(s.c(x)).mean((2, 3), keepdim=True) + F.relu(x).mean((2, 3), keepdim=True), c=conv(3)),
+        "c:w relu:s mean:l relu@1:s mean:l add:l",
+    ),
+    "shortcut by slice and pad": (
+        build(
+            lambda s, x: F.relu(s.c(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 2), value=0.5)),
+            c=conv(6, stride=2),
+        ),
+        "c:w slice:f slice:l slice:l pad:l add:l relu:s",
+    ),
+    "slices": (
+        build(lambda s, x: F.relu(s.c(x[..., -4:]))[:, 1:3, 2:], c=conv()),
+        "slice:l c:w relu:s slice:f slice:l slice:l",
+    ),
+    "add": (
+        build(
+            lambda s, x: F.relu(torch.add(s.c(x).add_(x), x, alpha=-2) + s.p + 1).add_(s.p * 2),
+            c=conv(3),
+            p=nn.Parameter(torch.zeros(3, 1, 1)),
+        ),
+        "c:w add:l add:l add:a add:a relu:s mul:f add:a",
+    ),
+    "cat": (
+        build(lambda s, x: s.c(torch.cat((F.relu(x), x, F.relu(x)), 1)), c=conv(2, 9)),
+        "relu:s relu@1:s cat:l c:w",
+    ),
+    "shapes": (
+        build(
+            lambda s, x: s.f(F.relu(x).view(x.size(0), -1).reshape(-1, 9, 21).flatten(1)),
+            f=nn.Linear(189, 3),
+        ),
+        "relu:s view:l reshape:l flatten:l f:w",
+    ),
+    "identities": (
+        sequence(
+            conv(), nn.Dropout(), nn.ReLU(), nn.Dropout2d(inplace=True), nn.Identity(), nn.Flatten(), nn.Linear(252, 3)
+        ),
+        "0:w 1:f 2:s 3:f 5:l 6:w",
+    ),
+    "max-pool": (
+        sequence(conv(), nn.ReLU(), nn.MaxPool2d(3, 2, 1), conv(4, 4), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()),
+        "0:w 1:s 2:p 3:w 4:p 5:s",
+    ),
+    "weight norm": (
+        sequence(torch.nn.utils.parametrizations.weight_norm(conv()), nn.ReLU()),
+        "0.parametrizations.weight.0:f 0.conv2d:w 1:s",
+    ),
+    "awkward names": (
+        build(
+            lambda s, x: s.code(s.graph(s._meta(s.meta(x)))),
+            graph=conv(3),
+            code=nn.ReLU(),
+            _meta=ThresholdReLU(),
+            meta=conv(3),
+        ),
+        "meta:w _meta:s graph:w code:s",
+    ),
+    "residual": (residual, "c1:w a1:s c2:w c3:w add:l a2:s p:l a3:s flatten:l fc:w"),
+}
+ROLES = {"weights": "w", "spiking": "s", "linear": "l", "affine": "a", "folded": "f", "stateful pool": "p"}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # of the convolution itself
+@pytest.mark.parametrize("name", NETS)
+def test_graph_equals_the_net_and_names_every_node(name):
+    make, report = NETS[name]
+    net = random(make()).double()
+    shape = (2, 4, 4) if name == "residual" else SHAPE
+    ann = prepare(net, torch.randn(3, *shape).double())
+    assert " ".join(f"{row.name}:{ROLES[row.role]}" for row in ann.meta["report"]) == report
+    for size in (1, 2, 5, 7):
+        x = torch.randn(size, *shape).double()
+        torch.testing.assert_close(ann(x), net(x.clone()), rtol=1e-10, atol=1e-10)
+    modules = list(ann.children())
+    assert len({m.name for m in modules}) == len(modules)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules)
+    assert [row.name for row in ann.meta["report"] if row.role == "spiking"] == list(activations(ann))
+
+
+def test_thresholds_and_shifts_of_the_training_are_kept():
+    make, _ = NETS["threshold relu, called twice"]
+    found = activations(prepare(make(), torch.randn(1, *SHAPE)))
+    assert {name: (a.y_th, a.shift) for name, a in found.items()} == {"a": (1.0, 0.25), "a@1": (1.0, 0.25)}
+    make, _ = NETS["clipped relu"]
+    assert [a.y_th for a in activations(prepare(make(), torch.randn(1, *SHAPE))).values()] == [6, 2, 6]
+
+
+def order(ann):
+    return [type(ann.get_submodule(node.target)) for node in ann.graph.nodes if node.op == "call_module"]
+
+
+def test_max_pool_moves_before_an_activation_that_nobody_else_sees():
+    ann = prepare(nn.Sequential(conv(), nn.ReLU(), nn.MaxPool2d(2), nn.MaxPool2d(2)), torch.randn(1, *SHAPE))
+    assert order(ann) == [nn.Conv2d, MaxPool, MaxPool, ThresholdReLU]
+    assert [row.note for row in ann.meta["report"]] == ["", "", "moved before 1", "moved before 1"]
+    shared = Net(lambda s, x: (lambda y: F.max_pool2d(y, 2).mean((2, 3)) + y.mean((2, 3)))(F.relu(s.c(x))), c=conv())
+    ann = prepare(shared, torch.randn(1, *SHAPE))
+    assert order(ann) == [nn.Conv2d, ThresholdReLU, MaxPool]
+    assert [row.note for row in ann.meta["report"] if row.role == "stateful pool"] == [""]
+
+
+def fn(function, **modules):
+    return Net(lambda s, x: function(F.relu(s.c(x))), c=conv(), **modules)
+
+
+RELU, DATA, PRODUCT, BATCH = (
+    "train with ReLU or threshold ReLU",
+    "use batch norm",
+    "without gates and attention",
+    "keep the first",
+)
+REFUSED = {
+    "gelu": (fn(F.gelu), "gelu: gelu", RELU),
+    "silu": (nn.Sequential(conv(), nn.SiLU(inplace=True)), "1: silu", RELU),
+    "leaky_relu": (fn(F.leaky_relu), "leaky_relu: leaky_relu", RELU),
+    "softmax": (fn(lambda y: y.softmax(1)), "softmax: softmax", RELU),
+    "hardtanh": (nn.Sequential(conv(), nn.Hardtanh()), "1: hardtanh", "clips to [-1, 1]"),
+    "clamp from above": (fn(lambda y: y.clamp(max=1)), "clamp: clamp", "clips to [-inf, 1]"),
+    "layer_norm": (nn.Sequential(conv(), nn.LayerNorm(7), nn.ReLU()), "1: layer_norm", DATA),
+    "group_norm": (nn.Sequential(conv(), nn.GroupNorm(2, 4), nn.ReLU()), "1: group_norm", DATA),
+    "mul": (fn(lambda y: y * y.mean((2, 3), keepdim=True)), "mul: mul", PRODUCT),
+    "bn without statistics": (
+        nn.Sequential(conv(), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()),
+        "1: batch_norm",
+        "keep running statistics",
+    ),
+    "in place": (
+        fn(lambda y: F.relu_(y.flatten(1)) + y.flatten(1)),
+        "relu: relu",
+        "use the form that is not in place",
+    ),
+    "view over images": (fn(lambda y: y.view(-1, 2, 9, 7)), "view: view", BATCH),
+    "mean over images": (fn(lambda y: y + y.mean(0, keepdim=True)), "mean: mean", BATCH),
+    "cat of images": (fn(lambda y: torch.cat((y, y))), "cat: cat", BATCH),
+    "several outputs": (fn(lambda y: (y, y + 1)), "output: output", "one tensor"),
+    "a container": (fn(lambda y: {"logits": y}), "output: output", "one tensor"),
+    "weights from data": (Net(lambda s, x: F.relu(F.linear(x, x[0, 0, :, :]))), "linear: linear", "compute them once"),
+    "unknown": (fn(lambda y: y.cumsum(1)), "cumsum: cumsum", "docs/"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name):
+    net, begins, mend = REFUSED[name]
+    with pytest.raises(NotConvertible) as caught:
+        prepare(net, torch.randn(2, *SHAPE))
+    assert any(f"{row.name}: {row.operation}" == begins and mend in row.note for row in caught.value.report)
+    text = str(caught.value)
+    assert "cannot be converted: " in text and text.endswith(".") and "\n" not in text
+
+
+def test_report_lists_every_node_also_when_something_is_refused():
+    net = Net(lambda s, x: s.f((F.silu(s.c(x)) * F.relu(x)).flatten(1)), c=conv(3), f=nn.Linear(189, 2))
+    with pytest.raises(
+        NotConvertible, match=r"^silu: silu cannot be converted: .* \(1 more: see `ann2snn inspect`\)\.$"
+    ) as caught:
+        prepare(net, torch.randn(2, *SHAPE))
+    report = {row.name: row.role for row in caught.value.report}
+    refused = dict.fromkeys(("silu", "mul"), "not convertible")
+    assert report == {"c": "weights", "relu": "spiking", "flatten": "linear", "f": "weights"} | refused
+
+
+def broken(value):
+    net = nn.Sequential(conv(), nn.ReLU())
+    net[0].weight.data[0, 0, 0, 0] = value
+    return net
+
+
+@pytest.mark.parametrize(
+    "net, shape, words",
+    [
+        (broken(float("nan")), SHAPE, "0.weight holds values that are not finite"),
+        (broken(float("inf")), SHAPE, "0.weight holds values that are not finite"),
+        (nn.Sequential(conv(), nn.ReLU()), (4, 9, 7), r"does not take an input of shape \(2, 4, 9, 7\)"),
+        (nn.Sequential(conv()), SHAPE, "no activation that could spike"),
+        (Net(lambda s, x: F.relu(x) if x.sum() > 0 else x), SHAPE, "torch.export cannot capture"),
+        (Net(lambda s, x: F.relu(x).view(2, -1)), SHAPE, "torch.export cannot capture"),
+        (Net(lambda s, x: F.relu(x)[1:]), SHAPE, "torch.export cannot capture"),
+    ],
+)
+def test_what_cannot_be_captured(net, shape, words):
+    with pytest.raises(UserError, match=words):
+        prepare(net, torch.randn(1, *shape))
+
+
+def test_the_net_stays_as_it_is():
+    net = random(nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(), conv(4, 4))).train()
+    net[3].eval()
+    before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    example = torch.randn(1, *SHAPE)
+    kept = example.clone()
+    ann = prepare(net, example)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert [m.training for m in net.modules()] == modes and all(p.requires_grad for p in net.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    assert torch.equal(example, kept)
+    assert not {p.data_ptr() for p in ann.parameters()} & {v.data_ptr() for v in net.state_dict().values()}
+    assert not ann.training and not any(p.requires_grad for p in ann.parameters())
+
+
+def test_graph_is_portable():
+    ann = prepare(random(nn.Sequential(nn.BatchNorm2d(3), conv(), nn.ReLU(), nn.MaxPool2d(2))), torch.randn(1, *SHAPE))
+    x = torch.randn(5, *SHAPE)
+    for copied in (pickle.loads(pickle.dumps(ann)), copy.deepcopy(ann)):
+        assert torch.equal(copied(x), ann(x)) and list(activations(copied)) == ["2"]
+    assert copied.meta["report"] == ann.meta["report"]
+    torch.testing.assert_close(copied.double()(x.double()).float(), ann(x))
+    assert ann(x).dtype == torch.float32
+
+
+def test_resnet18_of_torchvision():
+    from torchvision.models import resnet18
+
+    net = resnet18(num_classes=10).eval()
+    x = torch.randn(3, 3, 32, 32)
+    ann = prepare(net, x)
+    names = list(activations(ann))
+    assert sum(isinstance(m, nn.ReLU) for m in net.modules()) == 9
+    assert len(names) == 17 and names[:4] == ["relu", "layer1.0.relu", "layer1.0.relu@1", "layer1.1.relu"]
+    assert {row.role for row in ann.meta["report"]} == {"weights", "folded", "spiking", "stateful pool", "linear"}
+    torch.testing.assert_close(ann(x), net(x), rtol=1e-3, atol=1e-4)
+    snn = replace_activations(ann, lambda activation: IF(1.0))
+    assert [m.name for m in snn.children() if isinstance(m, IF)] == names
+
+
+def test_batch_norm_of_timm_folds():
+    import timm
+    from timm.layers import BatchNormAct2d
+
+    net = timm.create_model("mobilenetv2_035", num_classes=5).eval()
+    norms = sum(isinstance(m, BatchNormAct2d) for m in net.modules())
+    ann = prepare(net, torch.randn(1, 3, 32, 32))
+    roles = [row.role for row in ann.meta["report"]]
+    assert roles.count("folded") >= norms == roles.count("weights") - 1 == 52
+    assert len(activations(ann)) == 35 and {a.y_th for a in activations(ann).values()} == {6.0}
+    assert not any(isinstance(m, Affine | nn.BatchNorm2d) for m in ann.modules())

@@ -1,0 +1,276 @@
+import copy
+import inspect
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from nets import dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
+from torch import nn
+
+import ann2snn
+from ann2snn import conversion
+from ann2snn.activations import ThresholdReLU
+from ann2snn.calibration import Statistics
+from ann2snn.conversion import convert, discover, find, load_plugin, replace_activations
+from ann2snn.errors import UserError
+from ann2snn.graph import activations, prepare
+from ann2snn.neurons import IF, hard, soft
+from ann2snn.simulation import simulate
+
+METHODS = sorted(discover())
+each_method = pytest.mark.parametrize("name", METHODS)
+each_reset = pytest.mark.parametrize("reset", ["soft", "hard"])
+
+
+@pytest.fixture(scope="module")
+def ann():
+    return prepare(random(residual()), torch.zeros(1, 2, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(60, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def stats(ann, images):
+    return Statistics(ann, lambda: images.split(25))
+
+
+def neurons(snn):
+    return {m.name: m for m in snn.children() if isinstance(m, IF)}
+
+
+def test_the_methods_of_the_spine_are_found():
+    assert {"optimal", "max_norm", "robust_norm", "opi"} <= set(METHODS)
+    assert {find(name).name for name in METHODS} == set(METHODS)
+
+
+@each_method
+@each_reset
+def test_contract(name, reset, ann, stats, images):
+    before, graph, children = copy.deepcopy(ann.state_dict()), str(ann.graph), list(ann.named_children())
+    first, second = (convert(ann, name, stats, T=8, reset=reset) for _ in range(2))
+    assert list(neurons(first)) == list(activations(ann)) and not activations(first)
+    assert {m.reset for m in neurons(first).values()} == {{"soft": soft, "hard": hard}[reset]}
+    one, two = (simulate(snn, images, 8) for snn in (first, second))
+    assert torch.equal(one.outputs[8], two.outputs[8])
+    assert all(torch.equal(count, two.events[8][layer]) for layer, count in one.events[8].items())
+    assert all(count > 0 for count in one.spikes(8).values())
+    assert list(ann.named_children()) == children and str(ann.graph) == graph
+    assert all(torch.equal(value, before[key]) for key, value in ann.state_dict().items())
+    assert not any(m._forward_hooks for m in ann.modules())
+
+
+def error(name, reset, T, ann, stats, images):
+    """Mean absolute difference between the network's output and the spiking one's mean output over T steps."""
+    result = simulate(convert(ann, name, stats, T=T, reset=reset), images, T)
+    return (result.outputs[T] / T - ann(images)).abs().mean().item()
+
+
+@each_method
+def test_soft_reset_converges(name, ann, stats, images):
+    errors = [error(name, "soft", T, ann, stats, images) for T in (8, 256)]
+    assert errors[1] < errors[0] / 4
+
+
+@each_method
+def test_hard_reset_does_not_converge(name, ann, stats, images):
+    """What exceeds the threshold is lost at every spike, so the error has a floor however long the simulation is."""
+    errors = [error(name, "hard", T, ann, stats, images) for T in (64, 512)]
+    assert errors[1] > 0.8 * errors[0] and errors[1] > 5 * error(name, "soft", 512, ann, stats, images)
+
+
+@each_method
+def test_a_method_says_what_it_is(name):
+    method = find(name)
+    parameters = inspect.signature(method.function).parameters
+    assert list(parameters)[:2] == ["ann", "stats"] and method.depends_on_T == ("T" in parameters)
+    assert method.options["reset"] == "soft"
+    assert list(method.options) == [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert re.search(r"\b(19|20)\d\d\b", method.function.__doc__) and "Read:" in method.function.__doc__
+    assert re.search(r"\d{4}", method.paper) and method.version >= 1
+
+
+def test_options():
+    assert find("robust_norm").options == {"reset": "soft", "quantile": 0.999}
+    assert find("optimal").options == find("max_norm").options == find("opi").options == {"reset": "soft"}
+    assert [name for name in ("max_norm", "opi", "optimal", "robust_norm") if find(name).depends_on_T] == ["optimal"]
+
+
+@pytest.mark.parametrize(
+    "name, T, options, words",
+    [
+        ("optimum", 4, {}, "No method is called 'optimum'; the nearest are: optimal"),
+        ("qqq", 4, {}, "No method is called 'qqq'; the nearest are: .*max_norm, .*robust_norm"),
+        ("optimal", 4, {"quantile": 1}, "optimal has no option 'quantile'; it has: reset."),
+        ("opi", None, {"reset": "zero"}, "No reset rule is called 'zero'; known are soft and hard."),
+        ("optimal", None, {}, "optimal converts for a given number of steps: pass T"),
+        ("robust_norm", None, {"quantile": 99.9}, "A quantile lies in"),
+        *[(name, T, {}, "T is a number of steps") for name in METHODS for T in (0, -1, True, 4.0, "4")],
+    ],
+)
+def test_wrong_requests(name, T, options, words, ann, stats):
+    with pytest.raises(UserError, match=words):
+        convert(ann, name, stats, T=T, **options)
+
+
+def test_thresholds_and_shifts(ann, stats):
+    for name, shift, start in (("optimal", 1 / 32, 0), ("max_norm", 0, 0), ("opi", 0, 1 / 2)):
+        for layer, neuron in neurons(convert(ann, name, stats, T=16)).items():
+            v = stats[layer].max
+            assert neuron.v_th == v and neuron.shift == shift * v and neuron.v_init == start * v
+
+
+def test_shift_of_the_source_is_taken_back(images):
+    net = random(residual())
+    net.a1, net.a2, net.a3 = (ThresholdReLU(1.0, shift=0.25) for _ in range(3))
+    ann = prepare(net, images)
+    for T in (2, 8):
+        for name, share in (("optimal", 1 / (2 * T)), ("max_norm", 0), ("robust_norm", 0), ("opi", 0)):
+            for neuron in neurons(convert(ann, name, images, T=T)).values():
+                assert neuron.shift == share * neuron.v_th - 0.25
+
+
+def test_max_norm_is_optimal_without_its_shift(ann, stats, images):
+    plain, shifted = convert(ann, "max_norm", stats), convert(ann, "optimal", stats, T=16)
+    for neuron in neurons(shifted).values():
+        neuron.shift.zero_()
+    a, b = (simulate(snn, images, 16, at=range(1, 17)) for snn in (plain, shifted))
+    for t in range(1, 17):
+        assert torch.equal(a.outputs[t], b.outputs[t])
+        assert all(torch.equal(count, b.events[t][layer]) for layer, count in a.events[t].items())
+
+
+def test_weight_normalisation_is_threshold_balancing():
+    """W_l * lambda_{l-1} / lambda_l and b_l / lambda_l with V = 1 give the spikes of the thresholds lambda_l."""
+    scales = (4.0, 2.0)
+    chain = [
+        nn.Conv2d(2, 3, 3),
+        ThresholdReLU(scales[0]),
+        nn.Conv2d(3, 4, 2),
+        ThresholdReLU(scales[1]),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    ]
+    net = dyadic(nn.Sequential(*chain), seed=3)
+    images = dyadic_images(30, seed=3)
+    normalised = copy.deepcopy(net)
+    with torch.no_grad():
+        for layer, before, after in ((0, 1.0, scales[0]), (2, scales[0], scales[1]), (5, scales[1], 1.0)):
+            normalised[layer].weight.mul_(before / after)
+            normalised[layer].bias.div_(after)
+    normalised[1].y_th = normalised[3].y_th = 1.0
+    assert torch.equal(normalised(images), net(images))
+    balanced, unit = (convert(prepare(n, images), "max_norm", images) for n in (net, normalised))
+    assert [n.v_th.item() for snn in (balanced, unit) for n in neurons(snn).values()] == [*scales, 1, 1]
+    a, b = (simulate(snn, images, 16, at=range(1, 17)) for snn in (balanced, unit))
+    for t in range(1, 17):
+        assert torch.equal(a.outputs[t], b.outputs[t])
+        assert all(torch.equal(count, b.events[t][layer]) for layer, count in a.events[t].items())
+
+
+def test_half_start_and_shift_agree_in_the_first_layer_at_T():
+    images = dyadic_images(40)
+    ann = prepare(dyadic(residual()), images)
+    shifted, started = (simulate(convert(ann, name, images, T=16), images, 16, at=[8]) for name in ("optimal", "opi"))
+    assert torch.equal(shifted.events[16]["a1"], started.events[16]["a1"])
+    assert not torch.equal(shifted.events[8]["a1"], started.events[8]["a1"])
+    assert not torch.equal(shifted.events[16]["a3"], started.events[16]["a3"])
+
+
+def test_robust_norm_takes_the_nearest_rank(ann, images):
+    many = torch.randn(800, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    seen = {}
+    hooks = [m.register_forward_hook(lambda m, _, out: seen.update({m.name: out})) for m in activations(ann).values()]
+    ann(many)
+    for hook in hooks:
+        hook.remove()
+    for options, q in (({}, 0.999), ({"quantile": 0.9}, 0.9)):
+        for layer, neuron in neurons(convert(ann, "robust_norm", many, **options)).items():
+            active = seen[layer][seen[layer] > 0].sort().values
+            exact = active[math.ceil(q * len(active)) - 1].item()
+            assert exact <= neuron.v_th.item() <= exact * (1 + 2**-10) and exact < seen[layer].max()
+
+
+def test_calibration_as_tensor_list_or_statistics(ann, stats, images):
+    snns = [convert(ann, "max_norm", c) for c in (images, [images[:7], images[7:]], stats)]
+    for layer in activations(ann):
+        values = [neurons(snn)[layer].v_th.item() for snn in snns]
+        assert values == pytest.approx([values[0]] * 3, rel=1e-5)
+
+
+def test_converted_network_shares_weights_and_follows_the_dtype(ann, stats, images):
+    snn = convert(ann, "max_norm", stats)
+    assert snn.c1.weight is ann.c1.weight
+    double = copy.deepcopy(ann).double()
+    converted = convert(double, "max_norm", images)
+    assert {n.v_th.dtype for n in neurons(converted).values()} == {torch.double}
+    assert simulate(converted, images, 2).outputs[2].dtype == torch.double
+
+
+def test_replacing_takes_any_neuron_by_activation(ann):
+    snn = replace_activations(ann, lambda a: IF({"a1": 1.0, "a2": 2.0, "a3": 3.0}[a.name]))
+    assert {name: n.v_th.item() for name, n in neurons(snn).items()} == {"a1": 1, "a2": 2, "a3": 3}
+
+
+PLUGIN = """
+from ann2snn import IF, method, replace_activations, threshold
+
+@method(paper="nobody1999")
+def {name}(ann, stats, *, factor=0.5):
+    return replace_activations(ann, lambda a: IF(factor * threshold(stats[a.name].max, a.name)))
+"""
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+
+
+def test_plugin(tmp_path, registry, ann, stats, images):
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(name="half"))
+    for _ in range(2):
+        load_plugin(file)
+    assert find("half").options == {"factor": 0.5} and not find("half").depends_on_T
+    found = neurons(convert(ann, "half", stats, factor=0.25))
+    assert all(n.v_th == stats[layer].max / 4 for layer, n in found.items())
+    with pytest.raises(UserError, match="half has no option 'reset'; it has: factor"):
+        convert(ann, "half", stats, reset="hard")
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("mine.py", PLUGIN.format(name="max_norm"), "Two methods are called 'max_norm': rename the one in .*mine.py"),
+        ("mine.py", "x = 1", "registers no method: decorate a function with @ann2snn.method"),
+        ("mine.py", "import nothing_of_that_name", "mine.py cannot be imported: ModuleNotFoundError"),
+        ("mine.py", "def f(:", "mine.py cannot be imported: SyntaxError"),
+        ("mine.txt", PLUGIN.format(name="half"), "mine.txt is not a Python file"),
+        ("mine.py", None, "mine.py is not a Python file"),
+    ],
+)
+def test_wrong_plugins(name, text, words, tmp_path, registry):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_plugin(tmp_path / name)
+    assert set(conversion.METHODS) == set(METHODS)
+
+
+def test_a_plugin_never_takes_a_name_of_the_suite(tmp_path):
+    """Also where it is the first thing that a process loads."""
+    (tmp_path / "mine.py").write_text(PLUGIN.format(name="optimal"))
+    code = f"from ann2snn.conversion import load_plugin; load_plugin({str(tmp_path / 'mine.py')!r})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search("Two methods are called 'optimal': rename the one in .*mine.py", ran.stderr)
+
+
+def test_names_at_the_top():
+    assert all(getattr(ann2snn, name) for name in ann2snn.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ann2snn.nothing  # noqa: B018
