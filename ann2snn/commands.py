@@ -1,0 +1,171 @@
+"""What every command does."""
+
+import ast
+import importlib
+import sys
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ann2snn.errors import UserError
+
+
+def settings(options):
+    from ann2snn import tracking
+    from ann2snn.pipeline import Settings
+
+    return Settings(
+        runs=options.runs,
+        data_root=options.data_root,
+        accept_unofficial=options.accept_unofficial_data,
+        device=options.device,
+        wandb=tracking.mode(options.wandb),
+    )
+
+
+def reproduce(options) -> int:
+    from ann2snn.reproduction import reproduce
+
+    return reproduce(options, settings(options))
+
+
+def train(options) -> int:
+    from ann2snn.data import load
+    from ann2snn.pipeline import source_of
+
+    data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+    source = source_of(data, options.network, options.activation, options.seed, settings(options))
+    part = data.validation
+    right = source.results["validation"]["correct"]
+    print(f"{source.path}\nvalidation accuracy {100 * right / len(part):.2f} % of {len(part)} images")
+    return 0
+
+
+def sweep(options) -> int:
+    from ann2snn import leaderboard, pipeline
+    from ann2snn.conversion import find, load_plugin
+
+    for file in options.plugin:
+        load_plugin(file)
+    extra = dict(_option(text) for text in options.option)
+    methods = []
+    for name in options.method:
+        takes_reset = "reset" in find(name).options
+        for reset in options.reset if takes_reset else [None]:
+            methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
+    table = pipeline.Sweep(
+        "sweep",
+        options.dataset,
+        tuple(options.network),
+        tuple(options.activation),
+        tuple(options.seed),
+        tuple(methods),
+        tuple(sorted(set(options.T))),
+        options.calibration,
+        tuple(options.calibration_seed),
+    )
+    outcome = pipeline.sweep([table], settings(options))
+    if outcome.records:
+        print(accuracies(outcome.records))
+        leaderboard.build(options.runs)
+        print(f"\nrecords, tables and figures: {options.runs}")
+    return report_skipped(outcome)
+
+
+def accuracies(records: list[dict]) -> str:
+    """Test accuracy over T, one line a record."""
+    grid = sorted({int(t) for r in records for t in r["T"]})
+    lines = []
+    for r in records:
+        job, n = r["job"], r["ann"]["test"]["n"]
+        cells = [100 * r["T"][str(t)]["test"]["correct"] / n if str(t) in r["T"] else None for t in grid]
+        name = f"{job['method']} {job['options'].get('reset', '')}".strip()
+        lines.append(
+            [job["network"], job["activation"], job["seed"], name, 100 * r["ann"]["test"]["correct"] / n, *cells]
+        )
+    return tabulate(
+        lines, ["network", "activation", "seed", "method", "ANN", *map(str, grid)], floatfmt=".1f", missingval="-"
+    )
+
+
+def report_skipped(outcome) -> int:
+    for what, reason in outcome.skipped:
+        print(f"skipped {what}: {reason}", file=sys.stderr)
+    return 0 if outcome.records else 2
+
+
+def _option(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--option takes NAME=VALUE, such as quantile=0.99, not {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def inspect(options) -> int:
+    from ann2snn import inspection
+    from ann2snn.conversion import load_plugin
+
+    for file in options.plugin:
+        load_plugin(file)
+    return inspection.inspect(options)
+
+
+def leaderboard(options) -> int:
+    from ann2snn import leaderboard
+
+    if options.check:
+        stale = leaderboard.check(options.root, options.readme)
+        if stale:
+            raise UserError(
+                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard` and commit what it writes."
+            )
+        print(f"{options.root} is fresh.")
+        return 0
+    written = leaderboard.build(options.root)
+    if options.readme:
+        leaderboard.update_readme(options.readme, options.root)
+    print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
+    return 0
+
+
+def recheck(options) -> int:
+    from ann2snn.pipeline import Settings
+    from ann2snn.recheck import recheck
+
+    begun = time.monotonic()
+    run = Settings(Path("runs"), options.data_root, options.accept_unofficial_data, options.device)
+    same, lines = recheck(options.record, run, options.weights)
+    rows = [[x.T, x.recorded, x.accuracy, x.differ, 0 if same else x.allowed] for x in lines]
+    print(tabulate(rows, ["T", "recorded", "recomputed", "images that differ", "allowed"], floatfmt=".2f"))
+    agrees = all(x.differ <= (0 if same else x.allowed) for x in lines)
+    place = (
+        "the same environment: nothing may differ"
+        if same
+        else "another environment: 3 images and twice the flips of another batch size may differ"
+    )
+    print(f"{'agrees' if agrees else 'DIFFERS'} ({place}; {time.monotonic() - begun:.0f} s)")
+    return 0 if agrees else 1
+
+
+def publish(options) -> int:
+    from ann2snn import records
+    from ann2snn.recheck import weights_hash_of
+
+    trained = {weights_hash_of(path): path for path in options.runs.glob("sources/*/*/*/weights.pt")}
+    written = records.publish(options.runs, options.results, trained.get)
+    print(f"{len(written)} files written to {options.results}")
+    return 0
+
+
+def import_path(text: str):
+    """package.module:name -> the object."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{text} cannot be imported: {error}.") from error

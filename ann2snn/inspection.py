@@ -1,0 +1,100 @@
+"""`ann2snn inspect`: what becomes of every node of a network, before anything is simulated."""
+
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from ann2snn import networks, training
+from ann2snn.commands import import_path
+from ann2snn.conversion import find
+from ann2snn.data import load
+from ann2snn.errors import UserError
+from ann2snn.graph import NotConvertible, activations, prepare, reasons
+from ann2snn.pipeline import Source
+
+
+def inspect(options) -> int:
+    """Prints the report, and once calibrated the neurons; 1 where something cannot be converted."""
+    if options.reasons:
+        print(reasons.page(), end="")
+        return 0
+    if not options.model:
+        raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
+    method = find(options.method)
+    if Path(options.model).is_file() or options.model.endswith(".pt"):
+        _, info = training.load_source(options.model)
+        data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
+        source = Source(data, options.model)
+        net, example = source.net, next(data.validation.batches(1))[0]
+        batches = lambda: (x for x, _ in data.calibration(min(1024, len(data.train))).batches(500))  # noqa: E731
+    else:
+        data = None
+        if options.dataset:
+            data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+        net, example = network(options, data)
+        batches = data and (lambda: (x for x, _ in data.calibration(min(1024, len(data.train))).batches(100)))
+    try:
+        ann = prepare(net, example)
+    except NotConvertible as error:
+        print(report(error.report))
+        bad = sum(row.role == "not convertible" for row in error.report)
+        print(f"\n{options.model}: {bad} of {len(error.report)} nodes cannot be converted.")
+        return 1
+    print(report(ann.meta["report"]))
+    print(f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers.")
+    if batches:
+        from ann2snn.calibration import Statistics
+
+        stats = Statistics(ann, batches)
+        print(
+            f"\n{options.method}"
+            + (f", T = {options.T}" if method.depends_on_T else "")
+            + f", calibrated on {data.name}"
+        )
+        print(neurons(method(ann, stats, options.T), stats))
+    else:
+        print("Thresholds, shifts and dead units: name a --dataset to calibrate on.")
+    return 0
+
+
+def network(options, data) -> tuple[nn.Module, torch.Tensor]:
+    """The network of a name or an import path, and an example input."""
+    shape = options.shape or (data.shape if data else None)
+    if ":" in options.model:
+        made = import_path(options.model)
+        try:
+            net = made if isinstance(made, nn.Module) else made()
+        except TypeError as error:
+            raise UserError(f"{options.model} cannot be called without arguments: {error}.") from error
+        if not isinstance(net, nn.Module):
+            raise UserError(
+                f"{options.model} gives a {type(net).__name__}; name a network or a function that makes one."
+            )
+        shape = shape or (3, 224, 224)
+    else:
+        classes = data.classes if data else options.classes
+        shape = shape or networks.input_shape(options.model)
+        net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=options.activation)
+    return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def report(rows) -> str:
+    lines = [[row.name, row.operation, row.role, row.note] for row in rows]
+    return tabulate(lines, ["node", "operation", "role", "note"], maxcolwidths=[34, None, None, 60])
+
+
+def neurons(snn, stats) -> str:
+    """Per spiking layer its threshold, shift, start potential, and the share of units that were never active."""
+    lines = []
+    for module in snn.children():
+        if hasattr(module, "v_th"):
+            cells = [_range(value) for value in (module.v_th, module.shift, module.v_init)]
+            lines.append([module.name, *cells, f"{100 * stats[module.name].dead:.1f} %"])
+    return tabulate(lines, ["layer", "V_th", "shift", "start", "dead units"], disable_numparse=True)
+
+
+def _range(value: torch.Tensor) -> str:
+    low, high = value.min().item(), value.max().item()
+    return f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"

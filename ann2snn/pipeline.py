@@ -1,0 +1,326 @@
+"""dataset -> source ANN -> graph -> statistics -> converted SNN -> T steps -> record.
+
+`run` is that sentence for one job; `sweep` runs many and goes on where an earlier one was stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ann2snn import records, tracking, training
+from ann2snn.calibration import Statistics
+from ann2snn.conversion import find
+from ann2snn.data import Data, Split, load
+from ann2snn.errors import StorageError, UserError
+from ann2snn.graph import prepare
+from ann2snn.metrics import costs
+from ann2snn.progress import Bar
+from ann2snn.records import Job, pack
+from ann2snn.simulation import BATCH, Result, simulate
+
+CHUNK = 1000  # images; what a kill costs at most
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A table's worth of jobs: every source network times every method, read at every T."""
+
+    id: str
+    dataset: str
+    networks: tuple[str, ...]
+    activations: tuple[str, ...]
+    seeds: tuple[int, ...]
+    methods: tuple[tuple[str, dict], ...]  # (name, options)
+    T: tuple[int, ...]
+    calibration: int = 1024
+    calibration_seeds: tuple[int, ...] = (0,)
+
+    def sources(self) -> Iterator[tuple[str, str, int]]:
+        return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
+
+    def jobs(self, data: Data, network: str, activation: str, seed: int) -> list[Job]:
+        """The jobs of one source. UserError for a method or option that does not exist, or too few training images."""
+        data.calibration(self.calibration)
+        return [
+            Job(
+                dataset=data.name,
+                data_hash=data.hash,
+                network=network,
+                activation=activation,
+                recipe=training.recipe(data.name, network).key,
+                seed=seed,
+                method=method,
+                method_version=find(method).version,
+                options=find(method).check(options),
+                calibration=self.calibration,
+                calibration_seed=calibration_seed,
+            )
+            for method, options in self.methods
+            for calibration_seed in self.calibration_seeds
+        ]
+
+
+class Source:
+    """A trained network with what all its methods share; every part is made when it is first asked for."""
+
+    def __init__(self, data: Data, weights: Path | str, device: str = "cpu"):
+        self.data, self.path, self.device = data, Path(weights), device
+        self.net, self.info = training.load_source(weights)
+        if self.info["data_hash"] != data.hash:
+            raise UserError(f"{weights} was trained on other data than this {data.name}: train it again.")
+        self._statistics: dict[tuple[int, int], tuple[Statistics, str]] = {}
+
+    @cached_property
+    def ann(self):
+        images, _ = next(self.data.validation.batches(1))
+        return prepare(self.net, images).to(self.device)
+
+    @cached_property
+    def costs(self):
+        return costs(self.ann, self.data.shape)
+
+    @cached_property
+    def results(self) -> dict:
+        """What the ANN itself gets right."""
+        net = self.net.to(self.device)
+        out = {}
+        for split in ("test", "validation"):
+            part = getattr(self.data, split)
+            with torch.inference_mode():
+                found = torch.cat([net(x.to(self.device)).argmax(1).cpu() for x, _ in part.batches(BATCH)])
+            out[split] = {"n": len(part), "correct": int((found == part.labels).sum())}
+            if split == "test":
+                out[split]["predictions"] = pack(found.numpy())
+        return out
+
+    def statistics(self, n: int, seed: int) -> tuple[Statistics, str]:
+        """Of n calibration images drawn with this seed, and the hash of which ones."""
+        if (n, seed) not in self._statistics:
+            images = self.data.calibration(n, seed)
+            stats = Statistics(self.ann, lambda: (x for x, _ in images.batches(BATCH)))
+            self._statistics[n, seed] = stats, images.indices_hash
+        return self._statistics[n, seed]
+
+
+def run(
+    job: Job, T: Iterable[int], source: Source, root: Path | str, tick: Callable[[int], None] = lambda n: None
+) -> dict:
+    """One job at every T of the grid -> its finished record, saved below `root`.
+
+    T's that an earlier run of the same job left behind are kept, if they were made in the same environment. `tick(n)`
+    hears of every n image-steps that are done.
+    """
+    stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
+    record = _empty(job, source, calibration_hash)
+    notebook = Notebook(job, root, record)
+    record["T"] = notebook.finished()
+    for grid in _runs(job, sorted(set(T) - {int(t) for t in record["T"]})):
+        snn = find(job.method)(source.ann, stats, grid[-1], **job.options)
+        for split in ("test", "validation"):
+            for chunk, images in _chunks(getattr(source.data, split)):
+                key = f"{split} {chunk} T {' '.join(map(str, grid))}"
+                if key not in notebook:
+                    batches = (x for x, _ in images.batches(BATCH))
+                    notebook.write(key, _read(simulate(snn, batches, grid[-1], at=grid), images.labels, source, split))
+                tick(len(images) * grid[-1])
+        record["T"] |= {str(t): notebook.gather(t) for t in grid}
+    if notebook.units:
+        records.save(record, root)
+    notebook.close()
+    return record
+
+
+def _runs(job: Job, T: list[int]) -> list[list[int]]:
+    """One run for each T where the conversion depends on T, else one for all of them."""
+    return [[t] for t in T] if find(job.method).depends_on_T else [T] if T else []
+
+
+def _chunks(split: Split) -> Iterator[tuple[int, Split]]:
+    for start in range(0, len(split), CHUNK):
+        yield start, split.subset(range(start, min(start + CHUNK, len(split))))
+
+
+def _read(result: Result, labels: Tensor, source: Source, split: str) -> dict:
+    """What a record keeps of a simulation, by T."""
+    out = {}
+    for t in result.outputs:
+        found = result.predictions(t).cpu()
+        out[str(t)] = {"n": len(labels), "correct": int((found == labels).sum()), "undecided": result.undecided(t)}
+        if split == "test":
+            out[str(t)] |= {
+                "predictions": found.tolist(),
+                "spikes": result.spikes(t),
+                "operations": source.costs.operations(result.events[t]),
+                "seconds": result.seconds[t],
+            }
+    return out
+
+
+def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
+    """A record without its T's."""
+    name = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
+    place = records.provenance(
+        device=name, threads=torch.get_num_threads(), batch=BATCH, calibration_hash=calibration_hash
+    )
+    data, price = source.data, source.costs
+    sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
+    return {
+        "id": job.id,
+        "job": asdict(job),
+        "labels": pack(data.test.labels.numpy()),
+        "ann": source.results,
+        "T": {},
+        "network": {
+            "parameters": sum(p.numel() for p in source.net.parameters()),
+            "neurons": price.neurons,
+            "macs": price.macs,
+            "analog": list(price.analog),
+        },
+        "source": {name: source.info[name] for name in ("weights_hash", "training_seconds")},
+        "data": {"official": data.official, "n": sizes | {"calibration": job.calibration}},
+        "provenance": place,
+    }
+
+
+class Notebook:
+    """The finished parts of a job that is under way, in one file beside its record; a kill costs the part in flight."""
+
+    def __init__(self, job: Job, root: Path | str, record: dict):
+        self.record_path = job.path(root)
+        self.path = self.record_path.with_suffix(".partial.json")
+        self.fingerprint = _fingerprint(record)
+        self.units: dict[str, dict] = {}
+        if self.path.exists():
+            try:
+                kept = json.loads(self.path.read_text())
+            except ValueError:
+                kept = {}
+            if kept.get("fingerprint") == self.fingerprint:
+                self.units = kept["units"]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.units
+
+    def write(self, key: str, results: dict) -> None:
+        self.units[key] = results
+        text = json.dumps({"fingerprint": self.fingerprint, "units": self.units})
+        records.write_atomic(self.path, text)
+
+    def finished(self) -> dict:
+        """The T's of the job's record, if that was made in this environment."""
+        if self.record_path.exists():
+            record = records.load(self.record_path)
+            if _fingerprint(record) == self.fingerprint:
+                return record["T"]
+        return {}
+
+    def gather(self, t: int) -> dict:
+        """All chunks of both splits at one T, as the record holds them."""
+        parts = {"test": [], "validation": []}
+        for key, unit in self.units.items():
+            if str(t) in unit:
+                parts[key.split()[0]].append((int(key.split()[1]), unit[str(t)]))
+        out = {}
+        for split, found in parts.items():
+            chunks = [chunk for _, chunk in sorted(found, key=lambda part: part[0])]
+            out[split] = {name: sum(c[name] for c in chunks) for name in ("n", "correct", "undecided")}
+            if split == "test":
+                out[split]["predictions"] = pack([p for c in chunks for p in c["predictions"]])
+                out["seconds"] = round(sum(c["seconds"] for c in chunks), 4)
+                for name in ("spikes", "operations"):
+                    out[name] = {layer: sum(c[name][layer] for c in chunks) for layer in chunks[0][name]}
+        return out
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _fingerprint(record: dict) -> str:
+    """What two parts of one record must share."""
+    place = record["provenance"]
+    same = [place[k] for k in ("versions", "device", "cpu", "threads", "batch", "calibration_hash")]
+    text = json.dumps([record["id"], record["source"]["weights_hash"], same], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Outcome:
+    """What a sweep made, and what it left out, with the reason."""
+
+    records: list[dict] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, as opposed to what."""
+
+    runs: Path
+    data_root: Path | None = None
+    accept_unofficial: bool = False
+    device: str = "auto"
+    wandb: str = "off"
+
+
+def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
+    """Runs all jobs, source by source; what cannot be done is listed with its reason, and the rest goes on.
+
+    StorageError ends it: what cannot be written need not be computed.
+    """
+    outcome, datasets = Outcome(), {}
+    for table in sweeps:
+        try:
+            if table.dataset not in datasets:
+                datasets[table.dataset] = load(
+                    table.dataset, settings.data_root, accept_unofficial=settings.accept_unofficial
+                )
+            data = datasets[table.dataset]
+            plan = [(key, table.jobs(data, *key)) for key in table.sources()]
+        except UserError as error:
+            outcome.skipped.append((table.id, str(error)))
+            continue
+        for (network, activation, seed), jobs in plan:
+            name = f"{table.dataset} {network} {activation} seed {seed}"
+            try:
+                source = source_of(data, network, activation, seed, settings)
+                _ = source.ann
+            except StorageError:
+                raise
+            except UserError as error:
+                outcome.skipped.append((name, str(error)))
+                continue
+            steps = sum(sum(grid[-1] for grid in _runs(job, list(table.T))) for job in jobs)
+            bar = Bar(name, steps * (len(data.test) + len(data.validation)), "image-step")
+            for job in jobs:
+                try:
+                    record = run(job, table.T, source, settings.runs, bar.update)
+                except StorageError:
+                    raise
+                except UserError as error:
+                    outcome.skipped.append((f"{name} {job.method} {job.options}", str(error)))
+                    continue
+                outcome.records.append(record)
+                tracking.log_record(record, settings.runs, settings.wandb)
+            bar.close()
+    return outcome
+
+
+def source_of(data: Data, network: str, activation: str, seed: int, settings: Settings) -> Source:
+    """The trained source: from the cache, resumed, or trained."""
+    about = training.describe(data, network, activation, seed)
+    weights = training.train(
+        data,
+        network,
+        activation,
+        seed,
+        settings.runs,
+        device=settings.device,
+        logger=lambda: tracking.training_logger(about, settings.runs, settings.wandb),
+    )
+    return Source(data, weights, training.accelerator(settings.device))

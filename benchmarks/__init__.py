@@ -1,0 +1,1 @@
+"""Which jobs make which table."""

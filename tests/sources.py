@@ -1,0 +1,16 @@
+"""A source of the digits without a training: random weights where the cache of `train` looks for them."""
+
+import torch
+
+from ann2snn import data, networks, training
+
+
+def put(root, network="digits_plain", activation="threshold_relu:1", seed=0):
+    """Writes the weights of a network that no one trained; `train` and `sweep` find it finished."""
+    digits = data.load("digits")
+    path = training.weights_file(digits, network, activation, seed, root)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        net = networks.create(network, num_classes=10, in_chans=1, activation=activation)
+    training.save_source(net, training.describe(digits, network, activation, seed), path)
+    return path

@@ -1,0 +1,204 @@
+"""The command line: what a user reads, and exit codes."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ann2snn import cli, conversion, records
+from ann2snn.graph import reasons
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sources import put  # noqa: E402
+
+SWEEP = "sweep --dataset digits --network digits_plain --T 1 4 --device cpu --wandb off"
+
+
+@pytest.fixture
+def ann2snn(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        code = cli.main(line.split())
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def one_sentence(err):
+    return len(err.strip().splitlines()) == 1 and err.startswith("ann2snn: ") and len(err) < 400
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("swep", "sweep"),
+        ("", "COMMAND"),
+        ("reproduce --profile digit", "digits"),
+        ("reproduce --only digits-plain/threshold_relu-1/optimal-sof", "optimal-soft"),
+        ("reproduce --device tpu", "cpu"),
+        (f"{SWEEP} --T 0", "1 or more"),
+        (f"{SWEEP} --T -4", "1 or more"),
+        (f"{SWEEP} --T 2.5", "1 or more"),
+        (f"{SWEEP} --method optimum", "optimal"),
+        (f"{SWEEP} --reset sofr", "soft"),
+        (f"{SWEEP} --option colour=red", "no option 'colour'"),
+        (f"{SWEEP} --option colour", "NAME=VALUE"),
+        (f"{SWEEP} --activation gelu", "threshold_relu"),
+        (f"{SWEEP} --calibration 5000", "1077"),
+        (f"{SWEEP} --plugin nowhere.py", "nowhere.py"),
+        (f"{SWEEP} --wandb maybe", "offline"),
+        (f"{SWEEP} --sed 1", "nrecognized"),
+        ("sweep --dataset digit --network digits_plain", "digits"),
+        ("sweep --dataset digits --network digits_plane", "digits_plain"),
+        ("train --dataset cifar10 --network digits_plain", "cifar"),
+        ("train --dataset digits --network digits_plain --seed -1", "0 or more"),
+        ("inspect nowhere.pt", "nowhere.pt"),
+        ("inspect no.such.module:net", "no.such.module"),
+        ("inspect json:loads", "json:loads"),
+        ("inspect digits_plain --shape 1 4 4", "shape"),
+        ("leaderboard", "no finished record"),
+        ("recheck nothing.json", "nothing.json"),
+        ("publish", "no finished record"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(ann2snn, tmp_path, line, says):
+    code, out, err = ann2snn(line)
+    assert code == 2 and says in err, err
+    assert one_sentence(err.replace("skipped", "ann2snn:", 1) if err.startswith("skipped") else err)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_cuda_where_there_is_none(ann2snn, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = ann2snn("reproduce --device cuda")
+    assert code == 2 and "CUDA" in err and one_sentence(err)
+
+
+def test_help_is_there_at_once():
+    began = time.monotonic()
+    code = "import sys; from ann2snn import cli; cli.main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and all(c in done.stdout for c in ("train", "sweep", "inspect", "recheck", "publish"))
+    assert time.monotonic() - began < 5  # a second where the machine is free
+    code = "import sys; from ann2snn import cli; cli.parser().format_help(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_dry_run_lists_jobs_and_runs_nothing(ann2snn, tmp_path):
+    code, out, err = ann2snn("reproduce --dry-run")
+    assert code == 0 and "96 jobs" in out and "digits-plain/threshold_relu-1/optimal-soft" in out
+    code, out, _ = ann2snn("reproduce --dry-run --only digits-plain/relu/opi-hard")
+    assert code == 0 and "3 jobs" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+    put(tmp_path / "runs")
+    (tmp_path / "mine.py").write_text(
+        "from ann2snn import IF, method, replace_activations, soft, threshold\n\n\n"
+        '@method(paper="me2026")\n'
+        "def mine_only(ann, stats, *, reset=soft, factor=0.5):\n"
+        '    """Half the largest activation."""\n'
+        "    return replace_activations(ann, lambda a: IF(factor * threshold(stats[a.name].max, a.name), reset))\n"
+    )
+    line = f"{SWEEP} --method optimal mine_only --reset soft hard --plugin mine.py"
+    code, out, err = ann2snn(line)
+    assert code == 0, err
+    assert "mine_only hard" in out and (tmp_path / "runs/LEADERBOARD.md").exists()
+    made = records.load_all(tmp_path / "runs")
+    assert [r["job"]["options"] for r in made if r["job"]["method"] == "mine_only"] == [
+        {"reset": "hard", "factor": 0.5},
+        {"reset": "soft", "factor": 0.5},
+    ]
+    assert ann2snn("leaderboard --root runs --check")[0] == 0
+    (tmp_path / "runs/LEADERBOARD.md").write_text("edited")
+    code, _, err = ann2snn("leaderboard --root runs --check")
+    assert code == 2 and "LEADERBOARD.md" in err and one_sentence(err)
+    assert ann2snn("leaderboard --root runs")[0] == 0 and ann2snn("leaderboard --root runs --check")[0] == 0
+    code, out, _ = ann2snn("publish")
+    assert code == 0 and len(records.load_all(tmp_path / "results")) == 4
+    assert len(list((tmp_path / "results/weights").rglob("*.pt"))) == 1
+
+
+def test_recheck(ann2snn, tmp_path, monkeypatch):
+    put(tmp_path / "runs")
+    assert ann2snn(SWEEP)[0] == 0 and ann2snn("publish")[0] == 0
+    path = next((tmp_path / "results/records").rglob("*.json")).relative_to(tmp_path)
+    code, out, _ = ann2snn(f"recheck {path}")
+    assert code == 0 and "agrees (the same environment" in out
+
+    record = json.loads(path.read_text())
+    found = records.unpack(record["T"]["4"]["test"]["predictions"])
+    found[:5] = (found[:5] + 1) % 10
+    tampered = json.loads(path.read_text())
+    tampered["T"]["4"]["test"]["predictions"] = records.pack(found)
+    tampered["T"]["4"]["test"]["correct"] = int((found == records.unpack(record["labels"])).sum())
+    path.write_text(json.dumps(tampered))
+    code, out, _ = ann2snn(f"recheck {path}")
+    assert code == 1 and "DIFFERS" in out and " 5 " in out
+
+    record["provenance"]["threads"] += 1
+    path.write_text(json.dumps(record))
+    code, out, _ = ann2snn(f"recheck {path}")
+    assert code == 0 and "another environment" in out
+
+    shutil.rmtree("results/weights")
+    shutil.rmtree("runs")
+    code, _, err = ann2snn(f"recheck {path}")
+    assert code == 2 and "--weights" in err and one_sentence(err)
+    other = put(tmp_path / "other", seed=1)
+    code, _, err = ann2snn(f"recheck {path} --weights {other}")
+    assert code == 2 and "does not hold" in err and one_sentence(err)
+
+
+def test_inspect_names_what_converts_and_what_does_not(ann2snn, tmp_path):
+    path = put(tmp_path)
+    code, out, _ = ann2snn(f"inspect {path} --T 8")
+    assert code == 0 and "5 spiking layers" not in out and "4 spiking layers" in out
+    assert "V_th" in out and "dead units" in out and "0.0625" in out  # y_th / (2 T) = 1 / 16
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.Sigmoid())\n"
+    )
+    code, out, _ = ann2snn("inspect mine:net --shape 3 8 8")
+    assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "sigmoid" in out
+    sys.modules.pop("mine", None)
+
+
+def test_nan_weights_are_named(ann2snn, tmp_path):
+    path = put(tmp_path)
+    held = torch.load(path, weights_only=True)
+    name, value = next(iter(held["state_dict"].items()))
+    value.view(-1)[0] = float("nan")
+    torch.save(held, path)
+    code, _, err = ann2snn(f"inspect {path}")
+    assert code == 2 and name in err and one_sentence(err)
+
+
+def test_a_full_disk_leaves_nothing_half_written(ann2snn, tmp_path, monkeypatch):
+    put(tmp_path / "runs")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ann2snn.records.files.os.fsync", full)
+    code, _, err = ann2snn(SWEEP)
+    assert code == 2 and "disk is full" in err
+    assert not list(tmp_path.rglob("records/**/*"))[1:] or not [
+        p for p in tmp_path.rglob("records/**/*") if p.is_file()
+    ]
+
+
+def test_the_page_of_reasons_is_fresh():
+    page = Path(__file__).parents[1] / "docs" / "not-convertible.md"
+    assert page.read_text() == reasons.page()

@@ -1,0 +1,183 @@
+"""From a job to its record; run as a script, this file is the child process that gets killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ann2snn import data, pipeline, records
+from ann2snn.conversion import find
+from ann2snn.pipeline import Settings, Source, Sweep
+from ann2snn.records import unpack
+from ann2snn.simulation import simulate
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sources import put  # noqa: E402
+
+TABLE = Sweep(
+    "t", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("optimal", {}), ("opi", {})), T=(1, 2, 4)
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return Source(data.load("digits"), put(tmp_path_factory.mktemp("sources")))
+
+
+def job_of(source, method="optimal", **options):
+    table = replace(TABLE, methods=((method, options),))
+    return table.jobs(source.data, "digits_plain", "threshold_relu:1", 0)[0]
+
+
+def numbers(record):
+    """A record without what the clock says."""
+    T = {t: {k: v for k, v in at.items() if k != "seconds"} for t, at in record["T"].items()}
+    return {k: record[k] for k in ("id", "job", "labels", "ann", "network", "source", "data")} | {"T": T}
+
+
+@pytest.fixture
+def simulations(monkeypatch):
+    """How many simulations have run; at the one that is set, the machine stops."""
+
+    class Counter:
+        count, stop_at = 0, None
+
+    def counted(*arguments, **options):
+        Counter.count += 1
+        if Counter.count == Counter.stop_at:
+            raise KeyboardInterrupt
+        return simulate(*arguments, **options)
+
+    monkeypatch.setattr(pipeline, "simulate", counted)
+    return Counter
+
+
+@pytest.mark.parametrize("method", ["optimal", "opi"])
+def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method):
+    record = pipeline.run(job_of(source, method), [1, 4], source, tmp_path)
+    assert records.load(records.Job(**record["job"]).path(tmp_path)) == json.loads(json.dumps(record))
+    images, labels = source.data.test.__getitems__(range(360))
+    stats = source.statistics(1024, 0)[0]
+    for t in (1, 4):
+        snn = find(method)(source.ann, stats, t)
+        found = simulate(snn, images, t)
+        at = record["T"][str(t)]
+        assert (unpack(at["test"]["predictions"]) == found.predictions(t).numpy()).all()
+        assert at["test"]["correct"] == (found.predictions(t) == labels).sum()
+        assert at["spikes"] == found.spikes(t) and sum(at["spikes"].values()) > 0
+        assert set(at["spikes"]) == set(record["network"]["neurons"]) == set(at["operations"])
+    with torch.inference_mode():
+        assert record["ann"]["test"]["correct"] == (source.net(images).argmax(1) == labels).sum()
+    assert not list(tmp_path.rglob("*.partial.json"))
+
+
+def test_methods_without_T_run_once_and_others_once_a_T(source, tmp_path, simulations):
+    pipeline.run(job_of(source, "opi"), [1, 2, 4], source, tmp_path)
+    assert simulations.count == 2  # test and validation
+    pipeline.run(job_of(source, "optimal"), [1, 2, 4], source, tmp_path)
+    assert simulations.count == 2 + 6
+
+
+@pytest.mark.parametrize("method", ["optimal", "opi"])
+def test_further_T_leave_the_old_ones_alone(source, tmp_path, simulations, method):
+    first = pipeline.run(job_of(source, method), [1, 2], source, tmp_path)
+    before = simulations.count
+    both = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path)
+    assert simulations.count == before + 2
+    assert both["T"]["2"] == first["T"]["2"] and list(both["T"]) == ["1", "2", "4"]
+    assert numbers(both) == numbers(pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path / "at once"))
+    count = simulations.count
+    again = pipeline.run(job_of(source, method), [2], source, tmp_path)
+    assert simulations.count == count and again["T"] == both["T"]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5])
+def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, simulations, stop_at):
+    whole = pipeline.run(job_of(source), [1, 2, 4], source, tmp_path / "whole")
+    done, simulations.stop_at = simulations.count, simulations.count + stop_at
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(job_of(source), [1, 2, 4], source, tmp_path)
+    assert records.load_all(tmp_path / "nothing") == [] and not list(tmp_path.glob("records/**/*-????????.json"))
+    simulations.stop_at = None
+    resumed = pipeline.run(job_of(source), [1, 2, 4], source, tmp_path)
+    assert numbers(resumed) == numbers(whole)
+    assert simulations.count - done == 6 + 1  # only what was in flight is done twice
+
+
+def test_chunks_of_any_size_give_the_same_record(source, tmp_path, monkeypatch):
+    whole = pipeline.run(job_of(source), [4], source, tmp_path / "whole")
+    monkeypatch.setattr(pipeline, "CHUNK", 120)
+    parts = pipeline.run(job_of(source), [4], source, tmp_path / "parts")
+    differ = unpack(whole["T"]["4"]["test"]["predictions"]) != unpack(parts["T"]["4"]["test"]["predictions"])
+    assert differ.sum() <= 3  # batches of 120 and 360 round differently
+    assert len(differ) == 360 and parts["T"]["4"]["validation"]["n"] == 360
+
+
+def test_what_another_environment_left_half_done_is_not_mixed_in(source, tmp_path, simulations):
+    job = job_of(source)
+    simulations.stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(job, [1, 2], source, tmp_path)
+    partial = next(tmp_path.rglob("*.partial.json"))
+    partial.write_text(json.dumps(json.loads(partial.read_text()) | {"fingerprint": "another"}))
+    pipeline.run(job, [1, 2], source, tmp_path)
+    assert simulations.count == 3 + 4
+    partial.write_text('{"half')
+    pipeline.run(job, [1, 2, 4], source, tmp_path)
+    assert not partial.exists()
+
+
+def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
+    put(tmp_path)
+    absent = replace(TABLE, id="absent", dataset="cifar10")
+    strange = replace(TABLE, id="strange", methods=(("optimal", {"colour": "red"}),))
+    outcome = pipeline.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
+    assert len(outcome.records) == 2
+    (first, why), (second, reason) = outcome.skipped
+    assert (first, second) == ("absent", "strange") and "no option 'colour'" in reason and "cifar" in why.lower()
+    assert records.load_all(tmp_path) == [json.loads(json.dumps(r)) for r in sorted(outcome.records, key=_name)]
+
+
+def _name(record):
+    return record["job"]["method"] != "opi"
+
+
+def test_a_killed_sweep_goes_on(tmp_path):
+    """SIGKILL in the middle of a sweep, twice; the records are those of a sweep that was left alone."""
+    for root in ("left alone", "killed"):
+        put(tmp_path / root)
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, __file__, str(tmp_path / "killed"), "slow"], start_new_session=True)
+        seen = len(list((tmp_path / "killed").rglob("records/**/*.json")))
+        deadline = time.monotonic() + 90
+        while len(list((tmp_path / "killed").rglob("records/**/*.json"))) <= seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert list((tmp_path / "killed").rglob("*.partial.json"))
+    made = {}
+    for root in ("left alone", "killed"):
+        outcome = pipeline.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
+        assert not outcome.skipped
+        made[root] = [numbers(record) for record in records.load_all(tmp_path / root)]
+    assert len(made["killed"]) == 2 and made["killed"] == made["left alone"]
+    assert not list((tmp_path / "killed").rglob("*.partial.json"))
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "slow":
+        original = pipeline.simulate
+
+        def slowly(*arguments, **options):
+            time.sleep(0.5)
+            return original(*arguments, **options)
+
+        pipeline.simulate = slowly
+    pipeline.sweep([TABLE], Settings(Path(sys.argv[1]), device="cpu"))
