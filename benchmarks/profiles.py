@@ -17,7 +17,7 @@ def digits(id: str, network: str, activations: tuple[str, ...] = ("threshold_rel
 DIGITS = (
     digits("digits-plain", "digits_plain"),
     digits("digits-residual", "digits_residual"),
-    digits("digits-timm", "test_byobnet", activations=("threshold_relu:1",)),
+    digits("digits-timm", "test_resnet", activations=("threshold_relu:1",)),
 )
 QUICK = tuple(replace(table, T=T[:6]) for table in DIGITS[:2])
 

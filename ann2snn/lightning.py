@@ -1,0 +1,190 @@
+"""The part of training that Lightning runs. It takes seconds to import, so import it inside functions only."""
+
+import io
+import logging
+import signal
+import time
+import warnings
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from ann2snn.errors import UserError
+from ann2snn.progress import Bar
+from ann2snn.records import write_atomic
+from ann2snn.training import Recipe, epoch_seed
+
+EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
+    r".*does not have many workers",
+    r"GPU available but not used",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+def fit(
+    net: nn.Module, data, recipe: Recipe, seed: int, path: Path, *, device: str, logger, progress: bool, label: str
+) -> float:
+    """Trains `net` in place, from the checkpoint `path` where that exists. Returns the seconds that its epochs took."""
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    loader = train_loader(data.train.augmented(recipe.augmentation), recipe.batch_size, seed)
+    validation = DataLoader(data.validation, 512, collate_fn=_as_it_is, generator=torch.Generator())
+    keeper, interrupt = EpochCheckpoint(path), signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        trainer = Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=device,
+            devices=1,
+            precision=recipe.precision,
+            gradient_clip_val=recipe.gradient_clip or None,
+            logger=logger or False,
+            log_every_n_steps=1,
+            callbacks=[keeper, *([Progress(label)] if progress else [])],
+            plugins=[AtomicIO()],
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        try:
+            source = Source(net, recipe, seed, len(loader), label)
+            trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
+        except SystemExit:  # how Lightning ends on Ctrl-C, with the signal switched off
+            signal.signal(signal.SIGINT, interrupt)
+            raise KeyboardInterrupt from None
+    net.cpu().to(memory_format=torch.contiguous_format)
+    return keeper.seconds
+
+
+class Source(LightningModule):
+    """Cross-entropy on the network that it receives."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int, label: str):
+        super().__init__()
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.net, self.layout = net.to(memory_format=layout), layout
+        self.recipe, self.seed, self.steps_per_epoch, self.label = recipe, seed, steps_per_epoch, label
+
+    def configure_optimizers(self):
+        recipe = self.recipe
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate(step, self.steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def on_train_epoch_start(self):
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))  # dropout and augmentation, also when resumed
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        images, labels = batch
+        return images.contiguous(memory_format=self.layout), labels
+
+    def training_step(self, batch, index) -> Tensor:
+        images, labels = batch
+        logits = self.net(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        metrics = {"train/loss": loss.detach(), "train/accuracy": _accuracy(logits, labels)}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch, index):
+        images, labels = batch
+        self.log("validation/accuracy", _accuracy(self.net(images), labels), batch_size=len(labels))
+
+    def on_train_epoch_end(self):
+        values = [self.trainer.callback_metrics["train/loss"], *self.net.state_dict().values()]
+        if not all(value.isfinite().all() for value in values):
+            diverged = f"The training of {self.label} diverged in epoch {self.current_epoch + 1}"
+            raise UserError(f"{diverged}; give its recipe a lower lr than {self.recipe.lr:g}.")
+
+
+class EpochOrder(Sampler[int]):
+    """All indices in a random order that depends on seed and epoch only; Lightning calls `set_epoch`."""
+
+    def __init__(self, n: int, seed: int):
+        self.n, self.seed, self.epoch = n, seed, 0
+
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        return iter(torch.randperm(self.n, generator=generator).tolist())
+
+
+def train_loader(split, batch_size: int, seed: int) -> DataLoader:
+    """Shuffled whole batches, each gathered in one go; one smaller batch where the split is smaller than that."""
+    batches = BatchSampler(EpochOrder(len(split), seed), batch_size, drop_last=len(split) >= batch_size)
+    return DataLoader(split, batch_sampler=batches, collate_fn=_as_it_is, generator=torch.Generator())
+
+
+class EpochCheckpoint(Checkpoint):
+    """Saves after every epoch, and keeps the seconds of all finished epochs."""
+
+    def __init__(self, path: Path):
+        self.path, self.seconds, self.started = path, 0.0, 0.0
+
+    def on_train_epoch_start(self, trainer, module):
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer, module):
+        self.seconds += time.perf_counter() - self.started
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict):
+        self.seconds = state["seconds"]
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        file = io.BytesIO()
+        torch.save(checkpoint, file)
+        write_atomic(path, file.getvalue())
+
+
+class Progress(Callback):
+    """Shows the steps, and the validation accuracy of the last finished epoch."""
+
+    def __init__(self, label: str):
+        self.label, self.note = label, ""
+
+    def on_train_start(self, trainer, module):
+        total = trainer.max_epochs * trainer.num_training_batches
+        self.bar = Bar(self.label, total, "step", done=trainer.global_step)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.bar.update(1, self.note)
+
+    def on_train_epoch_end(self, trainer, module):
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.note = f"{epoch}: validation {100 * trainer.callback_metrics['validation/accuracy']:.1f} %"
+
+    def teardown(self, trainer, module, stage):  # also after an error
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).float().mean()
+
+
+def _as_it_is(batch):
+    return batch

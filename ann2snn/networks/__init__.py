@@ -1,0 +1,99 @@
+"""Source networks by name: our own, one function each in the files of this folder, and all of timm."""
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from torch import nn
+
+from ann2snn import activations
+from ann2snn.errors import UserError
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+_SHAPES: dict[str, tuple[int, int, int]] = {}
+GATES = {
+    "Sigmoid",
+    "Hardsigmoid",
+    "HardSigmoid",
+    "Softmax",
+    "Tanh",
+    "MultiheadAttention",
+}  # not what act_layer replaces
+
+
+def network(*, shape: tuple[int, int, int]):
+    """Registers `f(*, num_classes, in_chans, act_layer) -> nn.Module` under its own name; it is meant for (C, H, W)."""
+
+    def register(function: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        _NETWORKS[function.__name__], _SHAPES[function.__name__] = function, shape
+        return function
+
+    return register
+
+
+def names() -> list[str]:
+    """Our own networks, sorted."""
+    return sorted(_NETWORKS)
+
+
+def input_shape(name: str) -> tuple[int, int, int]:
+    """The (C, H, W) that a network is meant for: ours by its decorator, timm's by its configuration."""
+    if name in _SHAPES:
+        return _SHAPES[name]
+    try:
+        from timm.models import get_pretrained_cfg
+
+        configuration = get_pretrained_cfg(name)
+    except (ImportError, RuntimeError):
+        configuration = None
+    return configuration.input_size if configuration else (3, 224, 224)
+
+
+def create(name: str, *, num_classes: int, in_chans: int, activation: str = "relu") -> nn.Module:
+    """A freshly initialised network: one of `names()`, else timm's of that name (never its pretrained weights).
+
+    `activation` is a name for `activations.make`. UserError: an unknown name, or a timm network that keeps activations
+    of its own beside the one asked for. Activations that a timm network calls as functions are not seen here.
+    """
+    act_layer = activations.make(activation)
+    if name in _NETWORKS:
+        return _NETWORKS[name](num_classes=num_classes, in_chans=in_chans, act_layer=act_layer)
+    try:
+        import timm
+    except ImportError as error:
+        unknown = f"No network is called {name!r}{_nearest(name, names())}"
+        raise UserError(f"{unknown}; timm, which has more, is not installed.") from error
+    if not timm.is_model(name):
+        raise UserError(
+            f"No network is called {name!r}, here or in timm{_nearest(name, names() + timm.list_models())}."
+        )
+    make = functools.partial(timm.create_model, name, num_classes=num_classes, in_chans=in_chans)
+    try:
+        net = make(act_layer=act_layer)
+    except (TypeError, AssertionError) as error:
+        if activation != "relu":
+            raise UserError(f"timm's {name} does not take {activation} ({error}); choose another network.") from error
+        net = make()
+    wanted = type(act_layer())
+    kept = [f"{place} ({type(m).__name__})" for place, m in net.named_modules() if _is_other_activation(m, wanted)]
+    if kept or not any(type(m) is wanted for m in net.modules()):
+        what = f"{', '.join(kept[:3])}{' ...' if len(kept) > 3 else ''}" if kept else "its own activations"
+        raise UserError(f"timm's {name} keeps {what} where {activation} was asked for; choose another network.")
+    return net
+
+
+def _is_other_activation(module: nn.Module, wanted: type) -> bool:
+    source = type(module).__module__
+    from_library = source == "torch.nn.modules.activation" or source.startswith("timm.layers.activations")
+    return from_library and type(module) is not wanted and type(module).__name__ not in GATES
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known)
+    return f" (nearest: {', '.join(nearest)})" if nearest else f" (ours: {', '.join(names())})"
+
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

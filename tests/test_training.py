@@ -1,0 +1,405 @@
+"""Training with Lightning. Run as a script, this file is the child process that gets killed."""
+
+import dataclasses
+import io
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ann2snn import data, networks, training
+from ann2snn.errors import UserError
+from ann2snn.training import Recipe, load_source, train, weights_hash
+
+SHORT = Recipe("short", epochs=4, batch_size=16, lr=0.05, augmentation="crop_flip")  # 80 images: 5 steps an epoch
+
+
+class Untouchable:
+    def __getattribute__(self, name):
+        raise AssertionError("training looked at the test split")
+
+
+def small_digits():
+    digits = data.load("digits")
+    return dataclasses.replace(digits, train=digits.train.subset(range(80)), test=Untouchable())
+
+
+def dropout_net(*, num_classes, in_chans, act_layer):
+    """Everything that draws or keeps a state in training: dropout, batch norm, momentum, augmentation."""
+    layers = [nn.Conv2d(in_chans, 8, 3), nn.BatchNorm2d(8), act_layer(), nn.Dropout(0.5), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(288, num_classes))
+
+
+def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks._NETWORKS, "dropout_net", dropout_net)
+        patch.setitem(training.RECIPES, "digits", recipe)
+        patch.setitem(training.__dict__, "write_atomic", options.pop("write_atomic", training.write_atomic))
+        return train(small_digits(), network, activation, seed, root, **{"progress": False, "device": "cpu"} | options)
+
+
+def read(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks._NETWORKS, "dropout_net", dropout_net)
+        return load_source(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("uninterrupted"))
+
+
+# ------------------------------------------------------------------------------------------------------- kill -9
+
+STEP = random.randrange(5, 20)  # another one in every test run
+KILLS = {"step": STEP, "checkpoint": 3, "weights": 1}
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at(what, when, root):
+    """A training that is killed in a step, half-way through writing a checkpoint, or the finished weights."""
+    from ann2snn import lightning
+
+    calls = iter(range(1, 1000))
+    if what == "step":
+        step = lightning.Source.training_step
+        lightning.Source.training_step = lambda *a: die() if next(calls) > when else step(*a)
+        return run(root)
+
+    write = training.write_atomic
+
+    def half(path, content):
+        if path.name == {"checkpoint": "last.ckpt", "weights": "weights.pt"}[what] and next(calls) == when:
+            os.fsync = lambda file: die()
+            content = content[: len(content) // 2]
+        write(path, content)
+
+    lightning.write_atomic = half
+    return run(root, write_atomic=half)
+
+
+if __name__ == "__main__":  # one import of Lightning for all kills
+    import ann2snn.lightning  # noqa: F401
+
+    for what, when in KILLS.items():
+        child = os.fork()
+        if child == 0:
+            killed_at(what, int(sys.argv[2]) if what == "step" else when, Path(sys.argv[1], what))
+            os._exit(0)
+        print(what, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("killed")
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, __file__, str(root), str(STEP)]
+    child = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert child.stdout.splitlines() == [f"{what} {-signal.SIGKILL}" for what in KILLS], child.stderr
+    return root
+
+
+@pytest.mark.parametrize("what", KILLS)
+def test_killed_and_resumed_equals_uninterrupted(what, killed, finished):
+    files = {path.name: path for path in (killed / what).rglob("*") if path.is_file()}
+    assert "last.ckpt" in files and "weights.pt" not in files
+    assert (len(files) > 1) == (what != "step")  # the half-written file
+    checkpoint = torch.load(files["last.ckpt"], weights_only=True)
+    epochs = {"step": STEP // 5, "checkpoint": 2, "weights": 4}[what]
+    assert checkpoint["global_step"] == 5 * epochs
+
+    path = run(killed / what)
+    assert path.relative_to(killed / what) == finished.relative_to(finished.parents[4])
+    assert list(path.parent.iterdir()) == [path]
+    (net, info), (expected, _) = read(path), read(finished)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), f"{name}, killed in step {STEP}"
+    before = checkpoint["callbacks"]["EpochCheckpoint"]["seconds"]
+    assert info["training_seconds"] == before if what == "weights" else info["training_seconds"] > before > 0
+
+
+# ------------------------------------------------------------------------------------------- seeds, cache, recipe
+
+
+def test_same_seed_same_weights_other_seed_other_weights(finished, tmp_path):
+    same, other = run(tmp_path / "same"), run(tmp_path / "other", seed=1)
+    assert read(same)[1]["weights_hash"] == read(finished)[1]["weights_hash"] != read(other)[1]["weights_hash"]
+
+
+def test_finished_source_is_found_and_nothing_is_written(finished):
+    root, before = finished.parents[4], finished.stat()
+    assert run(root, logger=lambda: pytest.fail("nothing to train")) == finished
+    assert finished.stat() == before and list(finished.parent.iterdir()) == [finished]
+
+
+def test_callers_random_state_and_folder_are_untouched(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    states = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype()
+    path = run(tmp_path / "root")
+    read(path)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype()) == states[1:]
+    assert os.listdir(tmp_path) == ["root"]
+    assert [p for p in (tmp_path / "root").rglob("*") if p.is_file()] == [path]
+    assert capfd.readouterr() == ("", "")
+
+
+CHANGED = {int: 3, float: 0.123, str: "linear", bool: True}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
+def test_every_field_of_a_recipe_is_in_its_key(field):
+    old = getattr(SHORT, field)
+    changed = dataclasses.replace(SHORT, **{field: CHANGED[type(old)]})
+    assert getattr(changed, field) != old
+    assert changed.key != SHORT.key and changed.key.startswith(f"{changed.name}-")
+    assert dataclasses.replace(changed, **{field: old}).key == SHORT.key
+
+
+def test_cache_has_a_place_for_every_source(tmp_path, monkeypatch):
+    monkeypatch.setattr("ann2snn.lightning.fit", lambda *a, **k: 0.0)
+    digits = small_digits()
+    runs = [
+        run(tmp_path),
+        run(tmp_path, activation="threshold_relu:1"),
+        run(tmp_path, activation="threshold_relu:2"),
+        run(tmp_path, network="digits_plain"),
+        run(tmp_path, seed=1),
+        run(tmp_path, recipe=dataclasses.replace(SHORT, momentum=0.8)),
+        train(digits, "digits_plain", "relu", 0, tmp_path, device="cpu"),
+        train(dataclasses.replace(digits, hash="0" * 64), "digits_plain", "relu", 0, tmp_path, device="cpu"),
+        train(dataclasses.replace(digits, name="other"), "digits_plain", "relu", 0, tmp_path, device="cpu"),
+    ]
+    assert len(set(runs)) == len(runs)
+
+
+def test_learning_rate():
+    linear = Recipe("r", epochs=4, batch_size=1, lr=1.0, warmup_epochs=1.0, schedule="linear")
+    assert [linear.rate(step, 3) for step in range(13)] == pytest.approx(
+        [1 / 4, 2 / 4, 3 / 4, 1, 8 / 9, 7 / 9, 6 / 9, 5 / 9, 4 / 9, 3 / 9, 2 / 9, 1 / 9, 0]
+    )
+    cosine = dataclasses.replace(linear, schedule="cosine", warmup_epochs=0.0)
+    assert [cosine.rate(step, 1) for step in range(5)] == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0])
+
+
+def test_recipes():
+    assert training.recipe("digits", "digits_plain") == training.recipe("digits", "test_resnet") == training.DIGITS
+    assert training.recipe("cifar100", "cifar_resnet20") == training.CIFAR
+    assert (training.CIFAR.precision, training.CIFAR.channels_last) == ("bf16-mixed", True)
+    assert training.recipe("fashion_mnist", "resnet18") == training.DEFAULT
+
+
+def test_order_of_an_epoch():
+    from ann2snn.lightning import EpochOrder
+
+    def order(seed, epoch):
+        sampler = EpochOrder(50, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert sorted(order(0, 0)) == list(range(50))
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_every_epoch_has_its_own_order(tmp_path, monkeypatch):
+    from ann2snn.lightning import EpochOrder
+
+    orders, draw = [], EpochOrder.__iter__
+    monkeypatch.setattr(EpochOrder, "__iter__", lambda self: iter(orders.append(list(draw(self))) or orders[-1]))
+    run(tmp_path)
+    assert len(orders) == len(set(map(tuple, orders))) == SHORT.epochs
+
+
+# ----------------------------------------------------------------------------------------------------- the training
+
+
+def test_bf16_with_channels_last_gives_float32_weights_as_they_are_named(tmp_path):
+    recipe = dataclasses.replace(SHORT, epochs=1, precision="bf16-mixed", channels_last=True)
+    net, _ = read(run(tmp_path, "digits_residual", "threshold_relu:1", recipe=recipe))
+    plain, _ = read(run(tmp_path, "digits_residual", "threshold_relu:1", recipe=dataclasses.replace(SHORT, epochs=1)))
+    assert weights_hash(net) != weights_hash(plain)
+    for value in net.parameters():
+        assert value.dtype == torch.float32 and value.is_contiguous()
+
+
+def test_it_learns_and_logs_every_epoch(tmp_path):
+    from pytorch_lightning.loggers import Logger
+
+    class Memory(Logger):
+        name = version = "memory"
+        rows = {}
+
+        def log_metrics(self, metrics, step=None):
+            self.rows.setdefault(int(metrics["epoch"]), {}).update(metrics)
+
+        def log_hyperparams(self, *args, **kwargs):
+            pass
+
+    logger, recipe = Memory(), dataclasses.replace(SHORT, epochs=12, augmentation=None)
+    run(tmp_path, "digits_residual", recipe=recipe, logger=lambda: logger)
+    assert list(logger.rows) == list(range(12))
+    for row in logger.rows.values():
+        assert row.keys() == {"epoch", "lr", "train/loss", "train/accuracy", "validation/accuracy"}
+    assert logger.rows[11]["train/loss"] < 0.2 < logger.rows[0]["train/loss"]
+    assert logger.rows[11]["train/accuracy"] > 0.95 and logger.rows[11]["validation/accuracy"] > 0.7
+    assert logger.rows[1]["lr"] == pytest.approx(0.05) and logger.rows[0]["lr"] == pytest.approx(0.05 / 6)
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("ann2snn.progress.Bar.EVERY", -1.0)
+    run(tmp_path, recipe=dataclasses.replace(SHORT, epochs=2), progress=True)
+    out, err = capfd.readouterr()
+    lines = err.splitlines()
+    assert out == "" and len(lines) == 10
+    assert lines[0] == "digits dropout_net relu seed 0: 10 %"
+    assert lines[-1].startswith("digits dropout_net relu seed 0: 100 %, epoch 1/2: validation ")
+
+
+def test_divergence_is_said_and_leaves_nothing(tmp_path):
+    recipe = dataclasses.replace(SHORT, lr=1e30, warmup_epochs=0.0)
+    with pytest.raises(
+        UserError, match=r"digits digits_plain relu seed 0 diverged in epoch 1; .* lower lr than 1e\+30"
+    ):
+        run(tmp_path, "digits_plain", recipe=recipe)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_stays_one(tmp_path, monkeypatch):
+    def interrupted(self, batch, index):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ann2snn.lightning.Source.training_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not list(tmp_path.rglob("weights.pt"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"device": "tpu"}, "No device is called 'tpu'; known are auto, cpu and cuda"),
+        ({"network": "digits_plane"}, "nearest: digits_plain"),
+        ({"activation": "rellu"}, "No activation is called 'rellu'"),
+    ],
+)
+def test_wrong_names(options, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_absent_cuda(tmp_path):
+    assert training.accelerator("auto") == "cpu"
+    with pytest.raises(UserError, match="no CUDA device"):
+        run(tmp_path, device="cuda")
+
+
+# ----------------------------------------------------------------------------------------------------- load_source
+
+
+def test_info(finished):
+    net, info = read(finished)
+    digits = small_digits()
+    assert not net.training
+    assert info["weights_hash"] == weights_hash(net) == weights_hash(net.state_dict())
+    assert info["hyperparameters"] == dataclasses.asdict(SHORT) and info["training_seconds"] > 0
+    expected = {
+        "dataset": "digits",
+        "data_hash": digits.hash,
+        "network": "dropout_net",
+        "activation": "relu",
+        "seed": 0,
+    }
+    expected |= {"recipe": SHORT.key, "num_classes": 10, "in_chans": 1, "shape": (1, 8, 8)}
+    assert {name: info[name] for name in expected} == expected
+
+
+def edited(finished, edit):
+    source = torch.load(finished, weights_only=True)
+    edit(source)
+    file = io.BytesIO()
+    torch.save(source, file)
+    return file.getvalue()
+
+
+def set_first(state, name, value):
+    state[name].view(-1)[0] = value
+
+
+DAMAGED = {
+    "empty": (lambda path: b"", "is damaged"),
+    "truncated": (lambda path: path.read_bytes()[:-1000], "is damaged"),
+    "text": (lambda path: b"epoch,accuracy\n1,0.5\n", "is damaged"),
+    "code": (lambda path: pickle.dumps(print), "holds more than weights"),
+    "whole module": (lambda path: module_bytes(), "holds more than weights"),
+    "a tensor": (lambda path: tensor_bytes(torch.ones(3)), "is no source of ann2snn"),
+    "state dict": (lambda path: tensor_bytes({"fc.weight": torch.ones(3)}), "is no source of ann2snn"),
+    "numbers": (lambda path: tensor_bytes({"info": 3, "state_dict": {}}), "is no source of ann2snn"),
+    "lost": (lambda path: edited(path, lambda s: s["state_dict"].popitem()), "is no source of ann2snn"),
+    "NaN": (
+        lambda path: edited(path, lambda s: set_first(s["state_dict"], "0.weight", torch.nan)),
+        r"NaN .* in 0\.weight",
+    ),
+    "inf": (
+        lambda path: edited(path, lambda s: set_first(s["state_dict"], "1.bias", torch.inf)),
+        r"infinity in 1\.bias",
+    ),
+    "changed": (lambda path: edited(path, lambda s: set_first(s["state_dict"], "0.weight", 7.0)), "other weights than"),
+    "unknown": (lambda path: edited(path, lambda s: s["info"].update(network="digits_plane")), "nearest: digits_plain"),
+}
+
+
+def tensor_bytes(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def module_bytes():
+    return tensor_bytes(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_other_files_are_refused_in_one_sentence(kind, finished, tmp_path):
+    make, message = DAMAGED[kind]
+    path = tmp_path / "file.pt"
+    path.write_bytes(make(finished))
+    with pytest.raises(UserError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.pt cannot be read \(No such file or directory\)"):
+        load_source(tmp_path / "absent.pt")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        load_source(tmp_path)
+
+
+def test_weights_hash_sees_names_shapes_dtypes_and_bytes():
+    state = {"a": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}
+    variants = [
+        state,
+        {"b": state["a"], "n": state["n"]},
+        state | {"a": state["a"].view(3, 2)},
+        state | {"n": torch.tensor(3, dtype=torch.int32)},
+        state | {"a": -state["a"]},
+    ]
+    assert len({weights_hash(s) for s in variants}) == len(variants)
+    transposed = state["a"].t().contiguous().t()  # the same values, laid out otherwise
+    assert weights_hash({"n": state["n"], "a": transposed}) == weights_hash(state)
