@@ -63,13 +63,11 @@ class Method:
         options = self.check(options)
         if "reset" in options:
             options["reset"] = RESETS.get(options["reset"], options["reset"])
-        T = None if T is None else _steps(T)
-        if not self.depends_on_T:
-            return self.function(ann, stats, **options)
-        if T is None:
+        T = None if T is None else steps(T)
+        if self.depends_on_T and T is None:
             raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
-        snn = self.function(ann, stats, T, **options)
-        snn.meta["T"] = T
+        snn = self.function(ann, stats, *([T] if self.depends_on_T else []), **options)
+        snn.meta |= {"T": T, "depends_on_T": self.depends_on_T}
         return snn
 
 
@@ -77,7 +75,8 @@ def _named(value):
     return next((name for name, reset in RESETS.items() if reset is value), value)
 
 
-def _steps(T: int) -> int:
+def steps(T: int) -> int:
+    """T, where it is a number of steps."""
     if isinstance(T, bool) or not isinstance(T, int) or T < 1:
         raise UserError(f"T is a number of steps, an integer of 1 or more; {T!r} is not.")
     return T

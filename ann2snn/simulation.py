@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from ann2snn.calibration import images_of
+from ann2snn.conversion import steps
 from ann2snn.errors import UserError
 from ann2snn.graph import MaxPool
 
@@ -83,10 +84,8 @@ def _steps(snn: fx.GraphModule, T: int | None) -> int:
     made_for = snn.meta.get("T")
     if T is None and made_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
-    T = made_for if T is None else T
-    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
-        raise UserError(f"T is a number of steps, an integer of 1 or more; {T!r} is not.")
-    if made_for not in (None, T):
+    T = steps(made_for if T is None else T)
+    if snn.meta.get("depends_on_T") and T != made_for:
         raise UserError(
             f"This network was converted for T = {made_for}: convert it again for T = {T}, "
             f"or read it `at` steps up to {made_for}."

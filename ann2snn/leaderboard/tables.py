@@ -194,25 +194,28 @@ def _csv_line(row: Row, T: int) -> dict:
 
 
 def readme_table(records: list[dict]) -> str:
-    """A short Markdown table: for each network, source and method the accuracies of soft / hard reset at four T's."""
+    """A short Markdown table: for each network, source and method the accuracies at four T's, hard reset at the last."""
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
         for row in sorted(section.rows, key=lambda row: row.job.activation == "relu"):
-            if row.job.options.keys() <= {"reset"}:
-                reset = row.job.options.get("reset", "")
-                groups[_source(row), row.job.method, *section.told(row)][reset] = row
-        for (source, *method), resets in groups.items():
-            rows = [resets[reset] for reset in sorted(resets, reverse=True)]  # soft, hard
-            left = [section.dataset, section.network, source, _points(rows[0].ann, rows[0].n, 1), ", ".join(method)]
-            cells = [" / ".join(_points(row.accuracy(T), row.n, 1) for row in rows) for T in SHORT]
-            lines.append([*left, " / ".join(sorted(resets, reverse=True)), str(rows[0].n), *cells])
-    heads = ["dataset", "network", "source", "ANN", "method", "reset", "n", *(f"T = {T}" for T in SHORT)]
-    sizes = sorted({row.n_test for section in found for row in section.rows})
-    errors = " or ".join(f"{100 * sqrt(0.95 * 0.05 / n):.1f} points with {n:,}" for n in sizes)
+            others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
+            label = ", ".join([row.job.method, *others, *section.told(row)])
+            groups[_source(row), label][row.job.options.get("reset", "soft")] = row
+        for (source, label), resets in groups.items():
+            soft, hard = resets.get("soft"), resets.get("hard")
+            first = known(soft or hard)
+            cells = ["-" if soft is None else _points(soft.accuracy(T), soft.n, 1) for T in SHORT]
+            cells.append("-" if hard is None else _points(hard.accuracy(SHORT[-1]), hard.n, 1))
+            lines.append([section.network, source, _points(first.ann, first.n, 1), label, *cells])
+    heads = ["network", "source", "ANN", "method", *(f"T = {T}" for T in SHORT), f"hard reset, T = {SHORT[-1]}"]
+    sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
+    errors = ", ".join(f"{100 * sqrt(0.95 * 0.05 / n):.1f} points on the {n:,} images of {name}" for name, n in sizes)
+    n = sorted({row.n for section in found for row in section.rows})
     note = (
-        "Accuracy in %; ± is the sample standard deviation over n independently trained sources. Drawing the test\n"
-        f"images adds a standard error, at 95 %, of {errors} images."
+        f"Test accuracy in %, soft reset where nothing else is said; ± is the sample standard deviation over\n"
+        f"{' or '.join(map(str, n))} independently trained sources. Drawing the test images\n"
+        f"adds a standard error, at 95 %, of {errors}."
     )
     if any(not row.official for section in found for row in section.rows):
         note += f"\n{DAGGER} {UNOFFICIAL}"
