@@ -194,7 +194,7 @@ def _csv_line(row: Row, T: int) -> dict:
 
 
 def readme_table(records: list[dict]) -> str:
-    """A short Markdown table: for each network, source and method the accuracies at four T's, hard reset at the last."""
+    """A short Markdown table: by network, source and method the accuracies at four T's, and hard reset at the last."""
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
