@@ -40,6 +40,7 @@ class Sweep:
     T: tuple[int, ...]
     calibration: int = 1024
     calibration_seeds: tuple[int, ...] = (0,)
+    threads: int | None = None  # of the CPU; fixed where results shall not depend on the number of cores
 
     def sources(self) -> Iterator[tuple[str, str, int]]:
         return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
@@ -273,8 +274,9 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
 
     StorageError ends it: what cannot be written need not be computed.
     """
-    outcome, datasets = Outcome(), {}
+    outcome, datasets, threads = Outcome(), {}, torch.get_num_threads()
     for table in sweeps:
+        torch.set_num_threads(table.threads or threads)
         try:
             if table.dataset not in datasets:
                 datasets[table.dataset] = load(
@@ -308,6 +310,7 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
                 outcome.records.append(record)
                 tracking.log_record(record, settings.runs, settings.wandb)
             bar.close()
+    torch.set_num_threads(threads)
     return outcome
 
 

@@ -1,5 +1,6 @@
 """Recomputes a record and says whether it agrees."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
     """
     record = records.load(path)
     job, place = Job(**record["job"]), record["provenance"]
+    torch.set_num_threads(min(place["threads"], os.cpu_count() or 1))
     data = load(
         job.dataset, settings.data_root, accept_unofficial=settings.accept_unofficial or not record["data"]["official"]
     )

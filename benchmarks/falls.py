@@ -126,6 +126,7 @@ def experiment(network: str, activation: str, seed: int, method: str, reset: str
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     print(PAGE)
     for case in CASES:
         print(experiment(*case), flush=True)

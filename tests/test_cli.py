@@ -147,7 +147,7 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 1 and "DIFFERS" in out and " 5 " in out
 
-    record["provenance"]["threads"] += 1
+    record["provenance"]["cpu"] = "another"
     path.write_text(json.dumps(record))
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "another environment" in out
