@@ -17,6 +17,8 @@ class ThresholdReLU(nn.Module):
     shift of the training, y_th / (2 T_ref), in units of the activation. Any shape in, the same shape out.
     """
 
+    name: str  # its place, once in a graph
+
     def __init__(self, y_th: float = 1.0, shift: float = 0.0, inplace: bool = False):
         super().__init__()
         if not y_th > 0:

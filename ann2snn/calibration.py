@@ -52,7 +52,7 @@ class Statistics:
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
         modules, images = activations(self.ann), 0
         hooks = [
-            module.register_forward_hook(lambda _m, _i, out, name=name: visit(layers[name], out))
+            module.register_forward_hook(lambda _m, _i, out, name=name: visit(layers[name], out))  # type: ignore
             for name, module in modules.items()
         ]
         parameter = next(self.ann.parameters())
@@ -72,9 +72,9 @@ class LayerStatistics:
 
     def __init__(self, name: str, count: Callable[[], None]):
         self.name, self._count = name, count
-        self.unit_max: Tensor | None = None  # (C, H, W): the exact maximum of every unit
-        self._bins: Tensor | None = None  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
-        self._zeros: Tensor | None = None  # (C,): how many values are zero (or below, for the output)
+        self.unit_max = torch.tensor(-torch.inf)  # (C, H, W) once seen: the exact maximum of every unit
+        self._bins = torch.tensor(0)  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
+        self._zeros = torch.tensor(0)  # (C,): how many values are zero (or below, for the output)
 
     def see(self, values: Tensor) -> None:
         """Takes a batch (B, C, ...) into the maxima."""
@@ -83,7 +83,7 @@ class LayerStatistics:
             raise UserError(
                 f"{self.name} has values that are not finite on the calibration images: check images and weights."
             )
-        self.unit_max = top if self.unit_max is None else torch.maximum(self.unit_max, top)
+        self.unit_max = torch.maximum(self.unit_max.to(top), top)
 
     @property
     def max(self) -> Tensor:
@@ -110,8 +110,7 @@ class LayerStatistics:
         index = (torch.arange(channels, device=values.device)[:, None] * (DEPTH + 1) + depth)[positive]
         bins = torch.bincount(index, minlength=channels * (DEPTH + 1)).reshape(channels, -1).int()
         zeros = (~positive).sum(1)
-        self._bins = bins if self._bins is None else self._bins + bins
-        self._zeros = zeros if self._zeros is None else self._zeros + zeros
+        self._bins, self._zeros = self._bins.to(bins) + bins, self._zeros.to(zeros) + zeros
 
     def quantile(self, q: float, *, nonzero: bool = False, per_channel: bool = False) -> Tensor:
         """The nearest-rank quantile, a scalar or (C, 1, 1), over all values or over the non-zero ones.
@@ -125,7 +124,8 @@ class LayerStatistics:
         bins, zeros, tops, maxima = self._bins, self._zeros, self._tops(), self.channel_max.flatten()
         if not per_channel:
             top = tops.max()
-            bins = sum(_deepen(row.long(), int(top - t)) for row, t in zip(bins, tops, strict=True))[None]
+            deepened = [_deepen(row.long(), int(top - t)) for row, t in zip(bins, tops, strict=True)]
+            bins = torch.stack(deepened).sum(0, keepdim=True)
             zeros, tops, maxima = zeros.sum()[None], top[None], maxima.max()[None]
         zeros = torch.zeros_like(zeros) if nonzero else zeros
         total = zeros + bins.sum(1)

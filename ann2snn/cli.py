@@ -65,7 +65,7 @@ def parser() -> Parser:
         )
 
     def source(p: Parser, many: bool) -> None:
-        count = {"nargs": "+"} if many else {}
+        count: dict = {"nargs": "+"} if many else {}
         p.add_argument("--dataset", required=True)
         p.add_argument("--network", required=True, **count, help="one of ours, or a timm name")
         p.add_argument("--activation", default=["threshold_relu:1"] if many else "threshold_relu:1", **count)

@@ -107,7 +107,7 @@ def find(name: str) -> Method:
 
 def discover() -> dict[str, Method]:
     """Imports every method file: `ann2snn/optimal.py` and all of `baselines/`."""
-    import ann2snn.baselines
+    import ann2snn.baselines  # type: ignore
     import ann2snn.optimal  # noqa: F401
 
     for module in pkgutil.iter_modules(ann2snn.baselines.__path__):
@@ -121,6 +121,7 @@ def load_plugin(file: str | Path) -> None:
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"The plug-in {file} is not a Python file; name one that registers a method with @method.")
     spec = importlib.util.spec_from_file_location(f"ann2snn_plugin_{path.stem}", path)
+    assert spec and spec.loader  # the suffix is .py
     module = importlib.util.module_from_spec(spec)
     before = dict(discover())
     sys.modules[spec.name] = module
@@ -160,7 +161,7 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], n
     for node in snn.graph.nodes:
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):
             module = neuron(activation).to(next(ann.parameters()))
-            module.name = activation.name
+            module.name = activation.name  # type: ignore
             setattr(snn, node.target, module)
     assert len(names) == sum(hasattr(m, "step") and m.name in names for m in snn.children())
     return snn.eval()

@@ -7,12 +7,12 @@ from tabulate import tabulate
 from torch import nn
 
 from ann2snn import networks, training
+from ann2snn.calibration import Statistics
 from ann2snn.commands import import_path
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.graph import NotConvertible, activations, prepare, reasons
-from ann2snn.pipeline import Source
 
 
 def inspect(options) -> int:
@@ -24,17 +24,13 @@ def inspect(options) -> int:
         raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
     method = find(options.method)
     if Path(options.model).is_file() or options.model.endswith(".pt"):
-        _, info = training.load_source(options.model)
+        net, info = training.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
-        source = Source(data, options.model)
-        net, example = source.net, next(data.validation.batches(1))[0]
-        batches = lambda: (x for x, _ in data.calibration(min(1024, len(data.train))).batches(500))  # noqa: E731
+        example = next(data.validation.batches(1))[0]
     else:
-        data = None
-        if options.dataset:
-            data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+        name = options.dataset
+        data = name and load(name, options.data_root, accept_unofficial=options.accept_unofficial_data)
         net, example = network(options, data)
-        batches = data and (lambda: (x for x, _ in data.calibration(min(1024, len(data.train))).batches(100)))
     try:
         ann = prepare(net, example)
     except NotConvertible as error:
@@ -44,18 +40,14 @@ def inspect(options) -> int:
         return 1
     print(report(ann.meta["report"]))
     print(f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers.")
-    if batches:
-        from ann2snn.calibration import Statistics
-
-        stats = Statistics(ann, batches)
-        print(
-            f"\n{options.method}"
-            + (f", T = {options.T}" if method.depends_on_T else "")
-            + f", calibrated on {data.name}"
-        )
-        print(neurons(method(ann, stats, options.T), stats))
-    else:
+    if not data:
         print("Thresholds, shifts and dead units: name a --dataset to calibrate on.")
+        return 0
+    images = data.calibration(min(1024, len(data.train)))
+    stats = Statistics(ann, lambda: (x for x, _ in images.batches(100)))
+    how = f"{options.method}, T = {options.T}" if method.depends_on_T else options.method
+    print(f"\n{how}, calibrated on {len(images)} images of {data.name}")
+    print(neurons(method(ann, stats, options.T), stats))
     return 0
 
 

@@ -6,6 +6,8 @@ them. It depends on the unit's position only, so operations = sum over units of 
 thresholds are.
 """
 
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+
 from dataclasses import dataclass
 
 import torch

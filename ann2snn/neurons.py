@@ -33,6 +33,11 @@ class IF(nn.Module):
     start) have the unit of the activation and are numbers or tensors that broadcast over one image's (C, H, W) or (F,).
     """
 
+    v_th: Tensor
+    shift: Tensor
+    v_init: Tensor
+    name: str  # of the activation that it stands for
+
     def __init__(
         self, v_th: Tensor | float, reset: Reset = soft, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0
     ):

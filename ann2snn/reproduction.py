@@ -9,7 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn import leaderboard, pipeline, records, tracking, training
-from ann2snn.benchmarks.profiles import PROFILES
+from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
 from ann2snn.conversion import find
 from ann2snn.errors import UserError

@@ -1,5 +1,9 @@
 """T steps of a converted network: it owns time and state."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
+# pyright: reportReturnType=false
+# (torch.fx types every argument and target of a node as a union of all that it could be)
+
 import operator
 import time
 from collections.abc import Iterable, Iterator

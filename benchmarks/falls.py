@@ -114,7 +114,7 @@ def experiment(network: str, activation: str, seed: int, method: str, reset: str
             result = simulate(snn, images, t)
             exact = simulate(find(method)(double, double_stats, t, reset=reset), images.double(), t)
             even = evenly(snn, t)(images).argmax(1)
-            neuron = next(m for m in snn.children() if getattr(m, "name", "") == name)
+            neuron = next(m for m in snn.children() if isinstance(m, IF) and m.name == name)
             mean = (result.events[t][name] * neuron.v_th).sum() / (t * expected.sum())
             accuracies = [100 * (found == labels).float().mean().item() for found in
                           (result.predictions(t), exact.predictions(t), even)]  # fmt: skip

@@ -57,7 +57,7 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
 def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
     """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
     modules = (ann.get_submodule(n.target) for n in ann.graph.nodes if n.op == "call_module")
-    return {m.name: m for m in modules if isinstance(m, ThresholdReLU)}
+    return {str(m.name): m for m in modules if isinstance(m, ThresholdReLU)}
 
 
 def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor) -> None:

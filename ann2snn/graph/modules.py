@@ -25,6 +25,8 @@ class MaxPool(nn.Module):
     (the mean of per-step maxima would not converge to the maximum of the means).
     """
 
+    name: str
+
     def __init__(self, *arguments):
         super().__init__()
         self.arguments = arguments

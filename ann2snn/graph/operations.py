@@ -1,5 +1,9 @@
 """The operations that a graph may hold, by their ATen names."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false
+# (torch.fx types every argument of a node as a union of all that it could be)
+
 import math
 
 import torch

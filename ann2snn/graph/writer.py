@@ -1,5 +1,9 @@
 """Writes an exported graph anew, node by node, with a report."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
+# (torch.fx types every argument of a node as a union of all that it could be)
+
 import math
 import operator
 from collections.abc import Iterator
