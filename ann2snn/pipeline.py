@@ -6,6 +6,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -165,10 +166,6 @@ def _read(result: Result, labels: Tensor, source: Source, split: str) -> dict:
 
 def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
     """A record without its T's."""
-    name = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
-    place = records.provenance(
-        device=name, threads=torch.get_num_threads(), batch=BATCH, calibration_hash=calibration_hash
-    )
     data, price = source.data, source.costs
     sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
     return {
@@ -185,8 +182,15 @@ def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
         },
         "source": {name: source.info[name] for name in ("weights_hash", "training_seconds")},
         "data": {"official": data.official, "n": sizes | {"calibration": job.calibration}},
-        "provenance": place,
+        "provenance": place_of(source, calibration_hash),
     }
+
+
+def place_of(source: Source, calibration_hash: str) -> dict:
+    """Where and with what this process computes (a record's provenance)."""
+    device = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
+    threads = torch.get_num_threads()
+    return records.provenance(device=device, threads=threads, batch=BATCH, calibration_hash=calibration_hash)
 
 
 class Notebook:
@@ -257,6 +261,16 @@ class Outcome:
     records: list[dict] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """What cannot be done is listed with its reason; StorageError passes: nothing can be kept any more."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except UserError as error:
+            self.skipped.append((what, str(error)))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -274,44 +288,42 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
 
     StorageError ends it: what cannot be written need not be computed.
     """
-    outcome, datasets, threads = Outcome(), {}, torch.get_num_threads()
+    outcome, datasets = Outcome(), {}
     for table in sweeps:
-        torch.set_num_threads(table.threads or threads)
-        try:
+        with outcome.attempt(table.id), cpu_threads(table.threads):
             if table.dataset not in datasets:
-                datasets[table.dataset] = load(
-                    table.dataset, settings.data_root, accept_unofficial=settings.accept_unofficial
-                )
+                unofficial = settings.accept_unofficial
+                datasets[table.dataset] = load(table.dataset, settings.data_root, accept_unofficial=unofficial)
             data = datasets[table.dataset]
-            plan = [(key, table.jobs(data, *key)) for key in table.sources()]
-        except UserError as error:
-            outcome.skipped.append((table.id, str(error)))
-            continue
-        for (network, activation, seed), jobs in plan:
-            name = f"{table.dataset} {network} {activation} seed {seed}"
-            try:
-                source = source_of(data, network, activation, seed, settings)
-                _ = source.ann
-            except StorageError:
-                raise
-            except UserError as error:
-                outcome.skipped.append((name, str(error)))
-                continue
-            steps = sum(sum(grid[-1] for grid in _runs(job, list(table.T))) for job in jobs)
-            bar = Bar(name, steps * (len(data.test) + len(data.validation)), "image-step")
-            for job in jobs:
-                try:
-                    record = run(job, table.T, source, settings.runs, bar.update)
-                except StorageError:
-                    raise
-                except UserError as error:
-                    outcome.skipped.append((f"{name} {job.method} {job.options}", str(error)))
-                    continue
+            for key, jobs in [(key, table.jobs(data, *key)) for key in table.sources()]:
+                name = "{} {} {} seed {}".format(table.dataset, *key)
+                with outcome.attempt(name):
+                    source = source_of(data, *key, settings)
+                    _sweep_source(name, source, jobs, table.T, settings, outcome)
+    return outcome
+
+
+def _sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
+    images = len(source.data.test) + len(source.data.validation)
+    total = images * sum(grid[-1] for job in jobs for grid in _runs(job, sorted(T)))
+    _ = source.ann  # what cannot be converted is one reason, not one for each job
+    with closing(Bar(name, total, "image-step")) as bar:
+        for job in jobs:
+            with outcome.attempt(f"{name} {job.method} {job.options}"):
+                record = run(job, T, source, settings.runs, bar.update)
                 outcome.records.append(record)
                 tracking.log_record(record, settings.runs, settings.wandb)
-            bar.close()
-    torch.set_num_threads(threads)
-    return outcome
+
+
+@contextmanager
+def cpu_threads(n: int | None) -> Iterator[None]:
+    """n threads inside, as many as before afterwards; None leaves them alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def source_of(data: Data, network: str, activation: str, seed: int, settings: Settings) -> Source:

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from ann2snn import records, training
+from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Settings, Source
+from ann2snn.pipeline import Settings, Source, cpu_threads, place_of
 from ann2snn.records import Job, unpack
 from ann2snn.simulation import BATCH, simulate
 
@@ -40,48 +41,40 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
     """
     record = records.load(path)
     job, place = Job(**record["job"]), record["provenance"]
-    torch.set_num_threads(min(place["threads"], os.cpu_count() or 1))
-    data = load(
-        job.dataset, settings.data_root, accept_unofficial=settings.accept_unofficial or not record["data"]["official"]
-    )
+    unofficial = settings.accept_unofficial or not record["data"]["official"]
+    data = load(job.dataset, settings.data_root, accept_unofficial=unofficial)
     if data.hash != job.data_hash:
         raise UserError(
             f"The record was made on other data than the {job.dataset} found here: name their folder with --data-root."
         )
     source = Source(data, weights or find_weights(path, record), training.accelerator(settings.device))
-    if source.info["weights_hash"] != record["source"]["weights_hash"]:
-        raise UserError(
-            f"{weights} does not hold the weights of the record (sha256 {record['source']['weights_hash'][:12]}...)."
-        )
-    stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
-    if calibration_hash != place["calibration_hash"]:
-        raise UserError(
-            "The calibration images drawn here are not those of the record: the versions of numpy differ too much."
-        )
-    device = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
-    here = records.provenance(
-        device=device, threads=torch.get_num_threads(), batch=BATCH, calibration_hash=calibration_hash
-    )
-    same = all(here[k] == place[k] for k in ("device", "cpu", "threads", "batch")) and (
-        here["versions"]["torch"] == place["versions"]["torch"]
-    )
+    wanted = record["source"]["weights_hash"]
+    if source.info["weights_hash"] != wanted:
+        raise UserError(f"{weights} does not hold the weights of the record (sha256 {wanted[:12]}...).")
+    with cpu_threads(min(place["threads"], os.cpu_count() or 1)):
+        stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
+        if calibration_hash != place["calibration_hash"]:
+            raise UserError("The calibration images drawn here are not those of the record: numpy draws differently.")
+        here = place_of(source, calibration_hash)
+        same = here["versions"]["torch"] == place["versions"]["torch"]
+        same = same and all(here[k] == place[k] for k in ("device", "cpu", "threads", "batch"))
+        return same, _compare(source, job, stats, record, same)
+
+
+def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bool) -> list[Checked]:
+    test, lines = source.data.test, []
     grid = sorted(map(int, record["T"]))
-    labels, lines = data.test.labels, []
-    for runs in [[t] for t in grid] if find(job.method).depends_on_T else [grid]:
-        snn = find(job.method)(source.ann, stats, runs[-1], **job.options)
-
-        def simulated(batch, snn=snn, runs=runs):
-            return simulate(snn, (x for x, _ in data.test.batches(batch)), runs[-1], at=runs)
-
-        result, other = simulated(BATCH), None if same else simulated(BATCH // 7)
-        for t in runs:
-            found = result.predictions(t).cpu()
+    for times in [[t] for t in grid] if find(job.method).depends_on_T else [grid]:
+        snn = find(job.method)(source.ann, stats, times[-1], **job.options)
+        sizes = [BATCH] if same else [BATCH, BATCH // 7]
+        results = [simulate(snn, test.batches(size), times[-1], at=times) for size in sizes]
+        for t in times:
+            found, *other = [result.predictions(t).cpu() for result in results]
             kept = torch.from_numpy(unpack(record["T"][str(t)]["test"]["predictions"]))
-            differ = int((found != kept).sum())
-            flips = 0 if other is None else int((found != other.predictions(t).cpu()).sum())
-            right = [100 * (p == labels).double().mean().item() for p in (found, kept)]
-            lines.append(Checked(t, differ, flips, *right))
-    return same, lines
+            flips = sum(int((found != again).sum()) for again in other)
+            right = [100 * (p == test.labels).double().mean().item() for p in (found, kept)]
+            lines.append(Checked(t, int((found != kept).sum()), flips, *right))
+    return lines
 
 
 def find_weights(path: Path, record: dict) -> Path:

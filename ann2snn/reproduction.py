@@ -1,5 +1,6 @@
 """`./reproduce.sh`: a profile from its jobs to the tables, and today's numbers beside the committed ones."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +34,7 @@ def reproduce(options, settings: Settings) -> int:
     outcome = pipeline.sweep(tables, settings)
     if not outcome.records:
         return report_skipped(outcome)
+    print("building tables and figures", file=sys.stderr, flush=True)
     leaderboard.build(settings.runs)
     tracking.log_tables(settings.runs, settings.runs, settings.wandb)
     print(compared(outcome.records))

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import random
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,9 +87,11 @@ def train(data, network: str, activation: str, seed: int, root, *, device="auto"
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         net = _create(info)
+        label = f"{data.name} {network} {activation} seed {seed}"
+        if progress:
+            print(f"{label}: training{' goes on' if weights.with_name('last.ckpt').exists() else ''}", file=sys.stderr)
         from ann2snn import lightning
 
-        label = f"{data.name} {network} {activation} seed {seed}"
         checkpoint = weights.with_name("last.ckpt")
         how = {"device": device, "logger": logger and logger(), "progress": progress, "label": label}
         seconds = lightning.fit(net, data, plan, seed, checkpoint, **how)
