@@ -138,7 +138,7 @@ def load_plugin(file: str | Path) -> None:
 def convert(
     ann: fx.GraphModule,
     method: str,
-    calibration: Statistics | Tensor | Iterable[Tensor],
+    calibration: Statistics | Tensor | Iterable,
     T: int | None = None,
     **options,
 ) -> fx.GraphModule:

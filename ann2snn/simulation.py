@@ -51,7 +51,7 @@ class Result:
 
 def simulate(
     snn: fx.GraphModule,
-    images: Tensor | Iterable[Tensor],
+    images: Tensor | Iterable,
     T: int | None = None,
     *,
     at: Iterable[int] = (),
