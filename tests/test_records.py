@@ -235,7 +235,7 @@ def test_provenance(monkeypatch):
     assert (here["device"], here["threads"], here["batch"], here["calibration_hash"]) == ("cpu", 2, 64, "c")
     assert here["cpu"] == cpu_model() != ""
     assert here["versions"]["python"].startswith("3.")
-    monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/__main__.py", "sweep"])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/cli.py", "sweep"])
     assert provenance(device="cpu", threads=2, batch=64, calibration_hash="c")["command"] == "ann2snn sweep"
 
 

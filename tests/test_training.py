@@ -262,8 +262,8 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, monkeypatc
     run(tmp_path, recipe=dataclasses.replace(SHORT, epochs=2), progress=True)
     out, err = capfd.readouterr()
     lines = err.splitlines()
-    assert out == "" and len(lines) == 10
-    assert lines[0] == "digits dropout_net relu seed 0: 10 %"
+    assert out == "" and len(lines) == 1 + 10
+    assert lines[:2] == ["digits dropout_net relu seed 0: training", "digits dropout_net relu seed 0: 10 %"]
     assert lines[-1].startswith("digits dropout_net relu seed 0: 100 %, epoch 1/2: validation ")
 
 

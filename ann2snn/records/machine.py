@@ -14,7 +14,7 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)runs") if commit else None
     program = Path(sys.argv[0])
-    name = program.parent.name if program.name == "__main__.py" else program.name
+    name = program.parent.name if program.name in ("__main__.py", "cli.py") else program.name
     return {
         "commit": commit,
         "dirty": None if status is None else bool(status),
