@@ -100,7 +100,7 @@ def parser() -> Parser:
     )
     p.add_argument("--reasons", action="store_true", help="print all reasons why a node may not convert")
     p.add_argument("--shape", type=int, nargs=3, metavar=("C", "H", "W"), help="of one input")
-    p.add_argument("--classes", type=int, default=1000)
+    p.add_argument("--classes", type=int, help="outputs of the network (the dataset's, else 1000)")
     p.add_argument(
         "--activation", default="relu", help="put this activation into the network, such as threshold_relu:1"
     )
@@ -115,8 +115,9 @@ def parser() -> Parser:
     p.add_argument("--readme", type=Path, help="also the table in this file")
     p.add_argument("--check", action="store_true", help="change nothing, fail when something is stale")
 
-    p = command("recheck", "recompute a record and say whether it agrees")
-    p.add_argument("record", type=Path)
+    p = command("recheck", "recompute records and say whether they agree")
+    p.add_argument("record", type=Path, nargs="+")
+    p.add_argument("--plugin", type=Path, nargs="+", default=[], help="files with further methods")
     p.add_argument("--weights", type=Path, help="default: the file with the recorded hash beside the record")
     p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     reading(p)

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import sys
-import time
 from pathlib import Path
 
 from tabulate import tabulate
@@ -133,22 +132,26 @@ def leaderboard(options) -> int:
 
 
 def recheck(options) -> int:
+    from ann2snn.conversion import load_plugin
     from ann2snn.pipeline import Settings
     from ann2snn.recheck import recheck
 
-    begun = time.monotonic()
+    for file in options.plugin:
+        load_plugin(file)
     run = Settings(Path("runs"), options.data_root, options.accept_unofficial_data, options.device)
-    same, lines = recheck(options.record, run, options.weights)
-    rows = [[x.T, x.recorded, x.accuracy, x.differ, 0 if same else x.allowed] for x in lines]
-    print(tabulate(rows, ["T", "recorded", "recomputed", "images that differ", "allowed"], floatfmt=".2f"))
-    agrees = all(x.differ <= (0 if same else x.allowed) for x in lines)
-    place = (
-        "the same environment: nothing may differ"
-        if same
-        else "another environment: 3 images and twice the flips of another batch size may differ"
-    )
-    print(f"{'agrees' if agrees else 'DIFFERS'} ({place}; {time.monotonic() - begun:.0f} s)")
-    return 0 if agrees else 1
+    wrong = 0
+    for path in options.record:
+        same, lines = recheck(path, run, options.weights)
+        rows = [[x.T, x.recorded, x.accuracy, x.differ, *([", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed])]
+                for x in lines]  # fmt: skip
+        heads = ["T", "recorded", "recomputed", "images that differ"]
+        heads += ["else differs"] if same else ["flips of another batch", "allowed"]
+        print(tabulate(rows, heads, floatfmt=".2f"))
+        agrees = all(x.agrees(same) for x in lines)
+        rule = "the same environment: nothing may differ" if same else "another environment: 3 images + twice the flips"
+        print(f"{path}: {'agrees' if agrees else 'DIFFERS'} ({rule})")
+        wrong += not agrees
+    return 1 if wrong else 0
 
 
 def publish(options) -> int:
@@ -156,6 +159,9 @@ def publish(options) -> int:
     from ann2snn.recheck import weights_hash_of
 
     trained = {weights_hash_of(path): path for path in options.runs.glob("sources/*/*/*/weights.pt")}
+    dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
+    if dirty:
+        print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)
     written = records.publish(options.runs, options.results, trained.get)
     print(f"{len(written)} files written to {options.results}")
     return 0
@@ -167,5 +173,5 @@ def import_path(text: str):
     sys.path.insert(0, "")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{text} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise UserError(f"{text} cannot be imported: {type(error).__name__}: {error}.") from error

@@ -43,6 +43,14 @@ def inspect(options) -> int:
     if not data:
         print("Thresholds, shifts and dead units: name a --dataset to calibrate on.")
         return 0
+    with torch.no_grad():
+        outputs = ann(example).shape[-1]
+    if outputs < data.classes:
+        raise UserError(
+            f"A network with {outputs} outputs cannot tell the {data.classes} classes of {data.name} apart."
+        )
+    if not Path(options.model).is_file():
+        print("The weights are those that the network was made with: nothing was trained here.")
     images = data.calibration(min(1024, len(data.train)))
     stats = Statistics(ann, lambda: (x for x, _ in images.batches(100)))
     how = f"{options.method}, T = {options.T}" if method.depends_on_T else options.method
@@ -58,15 +66,15 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
         made = import_path(options.model)
         try:
             net = made if isinstance(made, nn.Module) else made()
-        except TypeError as error:
-            raise UserError(f"{options.model} cannot be called without arguments: {error}.") from error
+        except Exception as error:  # whatever the function does
+            raise UserError(f"{options.model}() failed: {type(error).__name__}: {error}.") from error
         if not isinstance(net, nn.Module):
             raise UserError(
                 f"{options.model} gives a {type(net).__name__}; name a network or a function that makes one."
             )
         shape = shape or (3, 224, 224)
     else:
-        classes = data.classes if data else options.classes
+        classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)
         net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=options.activation)
     return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
@@ -74,7 +82,8 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
 
 def report(rows) -> str:
     lines = [[row.name, row.operation, row.role, row.note] for row in rows]
-    return tabulate(lines, ["node", "operation", "role", "note"], maxcolwidths=[34, None, None, 60])
+    heads = ["node", "operation", "role", "note"]
+    return tabulate(lines, heads, maxcolwidths=[34, None, None, 60], disable_numparse=True)
 
 
 def neurons(snn, stats) -> str:
@@ -88,5 +97,5 @@ def neurons(snn, stats) -> str:
 
 
 def _range(value: torch.Tensor) -> str:
-    low, high = value.min().item(), value.max().item()
+    low, high = value.min().item() + 0.0, value.max().item() + 0.0  # no -0
     return f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"

@@ -120,22 +120,33 @@ def run(
     """
     stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
     record = _empty(job, source, calibration_hash)
-    notebook = Notebook(job, root, record)
-    record["T"] = notebook.finished()
-    for grid in _runs(job, sorted(set(T) - {int(t) for t in record["T"]})):
+    if before := _kept(job, root, record):
+        record = before
+    grids = _runs(job, sorted(set(T) - {int(t) for t in record["T"]}))
+    if not grids:
+        return record
+    record["provenance"] = place_of(source, calibration_hash)
+    notebook = Notebook(job, root, record, grids)
+    for grid in grids:
         snn = find(job.method)(source.ann, stats, grid[-1], **job.options)
         for split in ("test", "validation"):
             for chunk, images in _chunks(getattr(source.data, split)):
                 key = f"{split} {chunk} T {' '.join(map(str, grid))}"
                 if key not in notebook:
                     batches = (x for x, _ in images.batches(BATCH))
-                    notebook.write(key, _read(simulate(snn, batches, grid[-1], at=grid), images.labels, source, split))
+                    notebook.write(key, read(simulate(snn, batches, grid[-1], at=grid), images.labels, source, split))
                 tick(len(images) * grid[-1])
         record["T"] |= {str(t): notebook.gather(t) for t in grid}
-    if notebook.units:
-        records.save(record, root)
+    records.save(record, root)
     notebook.close()
     return record
+
+
+def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
+    """The record that an earlier run of the job left, if it was made in this environment."""
+    path = job.path(root)
+    before = records.load(path) if path.exists() else None
+    return before if before and _fingerprint(before) == _fingerprint(record) else None
 
 
 def _runs(job: Job, T: list[int]) -> list[list[int]]:
@@ -148,7 +159,7 @@ def _chunks(split: Split) -> Iterator[tuple[int, Split]]:
         yield start, split.subset(range(start, min(start + CHUNK, len(split))))
 
 
-def _read(result: Result, labels: Tensor, source: Source, split: str) -> dict:
+def read(result: Result, labels: Tensor, source: Source, split: str) -> dict:
     """What a record keeps of a simulation, by T."""
     out = {}
     for t in result.outputs:
@@ -194,12 +205,15 @@ def place_of(source: Source, calibration_hash: str) -> dict:
 
 
 class Notebook:
-    """The finished parts of a job that is under way, in one file beside its record; a kill costs the part in flight."""
+    """The finished parts of a job that is under way, in one file beside its record; a kill costs the part in flight.
 
-    def __init__(self, job: Job, root: Path | str, record: dict):
-        self.record_path = job.path(root)
-        self.path = self.record_path.with_suffix(".partial.json")
+    Parts that an earlier run left are taken over, if they are of the same environment and of the runs planned now.
+    """
+
+    def __init__(self, job: Job, root: Path | str, record: dict, grids: list[list[int]]):
+        self.path = job.path(root).with_suffix(".partial.json")
         self.fingerprint = _fingerprint(record)
+        planned = {" ".join(map(str, grid)) for grid in grids}
         self.units: dict[str, dict] = {}
         if self.path.exists():
             try:
@@ -207,7 +221,7 @@ class Notebook:
             except ValueError:
                 kept = {}
             if kept.get("fingerprint") == self.fingerprint:
-                self.units = kept["units"]
+                self.units = {key: unit for key, unit in kept["units"].items() if key.partition(" T ")[2] in planned}
 
     def __contains__(self, key: str) -> bool:
         return key in self.units
@@ -216,14 +230,6 @@ class Notebook:
         self.units[key] = results
         text = json.dumps({"fingerprint": self.fingerprint, "units": self.units})
         records.write_atomic(self.path, text)
-
-    def finished(self) -> dict:
-        """The T's of the job's record, if that was made in this environment."""
-        if self.record_path.exists():
-            record = records.load(self.record_path)
-            if _fingerprint(record) == self.fingerprint:
-                return record["T"]
-        return {}
 
     def gather(self, t: int) -> dict:
         """All chunks of both splits at one T, as the record holds them."""
@@ -327,8 +333,10 @@ def cpu_threads(n: int | None) -> Iterator[None]:
 
 
 def source_of(data: Data, network: str, activation: str, seed: int, settings: Settings) -> Source:
-    """The trained source: from the cache, resumed, or trained."""
+    """The trained source: from the cache, resumed, or trained, once it is sure that it can be converted."""
     about = training.describe(data, network, activation, seed)
+    if not training.weights_file(data, network, activation, seed, settings.runs).exists():
+        prepare(training.untrained(about, seed), next(data.validation.batches(1))[0])
     weights = training.train(
         data,
         network,

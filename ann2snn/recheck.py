@@ -1,6 +1,7 @@
 """Recomputes a record and says whether it agrees."""
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Settings, Source, cpu_threads, place_of
+from ann2snn.pipeline import Settings, Source, cpu_threads, place_of, read
+from ann2snn.progress import Bar
 from ann2snn.records import Job, unpack
 from ann2snn.simulation import BATCH, simulate
 
@@ -20,13 +22,18 @@ IMAGES = 3  # may differ on another machine, besides twice the flips of another 
 
 @dataclass(frozen=True)
 class Checked:
-    """One T: on how many test images the recomputed class differs, and on how many a change of batch size flips it."""
+    """One T: on how many test images the recomputed class differs, on how many a change of batch size flips it, and in
+    the same environment whatever else differs (counts of validation, spikes, operations, the ANN's results)."""
 
     T: int
     differ: int
     flips: int
     accuracy: float
     recorded: float
+    others: tuple[str, ...]
+
+    def agrees(self, same: bool) -> bool:
+        return not (self.differ or self.others) if same else self.differ <= self.allowed
 
     @property
     def allowed(self) -> int:
@@ -62,19 +69,38 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
 
 
 def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bool) -> list[Checked]:
-    test, lines = source.data.test, []
+    test, validation, lines = source.data.test, source.data.validation, []
     grid = sorted(map(int, record["T"]))
-    for times in [[t] for t in grid] if find(job.method).depends_on_T else [grid]:
-        snn = find(job.method)(source.ann, stats, times[-1], **job.options)
-        sizes = [BATCH] if same else [BATCH, BATCH // 7]
-        results = [simulate(snn, test.batches(size), times[-1], at=times) for size in sizes]
-        for t in times:
-            found, *other = [result.predictions(t).cpu() for result in results]
-            kept = torch.from_numpy(unpack(record["T"][str(t)]["test"]["predictions"]))
-            flips = sum(int((found != again).sum()) for again in other)
-            right = [100 * (p == test.labels).double().mean().item() for p in (found, kept)]
-            lines.append(Checked(t, int((found != kept).sum()), flips, *right))
+    runs = [[t] for t in grid] if find(job.method).depends_on_T else [grid]
+    ann = ("ANN",) if same and source.results != record["ann"] else ()
+    with closing(Bar("recheck", sum(times[-1] for times in runs), "step")) as bar:
+        for times in runs:
+            snn = find(job.method)(source.ann, stats, times[-1], **job.options)
+
+            def again(part, size=BATCH, snn=snn, times=times):
+                return simulate(snn, part.batches(size), times[-1], at=times)
+
+            result = again(test)
+            found = read(result, test.labels, source, "test")
+            held = read(again(validation), validation.labels, source, "validation") if same else {}
+            other = None if same else again(test, BATCH // 7)
+            for t in times:
+                kept, new = record["T"][str(t)], found[str(t)]
+                labels = torch.from_numpy(unpack(kept["test"]["predictions"]))
+                differ = int((result.predictions(t).cpu() != labels).sum())
+                flips = int((result.predictions(t) != other.predictions(t)).sum()) if other else 0
+                accuracies = (100 * part["correct"] / len(test) for part in (new, kept["test"]))
+                others = ann + _others(kept, new, held[str(t)]) if same else ()
+                lines.append(Checked(t, differ, flips, *accuracies, others))
+            bar.update(times[-1])
     return lines
+
+
+def _others(kept: dict, test: dict, validation: dict) -> tuple[str, ...]:
+    """What differs beside the predictions."""
+    names = [name for name in ("spikes", "operations") if kept[name] != test[name]]
+    names += ["undecided"] if kept["test"]["undecided"] != test["undecided"] else []
+    return (*names, *(["validation"] if kept["validation"] != validation else []))
 
 
 def find_weights(path: Path, record: dict) -> Path:

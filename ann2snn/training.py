@@ -84,9 +84,8 @@ def train(data, network: str, activation: str, seed: int, root, *, device="auto"
     weights, device = weights_file(data, network, activation, seed, root), accelerator(device)
     if weights.exists():
         return weights
+    net = untrained(info, seed)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        net = _create(info)
         label = f"{data.name} {network} {activation} seed {seed}"
         if progress:
             print(f"{label}: training{' goes on' if weights.with_name('last.ckpt').exists() else ''}", file=sys.stderr)
@@ -99,6 +98,13 @@ def train(data, network: str, activation: str, seed: int, root, *, device="auto"
     for leftover in set(weights.parent.iterdir()) - {weights}:
         leftover.unlink()
     return weights
+
+
+def untrained(info: dict, seed: int) -> nn.Module:
+    """The network that a training begins with; the caller's random state stays as it was."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return _create(info)
 
 
 def describe(data, network: str, activation: str, seed: int) -> dict:
