@@ -59,7 +59,7 @@ uv_command() {
 }
 
 install() {
-    local python uv began=$SECONDS free_gb
+    local python uv quiet began=$SECONDS free_gb
     if [[ -d $environment && ! -f $stamp_file && -n $(ls -A "$environment") ]]; then
         fail "$environment was not made by this script: use it with --python .venv, or move it away."
     fi
@@ -77,7 +77,9 @@ install() {
         uv venv --quiet --allow-existing --seed --python "$python" "$environment"
     fi
     uv=$(uv_command)
-    if [[ -n $uv ]] && "$uv" pip install --python "$environment/bin/python" --require-hashes -r requirements.lock; then
+    quiet=()
+    if [[ ! -t 2 ]]; then quiet=(--quiet); fi   # uv draws bars on a terminal, and a line a package elsewhere
+    if [[ -n $uv ]] && "$uv" pip install "${quiet[@]}" --python "$environment/bin/python" --require-hashes -r requirements.lock; then
         "$uv" pip install --python "$environment/bin/python" --quiet --no-deps --no-build-isolation -e .
     else
         say "going on without uv; pip takes about 3 minutes"

@@ -17,8 +17,21 @@ def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
     """Batches of images from a tensor (N, C, H, W), or from batches, also such as a DataLoader's (images, labels)."""
     for batch in data.split(size) if isinstance(data, Tensor) else data:
         images = batch if isinstance(batch, Tensor) else batch[0]
+        if not isinstance(images, Tensor):
+            raise UserError(f"Images are torch tensors (N, C, H, W), not {type(images).__name__}: use torch.as_tensor.")
         if len(images):
             yield images
+
+
+def check_images(net: fx.GraphModule, images: Tensor) -> Tensor:
+    """The images, where the prepared network takes them: of its shape, and finite. Else UserError."""
+    shape = net.meta.get("shape", tuple(images.shape[1:]))
+    if tuple(images.shape[1:]) != shape:
+        wanted = ", ".join(map(str, ("N", *shape)))
+        raise UserError(f"The network was prepared for images ({wanted}), not {tuple(images.shape)}.")
+    if not torch.isfinite(images).all():
+        raise UserError("The images hold values that are not finite (NaN or infinity): mend the data.")
+    return images
 
 
 class Statistics:
@@ -59,7 +72,7 @@ class Statistics:
         try:
             with torch.inference_mode():
                 for batch in filter(len, self.batches()):
-                    visit(layers["output"], self.ann(batch.to(parameter)))
+                    visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
                     images += len(batch)
         finally:
             for hook in hooks:

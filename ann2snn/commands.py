@@ -142,8 +142,10 @@ def recheck(options) -> int:
     wrong = 0
     for path in options.record:
         same, lines = recheck(path, run, options.weights)
-        rows = [[x.T, x.recorded, x.accuracy, x.differ, *([", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed])]
-                for x in lines]  # fmt: skip
+        rows = []
+        for x in lines:
+            last = [", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed]
+            rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
         heads = ["T", "recorded", "recomputed", "images that differ"]
         heads += ["else differs"] if same else ["flips of another batch", "allowed"]
         print(tabulate(rows, heads, floatfmt=".2f"))

@@ -148,6 +148,10 @@ def convert(
     Statistics of an earlier call. `T` is needed by methods that convert for a given number of steps. Options are the
     method's own, such as `reset="hard"`.
     """
+    if not isinstance(ann, fx.GraphModule):
+        raise UserError(
+            f"convert takes a prepared network, not {type(ann).__name__}: call prepare(net, example) first."
+        )
     if not isinstance(calibration, Statistics):
         batches = list(images_of(calibration, 500))
         calibration = Statistics(ann, lambda: batches)
@@ -157,6 +161,7 @@ def convert(
 def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], nn.Module]) -> fx.GraphModule:
     """A graph with `neuron(activation)` in the place of every activation call; the weights are shared with `ann`."""
     snn = fx.GraphModule(ann, copy.deepcopy(ann.graph))
+    snn.meta |= {"shape": ann.meta["shape"]} if "shape" in ann.meta else {}
     names = activations(ann)
     for node in snn.graph.nodes:
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):

@@ -72,7 +72,7 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
             raise UserError(
                 f"{options.model} gives a {type(net).__name__}; name a network or a function that makes one."
             )
-        shape = shape or (3, 224, 224)
+        shape = shape or (3, 224, 224)  # --shape says otherwise
     else:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)

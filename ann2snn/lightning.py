@@ -168,7 +168,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer, module):
         total = trainer.max_epochs * trainer.num_training_batches
-        self.bar = Bar(self.label, total, "step", done=trainer.global_step)
+        self.bar = Bar(self.label, total, done=trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         self.bar.update(1, self.note)

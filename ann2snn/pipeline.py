@@ -294,8 +294,9 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
 
     StorageError ends it: what cannot be written need not be computed.
     """
-    outcome, datasets = Outcome(), {}
-    for table in sweeps:
+    outcome, datasets, tables = Outcome(), {}, list(sweeps)
+    place, places = 0, sum(len(list(table.sources())) for table in tables)
+    for table in tables:
         with outcome.attempt(table.id), cpu_threads(table.threads):
             if table.dataset not in datasets:
                 unofficial = settings.accept_unofficial
@@ -304,8 +305,9 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
             for key, jobs in [(key, table.jobs(data, *key)) for key in table.sources()]:
                 name = "{} {} {} seed {}".format(table.dataset, *key)
                 with outcome.attempt(name):
+                    place += 1
                     source = source_of(data, *key, settings)
-                    _sweep_source(name, source, jobs, table.T, settings, outcome)
+                    _sweep_source(f"[{place}/{places}] {name}", source, jobs, table.T, settings, outcome)
     return outcome
 
 
@@ -313,9 +315,9 @@ def _sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...]
     images = len(source.data.test) + len(source.data.validation)
     total = images * sum(grid[-1] for job in jobs for grid in _runs(job, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
-    with closing(Bar(name, total, "image-step")) as bar:
+    with closing(Bar(name, total)) as bar:
         for job in jobs:
-            with outcome.attempt(f"{name} {job.method} {job.options}"):
+            with outcome.attempt(f"{name} {job.method} {job.options.get('reset', '')}".strip()):
                 record = run(job, T, source, settings.runs, bar.update)
                 outcome.records.append(record)
                 tracking.log_record(record, settings.runs, settings.wandb)

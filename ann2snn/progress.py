@@ -9,16 +9,14 @@ class Bar:
 
     EVERY = 5.0  # seconds
 
-    def __init__(self, label: str, total: int, unit: str, done: int = 0):
-        self.label, self.total, self.unit, self.done = label, total, unit, done
-        self.last = time.monotonic()
-        self.bar = None
+    def __init__(self, label: str, total: int, done: int = 0):
+        self.label, self.total, self.done = label, total, done
+        self.last, self.said, self.bar = time.monotonic(), "", None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(
-                total=total, initial=done, desc=label, unit=unit, unit_scale=True, dynamic_ncols=True, leave=False
-            )
+            form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self.bar = tqdm(total=total, initial=done, desc=label, bar_format=form, dynamic_ncols=True, leave=False)
 
     def update(self, n: int = 1, note: str = "") -> None:
         self.done += n
@@ -28,15 +26,10 @@ class Bar:
             self.bar.update(n)
         elif time.monotonic() - self.last > self.EVERY:
             self.last = time.monotonic()
-            share = f"{100 * self.done / self.total:.0f} %" if self.total else ""
-            print(f"{self.label}: {share}{', ' + note if note else ''}", file=sys.stderr, flush=True)
-
-    def say(self, line: str) -> None:
-        """A line above the bar."""
-        if self.bar is not None:
-            self.bar.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
+            line = f"{self.label}: {100 * self.done / max(self.total, 1):.0f} %{', ' + note if note else ''}"
+            if line != self.said:
+                print(line, file=sys.stderr, flush=True)
+            self.said = line
 
     def close(self) -> None:
         if self.bar is not None:

@@ -73,7 +73,7 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
     grid = sorted(map(int, record["T"]))
     runs = [[t] for t in grid] if find(job.method).depends_on_T else [grid]
     ann = ("ANN",) if same and source.results != record["ann"] else ()
-    with closing(Bar("recheck", sum(times[-1] for times in runs), "step")) as bar:
+    with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:
             snn = find(job.method)(source.ann, stats, times[-1], **job.options)
 

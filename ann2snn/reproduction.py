@@ -23,8 +23,7 @@ RESULTS = Path("results")
 def reproduce(options, settings: Settings) -> int:
     """Runs a profile, or lists it."""
     if options.profile not in PROFILES:
-        near = get_close_matches(options.profile, PROFILES, 3, 0.4) or list(PROFILES)
-        raise UserError(f"No profile is called {options.profile!r}; there are: {', '.join(near)}.")
+        raise UserError(f"No profile is called {options.profile!r}; there are: {', '.join(PROFILES)}.")
     tables = select(PROFILES[options.profile], options.only)
     if options.dry_run:
         print(listing(options.profile, tables, settings))

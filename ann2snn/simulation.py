@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ann2snn.calibration import images_of
+from ann2snn.calibration import check_images, images_of
 from ann2snn.conversion import steps
 from ann2snn.errors import UserError
 from ann2snn.graph import MaxPool
@@ -37,6 +37,11 @@ class Result:
 
     def predictions(self, t: int) -> Tensor:
         """(N,): the class of every image after t steps; ties go to the lowest class index."""
+        if t not in self.outputs:
+            known = ", ".join(map(str, self.outputs))
+            raise UserError(
+                f"This simulation was read at the steps {known}, not at {t}: ask for it with simulate(at=...)."
+            )
         return self.outputs[t].argmax(1)
 
     def undecided(self, t: int) -> int:
@@ -68,13 +73,15 @@ def simulate(
     if at[0] < 1 or at[-1] > T:
         raise UserError(f"Outputs can be read at the steps 1 to T = {T}, not at {[t for t in at if not 1 <= t <= T]}.")
     plan = _Plan(snn)
+    if not plan.emitters:
+        raise UserError("This network has no spiking neurons: call convert(ann, method, calibration_images, T) first.")
     outputs: dict[int, list[Tensor]] = {t: [] for t in at}
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
     seconds = dict.fromkeys(at, 0.0)
     with torch.inference_mode():
         for part in images_of(images, batch):
             began = time.perf_counter()
-            for t, total, counts in plan.run(part, at):
+            for t, total, counts in plan.run(check_images(snn, part), at):
                 seconds[t] += time.perf_counter() - began
                 outputs[t].append(total)
                 for name, count in counts.items():

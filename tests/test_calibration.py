@@ -163,7 +163,7 @@ def test_images_that_are_not_finite(value):
     bad[2, 0, 0, 0] = value
     stats = Statistics(ann, lambda: bad.split(2))
     for _ in range(2):  # a failed pass leaves nothing behind
-        with pytest.raises(UserError, match="values that are not finite on the calibration images"):
+        with pytest.raises(UserError, match="images hold values that are not finite"):
             stats["a1"]
     assert not any(m._forward_hooks for m in ann.modules())
 

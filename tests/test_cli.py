@@ -147,6 +147,16 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 1 and "DIFFERS" in out and " 5 " in out
 
+    for change in ("spikes", "validation", "ANN"):
+        tampered = json.loads(json.dumps(record))
+        if change == "spikes":
+            tampered["T"]["4"]["spikes"]["1"] += 1
+        else:
+            (tampered["ann"] if change == "ANN" else tampered["T"]["4"])["validation"]["correct"] -= 1
+        path.write_text(json.dumps(tampered))
+        code, out, _ = ann2snn(f"recheck {path}")
+        assert code == 1 and change in out, change
+
     record["provenance"]["cpu"] = "another"
     path.write_text(json.dumps(record))
     code, out, _ = ann2snn(f"recheck {path}")

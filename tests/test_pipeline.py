@@ -111,6 +111,33 @@ def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, 
     assert simulations.count - done == 6 + 1  # only what was in flight is done twice
 
 
+@pytest.mark.parametrize("method", ["optimal", "opi"])
+def test_an_interrupted_job_goes_on_at_other_T(source, tmp_path, simulations, method):
+    whole = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path / "whole")
+    simulations.stop_at = simulations.count + 2
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(job_of(source, method), [1, 2], source, tmp_path)
+    simulations.stop_at = None
+    resumed = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path)
+    assert numbers(resumed) == numbers(whole)
+
+
+def test_a_finished_job_is_found_as_it_is(source, tmp_path, simulations):
+    first = pipeline.run(job_of(source), [1, 2], source, tmp_path)
+    count = simulations.count
+    assert pipeline.run(job_of(source), [1, 2], source, tmp_path) == json.loads(json.dumps(first))
+    assert simulations.count == count
+
+
+def test_what_cannot_be_converted_is_not_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.training, "train", lambda *_, **__: pytest.fail("it was trained"))
+    table = replace(TABLE, networks=("efficientnet_lite0",), activations=("relu",))
+    monkeypatch.setattr(pipeline.training.networks, "create", lambda *_, **__: torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.GELU()))  # fmt: skip
+    outcome = pipeline.sweep([table], Settings(tmp_path))
+    assert not outcome.records and "gelu" in outcome.skipped[0][1]
+
+
 def test_chunks_of_any_size_give_the_same_record(source, tmp_path, monkeypatch):
     whole = pipeline.run(job_of(source), [4], source, tmp_path / "whole")
     monkeypatch.setattr(pipeline, "CHUNK", 120)

@@ -1,5 +1,6 @@
 import copy
 import gc
+import re
 
 import pytest
 import torch
@@ -352,3 +353,25 @@ def test_events_of_pools_are_told_from_spikes(images):
 def test_ties_go_to_the_lowest_class_and_are_counted():
     result = Result({4: torch.tensor([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.0], [0.0, 3.0, 3.0]])}, {4: {}})
     assert result.predictions(4).tolist() == [0, 1, 0, 1] and result.undecided(4) == 3
+
+
+MISTAKES = {
+    "not prepared": (lambda net, ann, snn, x: convert(net, "opi", x), "prepare"),
+    "not converted": (lambda net, ann, snn, x: simulate(ann, x, 4), "no spiking neurons"),
+    "numpy calibration": (lambda net, ann, snn, x: convert(ann, "opi", [x.numpy()]), "torch tensors"),
+    "wrong channels": (lambda net, ann, snn, x: simulate(snn, x[:, :1], 4), "(N, 2, 4, 4)"),
+    "wrong channels in calibration": (lambda net, ann, snn, x: convert(ann, "opi", x[:, :1]), "(N, 2, 4, 4)"),
+    "one image without a batch": (lambda net, ann, snn, x: simulate(snn, x[0], 4), "(N, 2, 4, 4)"),
+    "NaN images": (lambda net, ann, snn, x: simulate(snn, x * float("nan"), 4), "finite"),
+    "a step that was not read": (lambda net, ann, snn, x: simulate(snn, x, 4).predictions(3), "read at the steps 4"),
+    "no example": (lambda net, ann, snn, x: prepare(net, None), "example tensor"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_answered_by_a_sentence(mistake):
+    call, says = MISTAKES[mistake]
+    net, x = random(residual()), dyadic_images(3)
+    ann = prepare(net, x)
+    with pytest.raises(UserError, match=re.escape(says)):
+        call(net, ann, convert(ann, "opi", x), x)

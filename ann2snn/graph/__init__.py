@@ -7,6 +7,7 @@ form is refused by name.
 """
 
 import copy
+import logging
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,7 +29,14 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
     Raises NotConvertible (a UserError; it holds the report) where a node has no spiking form, and UserError for weights
     that are not finite, an input of the wrong shape, or a network that cannot be captured.
     """
-    net = copy.deepcopy(net).eval().requires_grad_(False)
+    if not isinstance(net, nn.Module) or not isinstance(example, Tensor):
+        raise UserError(
+            "prepare takes a torch.nn.Module and an example tensor (1, C, H, W), normalised as in training."
+        )
+    try:
+        net = copy.deepcopy(net).eval().requires_grad_(False)
+    except RuntimeError as error:
+        raise UserError(f"The network cannot be copied (weight_norm of the old kind?): {_line(error)}") from error
     for name, value in net.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(f"{name} holds values that are not finite (NaN or infinity): train the network again.")
@@ -37,17 +45,20 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
         net(example)
     except Exception as error:
         raise UserError(
-            f"The network does not take an input of shape {tuple(example.shape)}: {_line(error)}"
+            f"The network does not take an input of shape {tuple(example.shape)} (see --shape): {_line(error)}"
         ) from error
+    logging.disable(logging.CRITICAL)  # of torch.export, which prints whole graphs before it raises
     try:
         exported = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:
         raise UserError(
             f"torch.export cannot capture the network (data-dependent code, or a fixed batch size?): {_line(error)}"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     writer = Writer(net, exported)
     ann = writer.write()
-    ann.meta["report"] = writer.report
+    ann.meta |= {"report": writer.report, "shape": tuple(example.shape[1:])}
     if not activations(ann):
         raise UserError("The network has no activation that could spike: there is nothing to convert.")
     _compare(net, ann, example)
