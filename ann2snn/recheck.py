@@ -89,9 +89,9 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
                 labels = torch.from_numpy(unpack(kept["test"]["predictions"]))
                 differ = int((result.predictions(t).cpu() != labels).sum())
                 flips = int((result.predictions(t) != other.predictions(t)).sum()) if other else 0
-                accuracies = (100 * part["correct"] / len(test) for part in (new, kept["test"]))
+                right, recorded = (100 * part["correct"] / len(test) for part in (new, kept["test"]))
                 others = ann + _others(kept, new, held[str(t)]) if same else ()
-                lines.append(Checked(t, differ, flips, *accuracies, others))
+                lines.append(Checked(t, differ, flips, right, recorded, others))
             bar.update(times[-1])
     return lines
 
