@@ -119,13 +119,12 @@ def run(
     hears of every n image-steps that are done.
     """
     stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
-    record = _empty(job, source, calibration_hash)
-    if before := _kept(job, root, record):
-        record = before
-    grids = _runs(job, sorted(set(T) - {int(t) for t in record["T"]}))
+    fresh = _empty(job, source, calibration_hash)
+    record = _kept(job, root, fresh) or fresh
+    grids = runs_of(job, sorted(set(T) - {int(t) for t in record["T"]}))
     if not grids:
         return record
-    record["provenance"] = place_of(source, calibration_hash)
+    record["provenance"] = fresh["provenance"]
     notebook = Notebook(job, root, record, grids)
     for grid in grids:
         snn = find(job.method)(source.ann, stats, grid[-1], **job.options)
@@ -149,7 +148,7 @@ def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
     return before if before and _fingerprint(before) == _fingerprint(record) else None
 
 
-def _runs(job: Job, T: list[int]) -> list[list[int]]:
+def runs_of(job: Job, T: list[int]) -> list[list[int]]:
     """One run for each T where the conversion depends on T, else one for all of them."""
     return [[t] for t in T] if find(job.method).depends_on_T else [T] if T else []
 
@@ -313,7 +312,7 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
 
 def _sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
     images = len(source.data.test) + len(source.data.validation)
-    total = images * sum(grid[-1] for job in jobs for grid in _runs(job, sorted(T)))
+    total = images * sum(grid[-1] for job in jobs for grid in runs_of(job, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
     with closing(Bar(name, total)) as bar:
         for job in jobs:

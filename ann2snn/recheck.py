@@ -12,7 +12,7 @@ from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Settings, Source, cpu_threads, place_of, read
+from ann2snn.pipeline import Settings, Source, cpu_threads, place_of, read, runs_of
 from ann2snn.progress import Bar
 from ann2snn.records import Job, unpack
 from ann2snn.simulation import BATCH, simulate
@@ -70,8 +70,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
 
 def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bool) -> list[Checked]:
     test, validation, lines = source.data.test, source.data.validation, []
-    grid = sorted(map(int, record["T"]))
-    runs = [[t] for t in grid] if find(job.method).depends_on_T else [grid]
+    runs = runs_of(job, sorted(map(int, record["T"])))
     ann = ("ANN",) if same and source.results != record["ann"] else ()
     with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:
