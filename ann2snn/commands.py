@@ -35,9 +35,8 @@ def train(options) -> int:
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     source = source_of(data, options.network, options.activation, options.seed, settings(options))
-    part = data.validation
-    right = source.results["validation"]["correct"]
-    print(f"{source.path}\nvalidation accuracy {100 * right / len(part):.2f} % of {len(part)} images")
+    found = source.result("validation")
+    print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
     return 0
 
 

@@ -89,17 +89,15 @@ class Source:
 
     @cached_property
     def results(self) -> dict:
-        """What the ANN itself gets right."""
-        net = self.net.to(self.device)
-        out = {}
-        for split in ("test", "validation"):
-            part = getattr(self.data, split)
-            with torch.inference_mode():
-                found = torch.cat([net(x.to(self.device)).argmax(1).cpu() for x, _ in part.batches(BATCH)])
-            out[split] = {"n": len(part), "correct": int((found == part.labels).sum())}
-            if split == "test":
-                out[split]["predictions"] = pack(found.numpy())
-        return out
+        """What the ANN itself gets right, on both splits, with its predictions on test."""
+        return {"test": self.result("test"), "validation": self.result("validation")}
+
+    def result(self, split: str) -> dict:
+        part, net = getattr(self.data, split), self.net.to(self.device)
+        with torch.inference_mode():
+            found = torch.cat([net(x.to(self.device)).argmax(1).cpu() for x, _ in part.batches(BATCH)])
+        out = {"n": len(part), "correct": int((found == part.labels).sum())}
+        return out | ({"predictions": pack(found.numpy())} if split == "test" else {})
 
     def statistics(self, n: int, seed: int) -> tuple[Statistics, str]:
         """Of n calibration images drawn with this seed, and the hash of which ones."""
