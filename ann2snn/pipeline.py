@@ -120,10 +120,11 @@ def run(
     fresh = _empty(job, source, calibration_hash)
     record = _kept(job, root, fresh) or fresh
     grids = runs_of(job, sorted(set(T) - {int(t) for t in record["T"]}))
+    notebook = Notebook(job, root, record, grids)
     if not grids:
+        notebook.close()
         return record
     record["provenance"] = fresh["provenance"]
-    notebook = Notebook(job, root, record, grids)
     for grid in grids:
         snn = find(job.method)(source.ann, stats, grid[-1], **job.options)
         for split in ("test", "validation"):

@@ -42,6 +42,15 @@ def numbers(record):
     return {k: record[k] for k in ("id", "job", "labels", "ann", "network", "source", "data")} | {"T": T}
 
 
+def test_a_kill_between_a_record_and_the_end_of_its_notebook_leaves_nothing(source, tmp_path):
+    job = job_of(source)
+    record = pipeline.run(job, (1, 2), source, tmp_path)
+    left = job.path(tmp_path).with_suffix(".partial.json")
+    left.write_text("{}")
+    assert numbers(pipeline.run(job, (1, 2), source, tmp_path)) == numbers(record)
+    assert not left.exists()
+
+
 @pytest.fixture
 def simulations(monkeypatch):
     """How many simulations have run; at the one that is set, the machine stops."""
@@ -177,18 +186,23 @@ def _name(record):
 
 
 def test_a_killed_sweep_goes_on(tmp_path):
-    """SIGKILL in the middle of a sweep, twice; the records are those of a sweep that was left alone."""
+    """SIGKILL in the middle of a job, in the first and in the second; the records are those of a sweep left alone."""
     for root in ("left alone", "killed"):
         put(tmp_path / root)
-    for _ in range(2):
+    for finished in (0, 1):
+
+        def in_the_middle():
+            begun = {p.name.removesuffix(".partial.json") for p in (tmp_path / "killed").rglob("*.partial.json")}
+            done = {p.stem for p in (tmp_path / "killed").rglob("records/**/*.json")} - {f"{b}.partial" for b in begun}
+            return len(done) == finished and begun - done  # noqa: B023
+
         child = subprocess.Popen([sys.executable, __file__, str(tmp_path / "killed"), "slow"], start_new_session=True)
-        seen = len(list((tmp_path / "killed").rglob("records/**/*.json")))
         deadline = time.monotonic() + 90
-        while len(list((tmp_path / "killed").rglob("records/**/*.json"))) <= seen and time.monotonic() < deadline:
+        while not in_the_middle() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-    assert list((tmp_path / "killed").rglob("*.partial.json"))
+        assert in_the_middle()
     made = {}
     for root in ("left alone", "killed"):
         outcome = pipeline.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
