@@ -69,7 +69,10 @@ def parser() -> Parser:
         p.add_argument("--dataset", required=True)
         p.add_argument("--network", required=True, **count, help="one of ours, or a timm name")
         p.add_argument("--activation", default=["threshold_relu:1"] if many else "threshold_relu:1", **count)
-        p.add_argument("--seed", type=seed, default=[0] if many else 0, **count)
+        which = p.add_mutually_exclusive_group()
+        which.add_argument("--seed", type=seed, default=[0] if many else 0, **count)
+        if many:
+            which.add_argument("--recipe", help="weights that `ann2snn import` brought, instead of training")
 
     p = command("reproduce", "run a profile: train, convert, simulate, and build the leaderboard")
     p.add_argument("--profile", default="quick", help="quick (default): T to 32; digits: T to 128 and a timm network")
@@ -80,6 +83,12 @@ def parser() -> Parser:
     p = command("train", "train one source network, or find it trained")
     source(p, many=False)
     running(p)
+
+    p = command("import", "bring the weights of a public checkpoint to where sweeps find them")
+    p.add_argument("checkpoint", help="resnet20-akamaster: a ResNet-20 for CIFAR-10")
+    p.add_argument("file", type=Path, help="the file as its author published it")
+    p.add_argument("--runs", type=Path, default=Path("runs"))
+    p.set_defaults(command="import_weights")  # `import` is a word of Python
 
     p = command("sweep", "run methods on networks at a list of T")
     source(p, many=True)

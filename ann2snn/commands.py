@@ -40,6 +40,15 @@ def train(options) -> int:
     return 0
 
 
+def import_weights(options) -> int:
+    from ann2snn.imports import import_weights
+
+    path, info = import_weights(options.checkpoint, options.file, options.runs)
+    named = " ".join(f"--{name} {info[name]}" for name in ("dataset", "network", "activation", "recipe"))
+    print(f"{path}\nnow: ann2snn sweep {named} --runs {options.runs}")
+    return 0
+
+
 def sweep(options) -> int:
     from ann2snn import leaderboard, pipeline
     from ann2snn.conversion import find, load_plugin
@@ -57,11 +66,12 @@ def sweep(options) -> int:
         options.dataset,
         tuple(options.network),
         tuple(options.activation),
-        tuple(options.seed),
+        (None,) if options.recipe else tuple(options.seed),
         tuple(methods),
         tuple(sorted(set(options.T))),
         options.calibration,
         tuple(options.calibration_seed),
+        recipe=options.recipe,
     )
     outcome = pipeline.sweep([table], settings(options))
     if outcome.records:
@@ -159,7 +169,7 @@ def publish(options) -> int:
     from ann2snn import records
     from ann2snn.recheck import weights_hash_of
 
-    trained = {weights_hash_of(path): path for path in options.runs.glob("sources/*/*/*/weights.pt")}
+    trained = {weights_hash_of(path): path for path in options.runs.glob("sources/*/*/seed*/weights.pt")}
     dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
     if dirty:
         print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)

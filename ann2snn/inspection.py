@@ -26,6 +26,7 @@ def inspect(options) -> int:
     if Path(options.model).is_file() or options.model.endswith(".pt"):
         net, info = training.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
+        data = data.normalised(info.get("normalization"))
         example = next(data.validation.batches(1))[0]
     else:
         name = options.dataset

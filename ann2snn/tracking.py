@@ -81,10 +81,11 @@ def log_record(record: dict, directory: Path | str, mode: str) -> None:
 def _fill_record(record: dict, wandb, run) -> None:
     run.define_metric("T")
     run.define_metric("snn/*", step_metric="T")
-    ann, layers = {split: _percent(part) for split, part in record["ann"].items()}, []
+    splits = ("test",) if record["job"]["seed"] is None else ("test", "validation")  # imported weights have seen it
+    ann, layers = {split: _percent(record["ann"][split]) for split in splits}, []
     for T in sorted(record["T"], key=int):
         at, n = record["T"][T], record["T"][T]["test"]["n"]
-        row = {f"snn/{split}": _percent(at[split]) for split in ("test", "validation")}
+        row = {f"snn/{split}": _percent(at[split]) for split in splits}
         row["snn/loss"] = ann["test"] - row["snn/test"]
         for count in ("spikes", "operations"):
             row[f"snn/{count}_per_image"] = sum(at[count].values()) / n

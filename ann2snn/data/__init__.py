@@ -13,7 +13,7 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,17 @@ class Data:
         if not 0 < n <= len(self.train):
             raise UserError(f"{self.name} has {len(self.train)} training images and cannot give {n} for calibration.")
         return self.train.subset(np.random.RandomState(seed).permutation(len(self.train))[:n])
+
+    def normalised(self, how: dict | None) -> "Data":
+        """The same images in another normalisation, `Normalise`'s fields, or as they are (None).
+
+        `hash` is of the decoded images and stays.
+        """
+        if how is None:
+            return self
+        old, normalise = (self.train, self.validation, self.test), Normalise(**how)
+        train, validation, test = (Split(s.images, s.labels, s.indices, normalise, s.augment) for s in old)
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def crop_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:

@@ -28,15 +28,17 @@ class Estimate:
 
 
 def ann(record: dict, split: str = "test") -> Fraction | None:
-    return _share(record["ann"][split])
+    return _share(record, record["ann"], split)
 
 
 def snn(record: dict, T: int, split: str = "test") -> Fraction | None:
-    return _share(record["T"][str(T)][split]) if str(T) in record["T"] else None
+    return _share(record, record["T"][str(T)], split) if str(T) in record["T"] else None
 
 
-def _share(part: dict) -> Fraction | None:
-    return Fraction(part["correct"], part["n"]) if part["n"] else None
+def _share(record: dict, results: dict, split: str) -> Fraction | None:
+    """None without images, and for validation of imported weights: they have seen those images."""
+    part, seen = results[split], split == "validation" and record["job"]["seed"] is None
+    return Fraction(part["correct"], part["n"]) if part["n"] and not seen else None
 
 
 class Row:
@@ -92,7 +94,7 @@ class Row:
         None: never, or imported weights (they have seen the validation images).
         """
         target = self.over_seeds(lambda r: ann(r, "validation"))
-        if self.job.seed is None or target is None:
+        if target is None:
             return None
         cells = ((T, known(self.accuracy(T, "validation"))) for T in self.T)
         return next((T for T, cell in cells if cell.n == self.n and target.mean - cell.mean <= WITHIN), None)

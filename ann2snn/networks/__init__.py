@@ -66,9 +66,8 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
         unknown = f"No network is called {name!r}{_nearest(name, names())}"
         raise UserError(f"{unknown}; timm, which has more, is not installed.") from error
     if not timm.is_model(name):
-        raise UserError(
-            f"No network is called {name!r}, here or in timm{_nearest(name, names() + timm.list_models())}."
-        )
+        known = sorted({*names(), *timm.list_models()})
+        raise UserError(f"No network is called {name!r}, here or in timm{_nearest(name, known)}.")
     make = functools.partial(timm.create_model, name, num_classes=num_classes, in_chans=in_chans)
     try:
         net = make(act_layer=act_layer)
@@ -82,6 +81,30 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
         what = f"{', '.join(kept[:3])}{' ...' if len(kept) > 3 else ''}" if kept else "its own activations"
         raise UserError(f"timm's {name} keeps {what} where {activation} was asked for; choose another network.")
     return net
+
+
+def register_with_timm() -> None:
+    """Makes our networks timm's too: after it `timm.create_model("deng_vgg16", num_classes=10)` makes one.
+
+    `in_chans` and `act_layer` default to what the network is meant for and to ReLU. A name that timm has stays timm's.
+    """
+    from timm.models import is_model, register_model
+
+    for name in names():
+        if not is_model(name):
+            register_model(_timm_entry(name))
+
+
+def _timm_entry(name: str) -> Callable[..., nn.Module]:
+    make = _NETWORKS[name]
+
+    @functools.wraps(make)
+    def entry(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **chosen):
+        if pretrained:
+            raise UserError(f"There are no pretrained weights of {name} in timm; train it with `ann2snn train`.")
+        return make(**{"in_chans": _SHAPES[name][0], "act_layer": nn.ReLU} | chosen)
+
+    return entry
 
 
 def _is_other_activation(module: nn.Module, wanted: type) -> bool:

@@ -1,20 +1,83 @@
-"""He's ResNets for CIFAR (He et al. 2016, section 4.2)."""
+"""Networks for CIFAR with batch norm: He's family of ResNets, and the wider networks that later papers convert."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ann2snn.networks import network
+from ann2snn.networks.deng import VGG16, plain
+from ann2snn.networks.digits import BasicBlock
 
 
 @network(shape=(3, 32, 32))
 def cifar_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """He's ResNet-20 for CIFAR: 3 stages of 3 blocks, 16-32-64 channels, batch norm, shortcut option A.
 
-    269,722 parameters at 3 channels and 10 classes (272,474 with the 1x1 shortcuts of option B). The parameter names of
-    akamaster/pytorch_resnet_cifar10, whose checkpoints load. Two others go by the same name: Deng & Gu's ResNet-20
-    (64 to 512 channels, no batch norm, 11.25 M) and Li et al.'s (64-128-256 channels). Input (B, in_chans, 32, 32).
+    269,722 parameters at 3 channels and 10 classes (272,474 with the 1x1 shortcuts of option B), 40,551,040 MACs. The
+    parameter names of akamaster/pytorch_resnet_cifar10, whose checkpoints load. Two others go by the same name: Deng &
+    Gu's ResNet-20 (`deng_resnet20`: 64 to 512 channels, no batch norm, 11.25 M) and Li et al.'s (64-128-256 channels).
+    Input (B, in_chans, 32, 32).
     """
     return CifarResNet(3, num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_resnet32(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """`cifar_resnet20` with 5 blocks in every stage: 464,154 parameters, 68,862,592 MACs."""
+    return CifarResNet(5, num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_resnet44(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """`cifar_resnet20` with 7 blocks in every stage: 658,586 parameters, 97,174,144 MACs."""
+    return CifarResNet(7, num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_resnet56(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """`cifar_resnet20` with 9 blocks in every stage: 853,018 parameters, 125,485,696 MACs."""
+    return CifarResNet(9, num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_resnet18(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """He's ResNet-18 with a stem for CIFAR: one 3x3 convolution and no pool; 64 to 512 channels, 1x1 shortcuts.
+
+    11,173,962 parameters at 3 channels and 10 classes, 555,422,720 MACs. As the ResNet-18 of QCFS (Bu et al. 2022).
+    """
+    return _resnet((2, 2, 2, 2), num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_resnet34(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """`cifar_resnet18` with 3, 4, 6 and 3 blocks: 21,282,122 parameters, 1,159,402,496 MACs."""
+    return _resnet((3, 4, 6, 3), num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def cifar_vgg16(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """VGG-16 as Li et al. (2021) convert it: 13 3x3 convolutions, batch norm, 5 average pools, 1 linear layer of 512.
+
+    14,724,042 parameters at 3 channels and 10 classes, 313,201,664 MACs. Theirs also has 4,224 biases before the batch
+    norms, where they do nothing. The VGG-16 of QCFS has two more linear layers, of 4096; Deng & Gu's is `deng_vgg16`.
+    """
+    return plain(VGG16, (), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d)
+
+
+def _resnet(blocks: tuple[int, ...], num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(in_chans, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), act_layer()]
+    before = 64
+    for n, width in zip(blocks, (64, 128, 256, 512), strict=True):
+        for _ in range(n):
+            layers.append(BasicBlock(before, width, 1 if before == width else 2, act_layer))
+            before = width
+    return _kaiming(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)))
+
+
+def _kaiming(net: nn.Module) -> nn.Module:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    return net
 
 
 class CifarResNet(nn.Module):
@@ -30,9 +93,7 @@ class CifarResNet(nn.Module):
         self.layer3 = nn.Sequential(*(Block(32 if i == 0 else 64, 64, act_layer) for i in range(n)))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+        _kaiming(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.bn1(self.conv1(x)))
