@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ann2snn import records, tracking, training
+from ann2snn import imports, records, tracking, training
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import Data, Split, load
@@ -23,8 +23,9 @@ from ann2snn.graph import prepare
 from ann2snn.metrics import costs
 from ann2snn.progress import Bar
 from ann2snn.records import Job, pack
-from ann2snn.simulation import BATCH, Result, simulate
+from ann2snn.simulation import Result, batch_for, simulate
 
+BATCH = 500  # images in a forward pass of the ANN
 CHUNK = 1000  # images; what a kill costs at most
 
 
@@ -36,26 +37,28 @@ class Sweep:
     dataset: str
     networks: tuple[str, ...]
     activations: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]  # of the trainings; None: the imported weights of `recipe`
     methods: tuple[tuple[str, dict], ...]  # (name, options)
     T: tuple[int, ...]
     calibration: int = 1024
     calibration_seeds: tuple[int, ...] = (0,)
     threads: int | None = None  # of the CPU; fixed where results shall not depend on the number of cores
+    recipe: str | None = None  # "akamaster-12fca82f"
 
-    def sources(self) -> Iterator[tuple[str, str, int]]:
+    def sources(self) -> Iterator[tuple[str, str, int | None]]:
         return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
 
-    def jobs(self, data: Data, network: str, activation: str, seed: int) -> list[Job]:
+    def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source. UserError for a method or option that does not exist, or too few training images."""
         data.calibration(self.calibration)
+        recipe = str(self.recipe) if seed is None else training.recipe(data.name, network).key
         return [
             Job(
                 dataset=data.name,
                 data_hash=data.hash,
                 network=network,
                 activation=activation,
-                recipe=training.recipe(data.name, network).key,
+                recipe=recipe,
                 seed=seed,
                 method=method,
                 method_version=find(method).version,
@@ -69,13 +72,17 @@ class Sweep:
 
 
 class Source:
-    """A trained network with what all its methods share; every part is made when it is first asked for."""
+    """A trained network with what all its methods share; every part is made when it is first asked for.
+
+    `data` are normalised as the network was trained: imported weights say how.
+    """
 
     def __init__(self, data: Data, weights: Path | str, device: str = "cpu"):
-        self.data, self.path, self.device = data, Path(weights), device
+        self.path, self.device = Path(weights), device
         self.net, self.info = training.load_source(weights)
-        if self.info["data_hash"] != data.hash:
+        if (self.info["dataset"], self.info["data_hash"] or data.hash) != (data.name, data.hash):
             raise UserError(f"{weights} was trained on other data than this {data.name}: train it again.")
+        self.data = data.normalised(self.info.get("normalization"))
         self._statistics: dict[tuple[int, int], tuple[Statistics, str]] = {}
 
     @cached_property
@@ -86,6 +93,11 @@ class Source:
     @cached_property
     def costs(self):
         return costs(self.ann, self.data.shape)
+
+    @cached_property
+    def batch(self) -> int:
+        """Images that are simulated at once."""
+        return batch_for(sum(self.costs.neurons.values()))
 
     @cached_property
     def results(self) -> dict:
@@ -132,7 +144,8 @@ def run(
                 key = f"{split} {chunk} T {' '.join(map(str, grid))}"
                 if key not in notebook:
                     batches = (x for x, _ in images.batches(BATCH))
-                    notebook.write(key, read(simulate(snn, batches, grid[-1], at=grid), images.labels, source, split))
+                    result = simulate(snn, batches, grid[-1], at=grid, batch=source.batch)
+                    notebook.write(key, read(result, images.labels, source, split))
                 tick(len(images) * grid[-1])
         record["T"] |= {str(t): notebook.gather(t) for t in grid}
     records.save(record, root)
@@ -199,7 +212,7 @@ def place_of(source: Source, calibration_hash: str) -> dict:
     """Where and with what this process computes (a record's provenance)."""
     device = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
     threads = torch.get_num_threads()
-    return records.provenance(device=device, threads=threads, batch=BATCH, calibration_hash=calibration_hash)
+    return records.provenance(device=device, threads=threads, batch=source.batch, calibration_hash=calibration_hash)
 
 
 class Notebook:
@@ -301,10 +314,11 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
                 datasets[table.dataset] = load(table.dataset, settings.data_root, accept_unofficial=unofficial)
             data = datasets[table.dataset]
             for key, jobs in [(key, table.jobs(data, *key)) for key in table.sources()]:
-                name = "{} {} {} seed {}".format(table.dataset, *key)
+                which = table.recipe if key[2] is None else f"seed {key[2]}"
+                name = "{} {} {} {}".format(table.dataset, *key[:2], which)
                 with outcome.attempt(name):
                     place += 1
-                    source = source_of(data, *key, settings)
+                    source = source_of(data, *key, settings, table.recipe)
                     _sweep_source(f"[{place}/{places}] {name}", source, jobs, table.T, settings, outcome)
     return outcome
 
@@ -332,8 +346,16 @@ def cpu_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def source_of(data: Data, network: str, activation: str, seed: int, settings: Settings) -> Source:
-    """The trained source: from the cache, resumed, or trained, once it is sure that it can be converted."""
+def source_of(
+    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+) -> Source:
+    """The trained source: from the cache, resumed, or trained, once it is sure that it can be converted.
+
+    Without a seed: the imported weights of `recipe`.
+    """
+    if seed is None:
+        weights = imports.find(settings.runs, data.name, network, activation, recipe)
+        return Source(data, weights, training.accelerator(settings.device))
     about = training.describe(data, network, activation, seed)
     if not training.weights_file(data, network, activation, seed, settings.runs).exists():
         prepare(training.untrained(about, seed), next(data.validation.batches(1))[0])

@@ -12,17 +12,17 @@ from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Settings, Source, cpu_threads, place_of, read, runs_of
+from ann2snn.pipeline import BATCH, Settings, Source, cpu_threads, place_of, read, runs_of
 from ann2snn.progress import Bar
 from ann2snn.records import Job, unpack
-from ann2snn.simulation import BATCH, simulate
+from ann2snn.simulation import simulate
 
-IMAGES = 3  # may differ on another machine, besides twice the flips of another batch size
+IMAGES = 3  # may differ on another machine, besides twice the flips of a change as small as rounding
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One T: on how many test images the recomputed class differs, on how many a change of batch size flips it, and in
+    """One T: on how many test images the recomputed class differs, on how many a change as small as rounding flips it, and in
     the same environment whatever else differs (counts of validation, spikes, operations, the ANN's results)."""
 
     T: int
@@ -76,13 +76,14 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
         for times in runs:
             snn = find(job.method)(source.ann, stats, times[-1], **job.options)
 
-            def again(part, size=BATCH, snn=snn, times=times):
-                return simulate(snn, part.batches(size), times[-1], at=times)
+            def again(part, change=0.0, snn=snn, times=times):
+                images = (x * (1 + change) for x, _ in part.batches(BATCH))
+                return simulate(snn, images, times[-1], at=times, batch=source.batch)
 
             result = again(test)
             found = read(result, test.labels, source, "test")
             held = read(again(validation), validation.labels, source, "validation") if same else {}
-            other = None if same else again(test, BATCH // 7)
+            other = None if same else again(test, 2**-20)
             for t in times:
                 kept, new = record["T"][str(t)], found[str(t)]
                 labels = torch.from_numpy(unpack(kept["test"]["predictions"]))

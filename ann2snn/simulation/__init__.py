@@ -1,14 +1,9 @@
 """T steps of a converted network: it owns time and state."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
-# pyright: reportReturnType=false
-# (torch.fx types every argument and target of a node as a union of all that it could be)
-
-import operator
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -16,9 +11,11 @@ from torch import Tensor, fx
 from ann2snn.calibration import check_images, images_of
 from ann2snn.conversion import steps
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool
+from ann2snn.simulation.plan import Plan
 
-BATCH = 500
+BLOCK = 8  # steps
+NEURONS = 6_000_000  # of a batch; larger ones were slower
+LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 
 @dataclass
@@ -60,35 +57,57 @@ def simulate(
     T: int | None = None,
     *,
     at: Iterable[int] = (),
-    batch: int = BATCH,
+    batch: int | None = None,
 ) -> Result:
     """Runs `snn` for T steps on images (N, C, H, W), with the constant input current of every step.
 
     Batches of images will do, also a DataLoader's (images, labels). `T` may be left out where the network was converted
     for one. `at` asks for outputs at further steps up to T. Every batch starts from a fresh state, and what lies before
-    the first neuron is computed once. Memory does not grow with T.
+    the first neuron is computed once. Memory does not grow with T; `batch` (by default what suits the network's size)
+    is halved where it does not fit.
     """
     T = _steps(snn, T)
     at = sorted({T, *at})
     if at[0] < 1 or at[-1] > T:
         raise UserError(f"Outputs can be read at the steps 1 to T = {T}, not at {[t for t in at if not 1 <= t <= T]}.")
-    plan = _Plan(snn)
-    if not plan.emitters:
-        raise UserError("This network has no spiking neurons: call convert(ann, method, calibration_images, T) first.")
+    plan = Plan(snn)
     outputs: dict[int, list[Tensor]] = {t: [] for t in at}
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
     seconds = dict.fromkeys(at, 0.0)
     with torch.inference_mode():
-        for part in images_of(images, batch):
-            began = time.perf_counter()
-            for t, total, counts in plan.run(check_images(snn, part), at):
-                seconds[t] += time.perf_counter() - began
-                outputs[t].append(total)
-                for name, count in counts.items():
-                    events[t][name] = events[t].get(name, 0) + count
+        for part in images_of(images, batch or 500):
+            part = check_images(snn, part)
+            batch = batch or batch_for(plan.units(part[:1]))
+            while len(part):
+                began = time.perf_counter()
+                try:
+                    found = [(*read, time.perf_counter() - began) for read in plan.run(part[:batch], at, BLOCK)]
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    batch = _smaller(batch, error)
+                    continue
+                part = part[batch:]
+                for t, total, counts, spent in found:
+                    seconds[t] += spent
+                    outputs[t].append(total)
+                    for name, count in counts.items():
+                        events[t][name] = events[t].get(name, 0) + count
     if not outputs[T]:
         raise UserError("There are no images to simulate: give at least one.")
     return Result({t: torch.cat(parts) for t, parts in outputs.items()}, events, plan.pools, seconds)
+
+
+def batch_for(units: int) -> int:
+    """How many images to run at once, for so many neurons in an image: what the caches hold, one for each thread."""
+    return min(500, max(torch.get_num_threads(), NEURONS // units))
+
+
+def _smaller(batch: int, error: RuntimeError) -> int:
+    """Half the batch, where memory was the reason."""
+    memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if not memory or batch == 1:
+        raise error
+    print(f"ann2snn: {batch} images do not fit into memory; going on with {batch // 2}.", file=sys.stderr)
+    return batch // 2
 
 
 def _steps(snn: fx.GraphModule, T: int | None) -> int:
@@ -96,57 +115,11 @@ def _steps(snn: fx.GraphModule, T: int | None) -> int:
     if T is None and made_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
     T = steps(made_for if T is None else T)
+    if T > LONGEST:
+        raise UserError(f"T = {T} is too long: at most {LONGEST:,} steps can be simulated.")
     if snn.meta.get("depends_on_T") and T != made_for:
         raise UserError(
             f"This network was converted for T = {made_for}: convert it again for T = {T}, "
             f"or read it `at` steps up to {made_for}."
         )
     return T
-
-
-class _Plan:
-    """The nodes of a converted network in two lists: computed once a batch, and changing from step to step."""
-
-    def __init__(self, snn: fx.GraphModule):
-        self.snn = snn
-        self.modules = {n: snn.get_submodule(n.target) for n in snn.graph.nodes if n.op == "call_module"}
-        self.once, self.each, changing = [], [], set()
-        for node in snn.graph.nodes:
-            starts = hasattr(self.modules.get(node), "step") and not isinstance(self.modules[node], MaxPool)
-            if starts or changing.intersection(node.all_input_nodes):
-                changing.add(node)
-            (self.each if node in changing else self.once).append(node)
-        self.emitters = {n: self.modules[n].name for n in self.each if hasattr(self.modules.get(n), "step")}
-        self.pools = frozenset(self.modules[n].name for n in self.emitters if isinstance(self.modules[n], MaxPool))
-
-    def run(self, images: Tensor, at: list[int]) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
-        """(t, accumulated output (B, classes), events per unit and layer) of one batch, at every t of `at`."""
-        images = images.to(next(self.snn.parameters()))
-        if images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        env: dict[fx.Node, Tensor] = {}
-        for node in self.once:
-            env[node] = images if node.op == "placeholder" else self.value(node, env)
-        state: dict[fx.Node, Any] = {}
-        counts: dict[str, Tensor] = {}
-        total = None
-        for t in range(1, at[-1] + 1):
-            for node in self.each:
-                if node in self.emitters:
-                    module, current, name = self.modules[node], env[node.args[0]], self.emitters[node]
-                    before = state[node] if t > 1 else module.init(current)
-                    state[node], env[node] = module.step(before, current)
-                    fired = (env[node] != 0).sum(0)
-                    counts[name] = counts[name] + fired if t > 1 else fired
-                elif node.op == "output":
-                    total = env[node.args[0]] if t == 1 else total + env[node.args[0]]
-                else:
-                    env[node] = self.value(node, env)
-            if t in at:
-                yield t, total, dict(counts)
-
-    def value(self, node: fx.Node, env: dict[fx.Node, Tensor]) -> Tensor:
-        if node.op == "get_attr":
-            return operator.attrgetter(node.target)(self.snn)
-        arguments, keywords = fx.map_arg((node.args, node.kwargs), env.__getitem__)
-        return self.modules.get(node, node.target)(*arguments, **keywords)

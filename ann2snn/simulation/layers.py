@@ -1,0 +1,98 @@
+"""Layers while they run: the compiled ones, which take many steps of a batch at once, and any other by its `step`."""
+
+import torch
+from torch import Tensor, nn
+
+from ann2snn.neurons import IF, hard, soft
+from ann2snn.simulation import native
+from ann2snn.simulation.spikes import Spikes
+from ann2snn.simulation.synapses import Current, in_order, layout
+
+Value = Tensor | Spikes | Current
+
+
+def compiled(module: nn.Module) -> bool:
+    """Whether `layer.c` does what this module does: `IF` itself, in float32 on the CPU, with a reset that it knows."""
+    if type(module) is not IF or module.reset not in (soft, hard):
+        return False
+    return module.v_th.dtype == torch.float32 and module.v_th.device.type == "cpu" and native.library() is not None
+
+
+class Compiled:
+    """An `IF` layer on a batch of images."""
+
+    def __init__(self, neuron: IF, shape: torch.Size):
+        """`shape` (B, ...): of the current of one step."""
+        self.neuron, self.shape = neuron, shape
+        like = torch.empty(shape, memory_format=layout(len(shape)))
+        self.membrane = like.copy_(neuron.v_init.expand(shape))
+        self.counts = torch.zeros(shape, dtype=torch.int16).contiguous(memory_format=layout(len(shape)))
+        self.values: dict = {"images": shape[0], "hard": neuron.reset is hard, "membrane": self.membrane}
+        self.values["counts"] = self.counts
+        channels = shape[1] if len(shape) == 4 else self.membrane[0].numel()
+        height, width = shape[2:] if len(shape) == 4 else (1, 1)
+        self.given = {"out_height": height, "out_width": width, "out_channels": channels, "tile": channels}
+        self.broadcast("v_th", neuron.v_th)
+        self.broadcast("shift", neuron.shift)
+
+    def broadcast(self, name: str, value: Tensor) -> None:
+        """A value for every channel, or for every unit in memory order."""
+        if len(self.shape) == 4 and (value.dim() == 0 or all(size == 1 for size in value.shape[1:])):
+            self.values[name], self.values[f"{name}_stride"] = value.reshape(-1).expand(self.shape[1]).contiguous(), 0
+        else:
+            units = value.expand(self.shape[1:])
+            units = units.permute(1, 2, 0) if units.dim() == 3 and len(self.shape) == 4 else units
+            self.values[name], self.values[f"{name}_stride"] = units.contiguous(), self.shape[1]
+
+    def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Spikes, list[Tensor]]:
+        """Steps with the input `current` + `extra`, each (steps * B, ...), or (B, ...) where it is the same in all.
+
+        The steps are taken in `pieces` -> the spikes (steps * B, ...), and the events per unit so far after each of the
+        first `reads` pieces.
+        """
+        values, size = dict(self.values), self.membrane.numel()
+        moving: dict[str, Tensor] = {}
+        if isinstance(current, Current):
+            values |= current.values
+            moving[current.source] = current.input
+        else:
+            values |= self.given
+            moving["current"] = in_order(current)
+        if isinstance(extra, Spikes):
+            if "worth" not in self.values:
+                self.broadcast("worth", extra.amplitude)
+                values |= self.values
+            moving["extra_spikes"] = in_order(extra.counts)
+        elif extra is not None:
+            moving["extra"] = in_order(extra.dense if isinstance(extra, Current) else extra)
+        shape = (sum(pieces) * self.shape[0], *self.shape[1:])
+        out = torch.empty(shape, dtype=torch.uint8, memory_format=layout(len(shape)))
+        done, events = 0, []
+        for steps in pieces:
+            for name, tensor in moving.items():
+                still = len(tensor) == self.shape[0] and sum(pieces) > 1
+                values[name] = tensor if still else tensor[done * self.shape[0] :]
+                values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
+            native.run(steps=steps, out=out[done * self.shape[0] :], **values)
+            done += steps
+            events += [self.counts.sum(0, dtype=torch.long)] if len(events) < reads else []
+        return Spikes(out, self.neuron.v_th), events
+
+
+class Eager:
+    """A layer that is run by its own `step`: a neuron of any kind, or a max-pool."""
+
+    def __init__(self, module: nn.Module, like: Tensor):
+        """`like` (B, ...): the current of one step."""
+        self.module, self.size, self.state, self.counts = module, len(like), module.init(like), None
+
+    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
+        currents, out, events = iter(current.split(self.size)), [], []
+        for steps in pieces:
+            for _ in range(steps):
+                self.state, emitted = self.module.step(self.state, next(currents))
+                out.append(emitted)
+                fired = (emitted != 0).sum(0)
+                self.counts = fired if self.counts is None else self.counts + fired
+            events.append(self.counts)
+        return torch.cat(out) if len(out) > 1 else out[0], events

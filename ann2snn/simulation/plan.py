@@ -1,0 +1,168 @@
+"""A converted network as two lists of nodes, computed once a batch and at every step, and the loop over T.
+
+Steps are taken in blocks: the layers of the network see the steps of a block as further images, and a neuron goes
+through them in order.
+"""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
+# pyright: reportReturnType=false
+# (torch.fx types every argument and target of a node as a union of all that it could be)
+
+import operator
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx, nn
+
+from ann2snn.errors import UserError
+from ann2snn.graph import MaxPool
+from ann2snn.simulation.layers import Compiled, Eager, compiled
+from ann2snn.simulation.spikes import Spikes, apply
+from ann2snn.simulation.synapses import Current, Synapses, synapses
+
+
+class Plan:
+    """What runs when. A sum whose only reader is a compiled neuron is left to that neuron."""
+
+    def __init__(self, snn: fx.GraphModule):
+        self.snn = snn
+        self.modules = {n: snn.get_submodule(n.target) for n in snn.graph.nodes if n.op == "call_module"}
+        self.synapses: dict[fx.Node, Synapses | None] = {}
+        self.once, self.each, changing = [], [], set()
+        self.images = set()  # the nodes with one value for each image
+        for node in snn.graph.nodes:
+            starts = hasattr(self.modules.get(node), "step") and not isinstance(self.modules[node], MaxPool)
+            if starts or changing.intersection(node.all_input_nodes):
+                changing.add(node)
+            if node.op == "placeholder" or self.images.intersection(node.all_input_nodes):
+                self.images.add(node)
+            (self.each if node in changing else self.once).append(node)
+        self.emitters = {n: self.modules[n].name for n in self.each if hasattr(self.modules.get(n), "step")}
+        if not self.emitters:
+            raise UserError("This network has no spiking neurons: convert(ann, method, calibration_images, T) first.")
+        self.pools = frozenset(self.modules[n].name for n in self.emitters if isinstance(self.modules[n], MaxPool))
+        self.compiled = {n for n in self.emitters if compiled(self.modules[n])}
+        self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
+        self.each = [n for n in self.each if n not in self.sums]
+        weighted = (n for n in self.each if isinstance(self.modules.get(n), nn.Conv2d | nn.Linear))
+        self.heard = set(weighted) if self.compiled else set()  # what `layer.c` may compute
+        self.last_use = self._last_uses()
+
+    def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
+        """Which values nobody needs after a node."""
+        places = {node: place for place, node in enumerate(self.snn.graph.nodes)}
+        last_use = {node: [] for node in self.each}
+        for node in places:
+            readers = [self.sums.get(user, user) for user in node.users]
+            if readers and node not in self.sums and (last := max(readers, key=places.__getitem__)) in last_use:
+                last_use[last].append(node)
+        return last_use
+
+    def units(self, image: Tensor) -> int:
+        """How many neurons an image has."""
+        _, _, events = next(self.run(image, [1], 1))
+        return sum(count.numel() for name, count in events.items() if name not in self.pools)
+
+    def run(self, images: Tensor, at: list[int], block: int) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
+        """(t, accumulated output (B, classes), events per unit and layer) of one batch, at every t of `at`."""
+        images = images.to(next(self.snn.parameters()))
+        if images.dim() == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        once: dict[fx.Node, Tensor] = {}
+        for node in self.once:
+            once[node] = images if node.op == "placeholder" else self.value(node, once)
+        layers: dict[fx.Node, Compiled | Eager] = {}
+        total, size = torch.zeros((), device=images.device), len(images)
+        for first in range(1, at[-1] + 1, block):
+            steps = min(block, at[-1] + 1 - first)
+            reads = [t for t in at if first <= t < first + steps]
+            pieces = _pieces(first, steps, reads)
+            env, events = Block(once, self.images, steps), {}
+            for node in self.each:
+                if node in self.emitters:
+                    current, extra = self.currents(node, env)
+                    if node not in layers:
+                        layers[node] = self.start(node, current, size)
+                    env[node], events[self.emitters[node]] = layers[node].run(current, extra, pieces, len(reads))
+                elif node.op == "output":
+                    last = _dense(env[node.args[0]]).reshape(steps, size, -1)
+                else:
+                    env[node] = self.value(node, env)
+                for past in self.last_use[node]:
+                    env.pop(past, None)  # its memory is the next layer's, still in the cache
+            for k, t in enumerate(range(first, first + steps)):
+                total = total + last[k]
+                if t in reads:
+                    yield t, total, {name: found[reads.index(t)] for name, found in events.items()}
+
+    def start(self, node: fx.Node, current, size: int) -> Compiled | Eager:
+        if node in self.compiled:
+            return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
+        return Eager(self.modules[node], current[:size])
+
+    def currents(self, node: fx.Node, env: "Block"):
+        """What a neuron receives; for a compiled one perhaps two parts, which it adds itself."""
+        source = node.args[0]
+        if node not in self.compiled:
+            return _dense(env[source]), None
+        if source not in self.sums:
+            current = env.still(source)
+            return current.dense if isinstance(current, Spikes) else current, None
+        x, y = (env.still(n) for n in source.args)
+        if isinstance(y, Current) or isinstance(x, Spikes):
+            x, y = y, x
+        if x.shape[1:] != y.shape[1:] or isinstance(x, Spikes):
+            x, y = (_dense(env[n]) for n in source.args)
+            return x + y, None
+        return x, y
+
+    def value(self, node: fx.Node, env: dict):
+        if node.op == "get_attr":
+            return operator.attrgetter(node.target)(self.snn)
+        function = self.modules.get(node, node.target)
+        arguments, keywords = fx.map_arg((node.args, node.kwargs), env.__getitem__)
+        if node in self.heard:
+            x = arguments[0].dense if isinstance(arguments[0], Current) else arguments[0]
+            if node not in self.synapses:
+                self.synapses[node] = synapses(function, x)
+            if self.synapses[node]:
+                return Current(self.synapses[node], x)
+        if arguments and isinstance(x := arguments[0], Spikes):
+            if (spikes := apply(function, x, *arguments[1:], **keywords)) is not None:
+                return spikes
+        return function(*map(_dense, arguments), **{name: _dense(value) for name, value in keywords.items()})
+
+
+class Block(dict):
+    """The values of a block of steps; what is the same in all steps is repeated for each where it is read."""
+
+    def __init__(self, once: dict, images: set[fx.Node], steps: int):
+        super().__init__()
+        self.once, self.images, self.steps = once, images, steps
+
+    def __missing__(self, node: fx.Node):
+        value = self.once[node]
+        self[node] = value.repeat(self.steps, *[1] * (value.dim() - 1)) if node in self.images else value
+        return self[node]
+
+    def still(self, node: fx.Node):
+        """As it is, for a reader that knows what to do with one step."""
+        return self.once[node] if node in self.once else self[node]
+
+
+def _dense(value):
+    if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
+        return [_dense(v) for v in value]
+    return value.dense if isinstance(value, Spikes | Current) else value
+
+
+def _is_plain_sum(node: fx.Node) -> bool:
+    tensors = len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args)
+    return node.target is torch.add and tensors and not node.kwargs and len(node.users) == 1
+
+
+def _pieces(first: int, steps: int, reads: list[int]) -> list[int]:
+    """A block of steps cut after every step that is read."""
+    ends = [t + 1 - first for t in reads]
+    ends += [] if ends and ends[-1] == steps else [steps]
+    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
