@@ -22,8 +22,8 @@ IMAGES = 3  # may differ on another machine, besides twice the flips of a change
 
 @dataclass(frozen=True)
 class Checked:
-    """One T: on how many test images the recomputed class differs, on how many a change as small as rounding flips it, and in
-    the same environment whatever else differs (counts of validation, spikes, operations, the ANN's results)."""
+    """One T: on how many test images the recomputed class differs, on how many a change as small as rounding flips it,
+    and in the same environment whatever else differs (counts of validation, spikes, operations, the ANN's results)."""
 
     T: int
     differ: int

@@ -77,7 +77,9 @@ def simulate(
     with torch.inference_mode():
         for part in images_of(images, batch or 500):
             part = check_images(snn, part)
-            batch = batch or batch_for(plan.units(part[:1]))
+            if batch is None:
+                snn.meta["neurons"] = snn.meta.get("neurons") or plan.units(part[:1])
+                batch = batch_for(snn.meta["neurons"])
             while len(part):
                 began = time.perf_counter()
                 try:

@@ -227,7 +227,9 @@ static inline __attribute__((always_inline)) void fire(const struct layer *l, st
       ints fired = u >= *(floats *)(v_th + j), after = hard ? (ints){0} : (ints)(u - *(floats *)(v_th + j));
       *(ints *)(m + j) = (fired & after) | (~fired & (ints)u);
       *(bytes *)(out + j) = __builtin_convertvector(-fired, bytes);
+#ifndef NOT_COUNTING /* to measure what it costs */
       *(shorts *)(count + j) -= __builtin_convertvector(fired, shorts);
+#endif
     }
     for (; j < p.n; j++) {
       float i = synapses ? sums[j] + bias[j] : given[j];

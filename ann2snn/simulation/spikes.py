@@ -51,5 +51,6 @@ def _sum_pool(x: Spikes, kernel, stride=None, padding=0, ceil_mode=False, includ
     tiled = tuple(step) == (h, w) and tuple(pad) == (0, 0) and x.shape[2] % h == 0 and x.shape[3] % w == 0
     if not tiled or most > 255 or not x.by_channel:
         return None
-    parts = (x.counts[:, :, i::h, j::w] for i in range(h) for j in range(w))
-    return Spikes(functools.reduce(torch.add, parts), x.amplitude / (divisor or h * w), most)
+    rows = functools.reduce(torch.add, (x.counts[:, :, i::h] for i in range(h)))
+    sums = functools.reduce(torch.add, (rows[:, :, :, j::w] for j in range(w)))
+    return Spikes(sums, x.amplitude / (divisor or h * w), most)

@@ -29,9 +29,11 @@ class Synapses:
         square = self.groups == 1 and even and kernel in ([1, 1], [3, 3])
         if square:
             weight = weight.flip(2, 3)  # from the pixel that spikes to those that hear it
-        tile = WIDE if self.groups > 1 or amplitude is None or (kernel == [1, 1] and out > 2 * LANES) else 2 * LANES
-        if out <= LANES and tile == 2 * LANES:
-            tile = LANES
+        if self.groups > 1 or amplitude is None:
+            tile = WIDE
+        else:
+            narrow, wide = (2 * LANES, WIDE) if kernel == [1, 1] else (LANES, 2 * LANES)
+            tile = LANES if out <= narrow else wide
         tiles = -(-out // tile)
         padded = weight.new_zeros(tiles * tile, channels, *kernel)
         padded[:out] = weight

@@ -1,0 +1,408 @@
+"""How fast the simulator is: ratios measured in one run, in interleaved rounds, kept as records that name the machine.
+
+`python -m ann2snn.benchmarks.speed` measures everything and writes `results/speed/`; name experiments to measure some.
+Unit of every ratio: one forward pass of the same ANN per image and step, at its fastest (batch size, memory layout,
+eager or compiled; batch norm folded; as many threads).
+"""
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import Tensor, fx, nn
+
+from ann2snn import imports, lightning, networks, training
+from ann2snn.calibration import Statistics
+from ann2snn.conversion import convert
+from ann2snn.data import load
+from ann2snn.errors import UserError
+from ann2snn.graph import activations, prepare
+from ann2snn.metrics import costs
+from ann2snn.pipeline import Source
+from ann2snn.records import provenance, slug, write_atomic
+from ann2snn.simulation import native, simulate
+from ann2snn.simulation.layers import Compiled
+from ann2snn.simulation.plan import Plan
+
+NETWORKS = {  # name: (classes, side of an image, images simulated, batches of the ANN that are tried)
+    "cifar_resnet20": (10, 32, 96, (50, 100, 500)),
+    "deng_vgg16": (10, 32, 40, (50, 100, 500)),
+    "mobilenetv2_100": (1000, 224, 4, (4, 8, 16)),
+}
+ROUNDS = 5
+PUBLIC = imports.CHECKPOINTS["resnet20-akamaster"]
+
+
+class Case:
+    """A network with images and its fastest forward pass."""
+
+    def __init__(self, name: str, where: argparse.Namespace):
+        classes, side, self.n, batches = NETWORKS.get(name, (10, 32, 96, (50, 100)))
+        self.name, self.weights = name, "random weights and images"
+        most = max(batches)
+        torch.manual_seed(0)
+        if name == "cifar_resnet20" and where.runs:
+            data = load("cifar10", where.data_root, accept_unofficial=True)
+            path = imports.find(where.runs, PUBLIC.dataset, PUBLIC.network, PUBLIC.activation, PUBLIC.recipe)
+            source = Source(data, path)
+            self.net, self.ann, self.weights = source.net, source.ann, "public weights, CIFAR-10"
+            self.images, calibration = (next(part.batches(most))[0] for part in (source.data.test, source.data.train))
+        else:
+            self.net = networks.create(name, num_classes=classes, in_chans=3).eval()
+            self.images = calibration = torch.randn(most, 3, side, side)
+            self.ann = prepare(self.net, self.images[:1])
+        self.batches, self.statistics = batches, Statistics(self.ann, lambda: calibration.split(50))
+
+    @functools.cached_property
+    def snn(self) -> fx.GraphModule:
+        return convert(self.ann, "robust_norm", self.statistics)
+
+    @functools.cached_property
+    def forward(self) -> tuple[str, Callable[[], object], int]:
+        """The fastest forward pass: how, the pass, its images."""
+        tried = {}
+        for layout in (torch.channels_last, torch.contiguous_format):
+            for how, net in {"eager": self.ann, "compiled": torch.compile(self.ann)}.items():
+                for batch in self.batches:
+                    images = self.images[:batch].contiguous(memory_format=layout)
+                    call = functools.partial(_inference, net, images)
+                    try:
+                        call()
+                    except Exception as error:  # whatever torch.compile raises without a compiler
+                        print(f"{self.name} {how}: {type(error).__name__}, not tried")
+                        break
+                    name = f"batch {batch}, {str(layout).rpartition('.')[2]}, {how}"
+                    tried[min(_seconds(call) for _ in range(2)) / batch] = (name, call, batch)
+        return tried[min(tried)]
+
+    def simulation(self, T: int, **options) -> Callable[[], object]:
+        return lambda: simulate(self.snn, self.images[: self.n], T, **options)
+
+
+def _inference(net: nn.Module, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return net(images)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Seconds of every call in every round; each round calls all of them once, after one that is not counted."""
+    for call in calls.values():
+        call()
+    found = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            found[name].append(_seconds(call))
+    return found
+
+
+def ratios(ours: list[float], ours_work: float, base: list[float], base_work: float) -> list[float]:
+    return [a / ours_work / (b / base_work) for a, b in zip(ours, base, strict=True)]
+
+
+def spread(values: list[float]) -> str:
+    """Median [lowest .. highest]."""
+    return f"{statistics.median(values):.3g} [{min(values):.3g} .. {max(values):.3g}]"
+
+
+def engine(where) -> list[dict]:
+    """The simulator against T forward passes."""
+    rows = []
+    for name in NETWORKS:
+        case = Case(name, where)
+        how, forward, images = case.forward
+        price = costs(case.ann, case.images.shape[1:])
+        macs, analog = sum(price.macs.values()), sum(price.macs[layer] for layer in price.analog)
+        for T in (16, 32, 64, 128):
+            found = interleaved({"forward": forward, "simulation": case.simulation(T)})
+            result = simulate(case.snn, case.images[: case.n], T)
+            events = result.events[T]
+            spikes = sum(result.spikes(T).values()) / case.n / T / sum(price.neurons.values())
+            operations = sum(price.operations(events).values()) / case.n / T
+            rows.append(
+                {
+                    "network": name,
+                    "T": T,
+                    "x ANN": spread(ratios(found["simulation"], case.n * T, found["forward"], images)),
+                    "ms / image / step": f"{1e3 * statistics.median(found['simulation']) / case.n / T:.3g}",
+                    "dense floor": f"{1 - analog / macs:.3f}",
+                    "spikes / neuron / step": f"{spikes:.3f}",
+                    "operations / MACs": f"{operations / macs:.3f}",
+                    "fastest ANN": how,
+                    "source": case.weights,
+                    "seconds": found,
+                }
+            )
+            print(name, T, rows[-1]["x ANN"])
+    return rows
+
+
+def peers(where) -> list[dict]:
+    """The same spiking network in other simulators."""
+    from ann2snn.benchmarks.peers import PEERS
+
+    rows = []
+    for name, T in (("cifar_resnet20", 32), ("deng_vgg16", 16), ("mobilenetv2_100", 8)):
+        case = Case(name, where)
+        how, forward, images = case.forward
+        few = case.images[: case.n]
+        calls: dict = {"forward": forward, "ann2snn": case.simulation(T)}
+        outputs = {"ann2snn": simulate(case.snn, few, T).outputs[T]}
+        refused = {}
+        for peer, build in PEERS.items():
+            try:
+                run = build(case.snn)
+                outputs[peer] = run(few, T)
+                calls[peer] = functools.partial(run, few, T)
+            except UserError as error:
+                refused[peer] = str(error)
+        found = interleaved(calls)
+        for peer in ("ann2snn", *PEERS):
+            row = {"network": name, "T": T, "simulator": peer}
+            if peer in refused:
+                rows.append(row | {"x ANN": "refused", "agreement": refused[peer]})
+                continue
+            same = (outputs[peer].argmax(1) == outputs["ann2snn"].argmax(1)).double().mean().item()
+            rows.append(
+                row
+                | {
+                    "x ANN": spread(ratios(found[peer], case.n * T, found["forward"], images)),
+                    "x ann2snn": spread(ratios(found[peer], 1, found["ann2snn"], 1)),
+                    "agreement": f"{100 * same:.1f} % of {case.n}",
+                    "source": case.weights,
+                    "seconds": found[peer],
+                }
+            )
+            print(name, T, peer, rows[-1]["x ANN"], rows[-1]["agreement"])
+    return rows
+
+
+def scaling(where) -> list[dict]:
+    """Cost as one thing grows: depth, width, batch."""
+    rows = []
+
+    def row(grows: str, name: str, case: Case, T: int, n: int, **options):
+        snn, images = case.snn, case.images[:n]
+        _, forward, batch = case.forward
+        found = interleaved({"forward": forward, "simulation": lambda: simulate(snn, images, T, **options)})
+        step = spread([1e3 * s / n / T for s in found["simulation"]])
+        ratio = spread(ratios(found["simulation"], n * T, found["forward"], batch))
+        rows.append({"grows": grows, "case": name, "ms / image / step": step, "x ANN": ratio, "seconds": found})
+        print(grows, name, step, ratio)
+
+    for name in ("cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56"):
+        row("depth", name, Case(name, argparse.Namespace(runs=None)), 16, 64)
+    small = Case("cifar_resnet20", where)
+    for batch in (2, 8, 32, 100):
+        row("batch", f"cifar_resnet20, batch {batch}", small, 16, 100, batch=batch)
+    for width in (16, 32, 64, 128, 256):
+        case = Case.__new__(Case)
+        layers = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
+        for _ in range(4):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+        torch.manual_seed(0)
+        case.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)).eval()
+        case.name, case.batches, case.images = f"width {width}", (50, 100), torch.randn(100, 3, 16, 16)
+        case.ann = prepare(case.net, case.images[:1])
+        case.statistics = Statistics(case.ann, lambda case=case: case.images.split(50))
+        row("width", f"4 convolutions of {width} channels, 16x16", case, 16, 64)
+    return rows
+
+
+def profile(where) -> list[dict]:
+    """Where the time of a simulation goes."""
+    rows = []
+    for name in NETWORKS:
+        case, spent = Case(name, where), Counter()
+        run, value, layer = native.run, Plan.value, Compiled.run
+
+        def timed(function, label, spent=spent):
+            def call(*arguments, **keywords):
+                before, began = sum(spent.values()), time.perf_counter()
+                out = function(*arguments, **keywords)
+                nested = sum(spent.values()) - before
+                spent[label(*arguments, **keywords)] += time.perf_counter() - began - nested
+                return out
+
+            return call
+
+        def part(**values):
+            if "membrane" not in values:
+                return "synapses without neurons (C)"
+            if "values" in values:
+                return "synapses of values and neurons (C)"
+            kind = "depthwise synapses" if values.get("groups", 1) > 1 else "synapses of spikes"
+            return f"{kind} and neurons (C)" if "spikes" in values else "neurons of given currents (C)"
+
+        try:
+            native.run = timed(run, part)
+            Plan.value = timed(value, lambda *a, **k: "layers in PyTorch")
+            Compiled.run = timed(layer, lambda *a, **k: "buffers and calls of layers")
+            case.simulation(32)()
+            spent.clear()
+            total = _seconds(case.simulation(32))
+        finally:
+            native.run, Plan.value, Compiled.run = run, value, layer
+        spent["the loop itself"] = total - sum(spent.values())
+        rows += [{"network": name, "part": p, "share": f"{100 * s / total:.1f} %"} for p, s in spent.most_common()]
+    return rows
+
+
+def counting(where) -> list[dict]:
+    """What counting the spikes costs: the same library compiled without it."""
+    rows, library = [], native.library
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"], flags = folder, native.FLAGS
+        native.FLAGS = [*flags, "-DNOT_COUNTING"]
+        native.library.cache_clear()
+        without = native.library()
+        native.FLAGS = flags
+        native.library.cache_clear()
+        del os.environ["XDG_CACHE_HOME"]
+    for name in NETWORKS:
+        case = Case(name, where)
+        _ = case.snn
+
+        def silent(case=case):
+            native.library = lambda: without
+            try:
+                case.simulation(32)()
+            finally:
+                native.library = library
+
+        found = interleaved({"counting": case.simulation(32), "not counting": silent}, 2 * ROUNDS)
+        cost = [100 * (a / b - 1) for a, b in zip(found["counting"], found["not counting"], strict=True)]
+        rows.append({"network": name, "T": 32, "cost of counting, %": spread(cost), "seconds": found})
+        print(rows[-1]["network"], rows[-1]["cost of counting, %"])
+    return rows
+
+
+def calibrate(case: Case, quantile: bool) -> None:
+    """All thresholds of a network from its images."""
+    stats = Statistics(case.ann, lambda: case.images.split(50))
+    for layer in activations(case.ann):
+        _ = stats[layer].quantile(0.999) if quantile else stats[layer].max
+
+
+def statistics_(where) -> list[dict]:
+    """Calibration: images per second, against the bare forward pass."""
+    rows = []
+    for name in NETWORKS:
+        case = Case(name, where)
+        how, forward, batch = case.forward
+        calls = {q: functools.partial(calibrate, case, q) for q in (False, True)}
+        found = interleaved({"forward": forward} | calls)
+        for quantile in calls:
+            rate = len(case.images) / statistics.median(found[quantile])
+            ratio = spread(ratios(found[quantile], len(case.images), found["forward"], batch))
+            what = "99.9 % quantile" if quantile else "maximum"
+            row = {"network": name, "statistic": what, "images / s": f"{rate:.0f}", "x ANN": ratio}
+            rows.append(row | {"seconds": found[quantile]})
+            print(name, what, ratio)
+    return rows
+
+
+WAYS = {
+    "float32": {"precision": "32-true", "channels_last": False},
+    "float32, channels last": {"precision": "32-true"},
+    "bf16, channels last": {},
+}
+IMAGES = 2560
+
+
+def epoch(data, **how) -> float:
+    """Seconds of one epoch of He's ResNet-20 on some images of CIFAR-10."""
+    few = replace(data, train=data.train.subset(range(IMAGES)), validation=data.validation.subset(range(256)))
+    net = training.untrained(training.describe(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"device": "cpu", "logger": None, "progress": False, "label": ""}
+        return lightning.fit(net, few, replace(training.CIFAR, epochs=1, **how), 0, Path(folder) / "last", **options)
+
+
+def training_(where) -> list[dict]:
+    """One epoch of He's ResNet-20 on 2,560 images of CIFAR-10, in two precisions."""
+    data = load("cifar10", where.data_root, accept_unofficial=True)
+    found = {name: [] for name in WAYS}
+    for _ in range(ROUNDS):
+        for name, how in WAYS.items():
+            found[name].append(epoch(data, **how))
+    rows = []
+    for name, seconds in found.items():
+        minutes = spread([s * len(data.train) / IMAGES / 60 for s in seconds])
+        ratio = spread(ratios(seconds, 1, found["float32"], 1))
+        row = {"way": name, "minutes for all 45,000": minutes, "x float32": ratio}
+        rows.append(row | {"seconds": seconds})
+    return rows
+
+
+EXPERIMENTS = {
+    "engine": engine,
+    "peers": peers,
+    "scaling": scaling,
+    "profile": profile,
+    "counting": counting,
+    "statistics": statistics_,
+    "training": training_,
+}
+
+
+def page(root: Path) -> str:
+    """All records below `root` as one Markdown page."""
+    parts = [
+        "# Speed",
+        "<!-- Generated: `python -m ann2snn.benchmarks.speed`. Do not edit. -->",
+        "`x ANN`: time per image and step in units of one forward pass of the same ANN at its fastest, measured in the "
+        f"same run; median [lowest .. highest] of the ratios of {ROUNDS} interleaved rounds unless more are listed. "
+        "What was tried, and why it is fast: docs/speed.md. On a GPU: not measured.",
+    ]
+    for path in sorted(root.glob("*.json"), key=lambda p: list(EXPERIMENTS).index(p.name.partition("-")[0])):
+        record = json.loads(path.read_text())
+        place = record["machine"]
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in record["rows"]]
+        parts += [
+            f"## {record['what'].capitalize()}: {EXPERIMENTS[record['what']].__doc__}",
+            f"{place['cpu']}, {place['threads']} threads, torch {place['versions']['torch']}, commit "
+            f"{(place['commit'] or 'unknown')[:7]}{' with changes' if place['dirty'] else ''}, {place['date'][:10]}.",
+            tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures the speed of the simulator on this machine.")
+    parser.add_argument("what", nargs="*", default=list(EXPERIMENTS), metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
+    parser.add_argument("--root", type=Path, default=Path("results/speed"))
+    parser.add_argument("--runs", type=Path, help="where `ann2snn import resnet20-akamaster` put the public weights")
+    parser.add_argument("--data-root", type=Path, help="folder with CIFAR-10, for these weights and for the training")
+    where = parser.parse_args()
+    if unknown := set(where.what) - set(EXPERIMENTS):
+        parser.error(f"there is no experiment {unknown.pop()!r}; there are: {', '.join(EXPERIMENTS)}")
+    for what in where.what:
+        print(f"== {what}")
+        rows = EXPERIMENTS[what](where)
+        machine = provenance(device="cpu", threads=torch.get_num_threads(), batch=0, calibration_hash="")
+        machine = {k: machine[k] for k in ("commit", "dirty", "versions", "cpu", "threads", "command", "date")}
+        name = f"{what}-{slug(machine['cpu'])}-{machine['threads']}threads.json"
+        text = json.dumps({"what": what, "machine": machine, "rows": rows}, indent=1)
+        write_atomic(where.root / name, text)
+        write_atomic(where.root / "README.md", page(where.root))
+    print(f"{where.root / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()
