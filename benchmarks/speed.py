@@ -12,7 +12,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from ann2snn.simulation.plan import Plan
 
 NETWORKS = {  # name: (classes, side of an image, images simulated, batches of the ANN that are tried)
     "cifar_resnet20": (10, 32, 96, (50, 100, 500)),
-    "deng_vgg16": (10, 32, 40, (50, 100, 500)),
+    "deng_vgg16": (10, 32, 42, (50, 100, 500)),
     "mobilenetv2_100": (1000, 224, 4, (4, 8, 16)),
 }
 ROUNDS = 5
@@ -154,7 +153,7 @@ def engine(where) -> list[dict]:
 
 def peers(where) -> list[dict]:
     """The same spiking network in other simulators."""
-    from ann2snn.benchmarks.peers import PEERS
+    from ann2snn.benchmarks.peers import PEERS  # type: ignore
 
     rows = []
     for name, T in (("cifar_resnet20", 32), ("deng_vgg16", 16), ("mobilenetv2_100", 8)):
@@ -224,11 +223,23 @@ def scaling(where) -> list[dict]:
     return rows
 
 
+PARTS = (
+    EVENTS := "C: synapses of spikes, with their neurons",
+    DEPTHWISE := "C: depthwise synapses, with their neurons",
+    VALUES := "C: synapses of currents, with their neurons",
+    SYNAPSES := "C: synapses without neurons",
+    GIVEN := "C: neurons of a given current",
+    PYTORCH := "PyTorch: all other layers",
+    CALLS := "Python and memory: calls of layers",
+    LOOP := "Python: the loop",
+)
+
+
 def profile(where) -> list[dict]:
     """Where the time of a simulation goes."""
     rows = []
     for name in NETWORKS:
-        case, spent = Case(name, where), Counter()
+        case, spent = Case(name, where), dict.fromkeys(PARTS, 0.0)
         run, value, layer = native.run, Plan.value, Compiled.run
 
         def timed(function, label, spent=spent):
@@ -243,23 +254,22 @@ def profile(where) -> list[dict]:
 
         def part(**values):
             if "membrane" not in values:
-                return "synapses without neurons (C)"
-            if "values" in values:
-                return "synapses of values and neurons (C)"
-            kind = "depthwise synapses" if values.get("groups", 1) > 1 else "synapses of spikes"
-            return f"{kind} and neurons (C)" if "spikes" in values else "neurons of given currents (C)"
+                return SYNAPSES
+            if "spikes" in values:
+                return DEPTHWISE if values["groups"] > 1 else EVENTS
+            return VALUES if "values" in values else GIVEN
 
         try:
             native.run = timed(run, part)
-            Plan.value = timed(value, lambda *a, **k: "layers in PyTorch")
-            Compiled.run = timed(layer, lambda *a, **k: "buffers and calls of layers")
+            Plan.value = timed(value, lambda *a, **k: PYTORCH)
+            Compiled.run = timed(layer, lambda *a, **k: CALLS)
             case.simulation(32)()
-            spent.clear()
+            spent.update(dict.fromkeys(PARTS, 0.0))
             total = _seconds(case.simulation(32))
         finally:
             native.run, Plan.value, Compiled.run = run, value, layer
-        spent["the loop itself"] = total - sum(spent.values())
-        rows += [{"network": name, "part": p, "share": f"{100 * s / total:.1f} %"} for p, s in spent.most_common()]
+        spent[LOOP] = total - sum(spent.values())
+        rows += [{"network": name, "part": p, "share": f"{100 * s / total:.1f} %"} for p, s in spent.items()]
     return rows
 
 
@@ -305,14 +315,16 @@ def statistics_(where) -> list[dict]:
     for name in NETWORKS:
         case = Case(name, where)
         how, forward, batch = case.forward
-        calls = {q: functools.partial(calibrate, case, q) for q in (False, True)}
-        found = interleaved({"forward": forward} | calls)
-        for quantile in calls:
-            rate = len(case.images) / statistics.median(found[quantile])
-            ratio = spread(ratios(found[quantile], len(case.images), found["forward"], batch))
-            what = "99.9 % quantile" if quantile else "maximum"
+        calls = {
+            "maximum": functools.partial(calibrate, case, False),
+            "99.9 % quantile": functools.partial(calibrate, case, True),
+        }
+        found = interleaved({"forward": forward, **calls})
+        for what in calls:
+            rate = len(case.images) / statistics.median(found[what])
+            ratio = spread(ratios(found[what], len(case.images), found["forward"], batch))
             row = {"network": name, "statistic": what, "images / s": f"{rate:.0f}", "x ANN": ratio}
-            rows.append(row | {"seconds": found[quantile]})
+            rows.append(row | {"seconds": found[what]})
             print(name, what, ratio)
     return rows
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 from functools import cache, partial
 
 import pytest
-from ann2snn.benchmarks import speed
+from ann2snn.benchmarks import speed  # type: ignore
 
 from ann2snn.data import load
 from ann2snn.errors import UserError
@@ -58,7 +58,7 @@ def test_training_epoch(benchmark, way):
 @pytest.mark.parametrize("network", speed.NETWORKS)
 def test_peer(benchmark, network, peer):
     pytest.importorskip(peer.split()[0])
-    from ann2snn.benchmarks.peers import PEERS
+    from ann2snn.benchmarks.peers import PEERS  # type: ignore
 
     this, T = case(network), 16
     images = this.images[: this.n]

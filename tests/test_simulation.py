@@ -8,39 +8,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import Net, dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
+from oracle import TWO_THREADS, WAYS, compare, engine
 from torch import nn
 
-from ann2snn.conversion import convert, replace_activations
+from ann2snn.conversion import convert
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool, activations, prepare
-from ann2snn.neurons import IF, RESETS
-from ann2snn.simulation import Result, simulate
+from ann2snn.graph import MaxPool, prepare
+from ann2snn.neurons import IF
+from ann2snn.simulation import Result, native, simulate
+from ann2snn.simulation.layers import Compiled
+from ann2snn.simulation.plan import Plan
 
-# the oracle: the equations in float64, one step after the other, written without the suite
-
-
-class Spiking(nn.Module):
-    def __init__(self, v, reset, shift, start):
-        super().__init__()
-        self.v, self.reset, self.shift, self.m, self.count = v, reset, shift, start, 0
-
-    def forward(self, current):
-        m = self.m + current + self.shift
-        spike = torch.where(m >= self.v, 1.0, 0.0).double()
-        self.m = m - self.v * spike if self.reset == "soft" else m * (1 - spike)
-        self.count = self.count + spike.sum(0)
-        return self.v * spike
-
-
-class Pooling(nn.Module):
-    def __init__(self, pool):
-        super().__init__()
-        self.pool, self.cumulative = pool, None
-
-    def forward(self, current):
-        before = torch.zeros_like(current) if self.cumulative is None else self.cumulative
-        self.cumulative = before + current
-        return self.pool(self.cumulative) - self.pool(before)
+needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
 
 
 class Blocks(nn.Module):
@@ -88,42 +67,6 @@ class Blocks(nn.Module):
         return self.f(x.flatten(1))
 
 
-def oracle(net, neurons, images, T):
-    """Outputs summed over the steps 1..t, for every t, and spike counts per unit."""
-    net = copy.deepcopy(net).double()
-    net.steps = True
-    for name, module in list(net.named_children()):
-        if isinstance(module, nn.ReLU):
-            setattr(net, name, Spiking(*neurons[name]))
-        elif isinstance(module, nn.MaxPool2d):
-            setattr(net, name, Pooling(module))
-    outputs, total = [], 0
-    with torch.no_grad():
-        for _ in range(T):
-            total = total + net(images.double())
-            outputs.append(total)
-    return outputs, {name: module.count for name, module in net.named_children() if isinstance(module, Spiking)}
-
-
-def compare(net, images, T, neurons):
-    ann = prepare(net, images)
-    assert set(activations(ann)) == set(neurons)
-
-    def neuron(activation):
-        v, reset, shift, start = neurons[activation.name]
-        return IF(v, RESETS[reset], shift, start)
-
-    snn = replace_activations(ann, neuron)
-    outputs, counts = oracle(net, neurons, images, T)
-    for batch in (1, 3, 7):
-        result = simulate(snn, images, T, at=range(1, T + 1), batch=batch)
-        for t in range(1, T + 1):
-            assert torch.equal(result.outputs[t].double(), outputs[t - 1])
-        assert result.spikes(T) == {name: int(count.sum()) for name, count in counts.items()}
-        for name, count in counts.items():
-            assert torch.equal(result.events[T][name].double(), count)
-
-
 kinds = st.lists(
     st.sampled_from(["conv", "residual", "bypass", "avg", "max", "max after", "max and mean"]), min_size=1, max_size=4
 )
@@ -145,7 +88,7 @@ def test_simulation_equals_the_oracle(kinds, seed, T, reset, data):
             v = data.draw(st.sampled_from([0.5, 1.0, 2.0, 4.0]))
             shift, start = data.draw(st.sampled_from([(0.0, 0.0), (v / (2 * T), 0.0), (0.0, v / 2)]))
             neurons[name] = (v, reset, shift, start)
-    compare(net, dyadic_images(7, seed=seed), T, neurons)
+    compare(net, dyadic_images(5, seed=seed), T, neurons)
 
 
 @pytest.mark.parametrize("reset", ["soft", "hard"])
@@ -162,7 +105,8 @@ def test_simulation_equals_the_oracle(kinds, seed, T, reset, data):
 def test_named_networks_equal_the_oracle(kinds, reset):
     net = dyadic(Blocks(kinds), 5)
     names = [name for name, module in net.named_children() if isinstance(module, nn.ReLU)]
-    compare(net, dyadic_images(7), 8, {name: (2.0, reset, 1 / 8, 0.0) for name in names})
+    values = {name: (2.0, reset, 1 / 8, 0.0) for name in names}
+    compare(net, dyadic_images(5), 11, values, ways=WAYS + TWO_THREADS)
 
 
 @pytest.fixture(scope="module")
@@ -247,14 +191,21 @@ def test_calling_the_network_is_refused(snn, images):
         snn(images)
 
 
-def test_what_lies_before_the_first_neuron_runs_once(snn, images):
-    calls, hooks = [], []
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "eager"])
+def test_what_lies_before_the_first_neuron_runs_once(compiled, snn, images):
+    seen, hooks = {"c1": 0, "c2": 0, "c3": 0}, []
+
+    def count(module, inputs, _):
+        seen[module.name] += len(inputs[0])
+
     for layer in (snn.c1, snn.c2, snn.c3):
-        hooks.append(layer.register_forward_hook(lambda module, *_: calls.append(module.name)))
-    simulate(snn, images, 5, batch=4)
+        hooks.append(layer.register_forward_hook(count))
+    with engine(compiled=compiled):
+        by_library = bool(Plan(snn).compiled)
+        simulate(snn, images, 5, batch=4)
     for hook in hooks:
         hook.remove()
-    assert {name: calls.count(name) for name in ("c1", "c2", "c3")} == {"c1": 2, "c2": 10, "c3": 2}
+    assert seen == {"c1": 7, "c2": 0 if by_library else 7 * 5, "c3": 7}
 
 
 def test_spikes_are_binary_times_the_threshold(ann, images, monkeypatch):
@@ -268,7 +219,8 @@ def test_spikes_are_binary_times_the_threshold(ann, images, monkeypatch):
         return m, out
 
     monkeypatch.setattr(IF, "step", watched)
-    result = simulate(snn, images)
+    with engine(compiled=False):
+        result = simulate(snn, images, batch=7)
     assert list(seen) == ["a1", "a2", "a3"]
     for name, trains in seen.items():
         values = torch.stack(trains)
@@ -277,19 +229,48 @@ def test_spikes_are_binary_times_the_threshold(ann, images, monkeypatch):
         assert torch.equal(result.events[9][name], (values > 0).sum((0, 1)))
 
 
-def test_memory_does_not_grow_with_T(snn, images, monkeypatch):
+@needs_library
+def test_compiled_spikes_are_binary_and_worth_the_threshold(ann, images, monkeypatch):
+    snn = convert(ann, "optimal", images, T=9)
+    seen = {}
+    run = Compiled.run
+
+    def watched(self, *arguments):
+        spikes, events = run(self, *arguments)
+        seen.setdefault(self.neuron.name, []).append(spikes)
+        return spikes, events
+
+    monkeypatch.setattr(Compiled, "run", watched)
+    result = simulate(snn, images, batch=7)
+    assert list(seen) == ["a1", "a2", "a3"]
+    for name, blocks in seen.items():
+        counts = torch.cat([spikes.counts for spikes in blocks])
+        assert counts.unique().tolist() == [0, 1] and len(counts) == 9 * 7
+        assert all(spikes.amplitude is getattr(snn, name).v_th and spikes.most == 1 for spikes in blocks)
+        assert torch.equal(result.events[9][name], counts.sum(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [(IF, "step"), pytest.param(Compiled, "run", marks=needs_library)], ids=["eager", "compiled"]
+)
+def test_memory_does_not_grow_with_T(kind, method, snn, images, monkeypatch):
     alive = []
-    step = IF.step
+    unwatched = getattr(kind, method)
 
-    def watched(self, m, current):
-        if self.name == "a3":
-            alive.append(sum(type(thing) is torch.Tensor for thing in gc.get_objects()))
-        return step(self, m, current)
+    def watched(self, *arguments):
+        if getattr(self, "neuron", self).name == "a3":
+            tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+            alive.append((len(tensors), sum(tensor.nbytes for tensor in tensors)))
+        return unwatched(self, *arguments)
 
-    monkeypatch.setattr(IF, "step", watched)
+    monkeypatch.setattr(kind, method, watched)
     gc.collect()
-    simulate(snn, images, 12)
-    assert max(alive[2:]) == alive[2]
+    with engine(compiled=kind is Compiled, block=2):
+        simulate(snn, images, 24, batch=7)
+    steps = 1 if kind is IF else 2
+    assert len(alive) == 24 // steps
+    steady = alive[2:-1]  # in the last block the events are read
+    assert max(steady) == max(steady[:2])  # the two steps of a block differ
 
 
 class PerStep(MaxPool):

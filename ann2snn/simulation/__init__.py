@@ -14,7 +14,7 @@ from ann2snn.errors import UserError
 from ann2snn.simulation.plan import Plan
 
 BLOCK = 8  # steps
-NEURONS = 6_000_000  # of a batch; larger ones were slower
+NEURONS = 6_100_000  # of a batch; larger ones were slower
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ann2snn.neurons import IF, hard, soft
 from ann2snn.simulation import native
-from ann2snn.simulation.spikes import Spikes
+from ann2snn.simulation.spikes import Spikes, by_channel
 from ann2snn.simulation.synapses import Current, in_order, layout
 
 Value = Tensor | Spikes | Current
@@ -37,7 +37,7 @@ class Compiled:
 
     def broadcast(self, name: str, value: Tensor) -> None:
         """A value for every channel, or for every unit in memory order."""
-        if len(self.shape) == 4 and (value.dim() == 0 or all(size == 1 for size in value.shape[1:])):
+        if len(self.shape) == 4 and by_channel(value):
             self.values[name], self.values[f"{name}_stride"] = value.reshape(-1).expand(self.shape[1]).contiguous(), 0
         else:
             units = value.expand(self.shape[1:])

@@ -66,20 +66,25 @@ def library() -> ctypes.CDLL | None:
 
 def _compiled(compiler: list[str], flags: list[str]) -> Path:
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    what = [SOURCE.read_bytes(), " ".join(flags).encode(), version, _cpu()]
+    what = [SOURCE.read_bytes(), " ".join(compiler + flags).encode(), version, _cpu()]
     name = f"layer-{hashlib.sha256(b'|'.join(what)).hexdigest()[:16]}.so"
-    for folder in (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn", None):
+    for temporary in (False, True):
         try:
-            folder = folder or Path(tempfile.mkdtemp(prefix="ann2snn-"))
+            folder = Path(tempfile.mkdtemp(prefix="ann2snn-")) if temporary else _cache()
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / name).exists():
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     _build(compiler, flags, Path(scratch) / name)
                     os.replace(Path(scratch) / name, folder / name)
             return folder / name
-        except PermissionError:
-            continue
-    raise PermissionError("no folder to write to")
+        except (OSError, RuntimeError):  # not writable, full, no home
+            if temporary:
+                raise
+    raise AssertionError
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn"
 
 
 def _build(compiler: list[str], flags: list[str], target: Path) -> None:

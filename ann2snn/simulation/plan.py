@@ -5,7 +5,7 @@ through them in order.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
-# pyright: reportReturnType=false
+# pyright: reportReturnType=false, reportOptionalMemberAccess=false, reportOperatorIssue=false
 # (torch.fx types every argument and target of a node as a union of all that it could be)
 
 import operator
@@ -80,7 +80,7 @@ class Plan:
             env, events = Block(once, self.images, steps), {}
             for node in self.each:
                 if node in self.emitters:
-                    current, extra = self.currents(node, env)
+                    current, extra = self.currents(node, env, size)
                     if node not in layers:
                         layers[node] = self.start(node, current, size)
                     env[node], events[self.emitters[node]] = layers[node].run(current, extra, pieces, len(reads))
@@ -100,7 +100,7 @@ class Plan:
             return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
         return Eager(self.modules[node], current[:size])
 
-    def currents(self, node: fx.Node, env: "Block"):
+    def currents(self, node: fx.Node, env: "Block", size: int):
         """What a neuron receives; for a compiled one perhaps two parts, which it adds itself."""
         source = node.args[0]
         if node not in self.compiled:
@@ -111,7 +111,10 @@ class Plan:
         x, y = (env.still(n) for n in source.args)
         if isinstance(y, Current) or isinstance(x, Spikes):
             x, y = y, x
-        if x.shape[1:] != y.shape[1:] or isinstance(x, Spikes):
+        alike = x.shape[1:] == y.shape[1:] and all(
+            len(v.shape) and v.shape[0] in (size, env.steps * size) for v in (x, y)
+        )
+        if not alike or isinstance(x, Spikes):
             x, y = (_dense(env[n]) for n in source.args)
             return x + y, None
         return x, y

@@ -24,19 +24,23 @@ class Spikes:
     def dense(self) -> Tensor:
         return self.counts * self.amplitude
 
-    @property
-    def by_channel(self) -> bool:
-        """Whether the amplitude is the same at every place of a channel."""
-        return self.amplitude.dim() == 0 or all(size == 1 for size in self.amplitude.shape[1:])
+
+def by_channel(value: Tensor) -> bool:
+    """Whether a value that broadcasts over images (C, H, W) is the same at every place of a channel."""
+    return value.dim() == 0 or (value.dim() == 3 and value.shape[1:] == (1, 1))
 
 
 def apply(function, x: Spikes, *rest, **keywords) -> Spikes | None:
     """What a graph's function makes of spikes, where the result is spikes again; None where it is not."""
     if function is F.avg_pool2d and not keywords:
         return _sum_pool(x, *rest)
-    if getattr(function, "__name__", "") == "getitem" and x.by_channel and all(s == slice(None) for s in rest[0][:2]):
+    if (
+        getattr(function, "__name__", "") == "getitem"
+        and by_channel(x.amplitude)
+        and all(s == slice(None) for s in rest[0][:2])
+    ):
         return Spikes(x.counts[rest[0]], x.amplitude, x.most)
-    if function is F.pad and x.counts.dim() == 4 and x.by_channel and not keywords and len(rest) == 1:
+    if function is F.pad and x.counts.dim() == 4 and by_channel(x.amplitude) and not keywords and len(rest) == 1:
         around = [0] * 4 + list(rest[0][4:6])
         return Spikes(F.pad(x.counts, rest[0]), F.pad(x.amplitude.expand(x.shape[1], 1, 1), around), x.most)
     if function is torch.reshape and len(rest[0]) == 2 and x.counts.dim() == 4:
@@ -49,7 +53,7 @@ def _sum_pool(x: Spikes, kernel, stride=None, padding=0, ceil_mode=False, includ
     (h, w), step, pad = (v if isinstance(v, list | tuple) else (v, v) for v in (kernel, stride or kernel, padding))
     most = x.most * h * w
     tiled = tuple(step) == (h, w) and tuple(pad) == (0, 0) and x.shape[2] % h == 0 and x.shape[3] % w == 0
-    if not tiled or most > 255 or not x.by_channel:
+    if not tiled or most > 255 or not by_channel(x.amplitude):
         return None
     rows = functools.reduce(torch.add, (x.counts[:, :, i::h] for i in range(h)))
     sums = functools.reduce(torch.add, (rows[:, :, :, j::w] for j in range(w)))

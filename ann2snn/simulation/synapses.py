@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ann2snn.simulation import native
-from ann2snn.simulation.spikes import Spikes
+from ann2snn.simulation.spikes import Spikes, by_channel
 
 LANES = 16  # of a vector in layer.c
 WIDE = 4 * LANES
@@ -61,11 +61,14 @@ class Current:
     """What synapses make of their input (B, ...), not computed before someone asks for it."""
 
     def __init__(self, synapses: Synapses, x: Spikes | Tensor):
-        spikes, images = isinstance(x, Spikes), len(x.shape) == 4
-        self.source, self.input = ("spikes", in_order(x.counts)) if spikes else ("values", in_order(x))
+        images, most = len(x.shape) == 4, 1
+        if isinstance(x, Spikes):
+            self.source, self.input, most = "spikes", in_order(x.counts), x.most
+        else:
+            self.source, self.input = "values", in_order(x)
         (height, width), size = x.shape[2:] if images else (1, 1), synapses.size(x.shape)
         self.shape = torch.Size((len(self.input), synapses.channels, *(size if images else ())))
-        self.values = synapses.values | {self.source: self.input, "most": x.most if spikes else 1}
+        self.values = synapses.values | {self.source: self.input, "most": most}
         self.values |= {"height": height, "width": width, "out_height": size[0], "out_width": size[1]}
 
     @cached_property
@@ -84,7 +87,7 @@ def synapses(layer: nn.Conv2d | nn.Linear, x: Spikes | Tensor) -> Synapses | Non
         point = (
             layer.kernel_size == layer.stride == (1, 1) and layer.padding == (0, 0) and layer.out_channels > 2 * LANES
         )
-        there = x.by_channel and (one or depthwise) if spikes else one and point
+        there = by_channel(x.amplitude) and (one or depthwise) if spikes else one and point
         if not there or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             return None
     elif not spikes or len(x.shape) != 2:
