@@ -116,7 +116,7 @@ def _steps(snn: fx.GraphModule, T: int | None) -> int:
     made_for = snn.meta.get("T")
     if T is None and made_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
-    T = steps(made_for if T is None else T)
+    T = steps(made_for if T is None else T)  # type: ignore[arg-type]
     if T > LONGEST:
         raise UserError(f"T = {T} is too long: at most {LONGEST:,} steps can be simulated.")
     if snn.meta.get("depends_on_T") and T != made_for:

@@ -1,5 +1,8 @@
 """Layers while they run: the compiled ones, which take many steps of a batch at once, and any other by its `step`."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (a module's methods are typed as what its attributes may be)
+
 import torch
 from torch import Tensor, nn
 
