@@ -186,11 +186,11 @@ PATHS = {
     "padded pool without the padding": lambda s, x: s.d(F.avg_pool2d(s.a(x), 2, 2, 1, count_include_pad=False)),
     "pool of a current": lambda s, x: F.avg_pool2d(s.d(s.a(x)), 2),
     "max-pool": lambda s, x: (lambda y: s.d(s.p(y)) + s.h(y))(s.a(x)),
-    "slice of channels": lambda s, x: s.d(F.pad(s.a(x)[:, 1:4], (0, 0, 0, 0, 1, 1))),
+    "slice of channels": lambda s, x: s.d(F.pad(s.a(x)[:, 1:18], (0, 0, 0, 0, 1, 1))),
     "padded places": lambda s, x: s.d(F.pad(s.a(x), (1, 2, 0, 1))),
     "cropped": lambda s, x: s.d(F.pad(s.a(x), (-1, 0, 0, -2))),
     "padded with ones": lambda s, x: s.d(F.pad(s.a(x), (1, 1, 1, 1), value=1.0)),
-    "concatenated": lambda s, x: s.d(torch.cat([s.a(x)[:, :2], x[:, :3]], 1)),
+    "concatenated": lambda s, x: s.d(torch.cat([s.a(x)[:, :9], x[:, :10]], 1)),
     "residual spikes": lambda s, x: (lambda y: s.d(y) + y)(s.a(x)),
     "residual spikes first": lambda s, x: (lambda y: y + s.d(y))(s.a(x)),
     "residual pool": lambda s, x: (lambda y: s.h(y) + F.avg_pool2d(y, 2))(s.a(x)),
@@ -212,8 +212,8 @@ PATHS = {
     "two readers of a neuron": lambda s, x: (lambda y: s.d(s.a2(s.e(y))) + s.e(s.a3(s.d(y))))(s.a(x)),
     "two readers of a current": lambda s, x: (lambda y: s.d(s.a2(y)) + y)(s.e(s.a(x))),
     "two readers of a sum": lambda s, x: (lambda y: s.a2(y) + y)((lambda y: y + s.e(y))(s.a(x))),
-    "bottleneck": lambda s, x: s.v(s.a2(s.m(s.k(s.n(s.a(x)))))),
-    "bottleneck residual": lambda s, x: (lambda y: s.v(s.a2(s.k(y))) + y)(s.n(s.a(x))),
+    "bottleneck": lambda s, x: s.v(s.a2(s.m(s.a3(s.k(s.n(s.a(x))))))),
+    "bottleneck residual": lambda s, x: (lambda y: s.v(s.a2(s.m(s.a3(s.k(y))))) + y)(s.n(s.a(x))),
     "neuron behind a neuron": lambda s, x: s.a2(s.a(x)),
     "neuron behind a pool": lambda s, x: s.a2(F.avg_pool2d(s.a(x), 2)),
     "flattened": lambda s, x: s.l(s.a(x).flatten(1)),
@@ -227,24 +227,24 @@ PATHS = {
 def path(name):
     net = Net(
         lambda s, x: s.f(s.b(PATHS[name](s, s.c(x))).flatten(1)),
-        c=nn.Conv2d(2, 5, 3, padding=1),
-        d=nn.Conv2d(5, 5, 3, padding=1),
-        e=nn.Conv2d(5, 5, 1, bias=False),
-        h=nn.Conv2d(5, 5, 3, 2, padding=1),
-        w=nn.Conv2d(5, 7, 3, 2, padding=1),
-        u=nn.Conv2d(5, 5, 3, padding="same"),
-        n=nn.Conv2d(5, 1, 1),
+        c=nn.Conv2d(2, 19, 3, padding=1),  # a vector and a rest
+        d=nn.Conv2d(19, 19, 3, padding=1),
+        e=nn.Conv2d(19, 19, 1, bias=False),
+        h=nn.Conv2d(19, 19, 3, 2, padding=1),
+        w=nn.Conv2d(19, 21, 3, 2, padding=1),
+        u=nn.Conv2d(19, 19, 3, padding="same"),
+        n=nn.Conv2d(19, 1, 1),
         k=nn.Conv2d(1, 40, 1),
         m=nn.Conv2d(40, 40, 3, padding=1, groups=40),
-        v=nn.Conv2d(40, 5, 1),
-        l=nn.Linear(5 * 6 * 8, 65),
-        l2=nn.Linear(5 * 3 * 4, 19),
+        v=nn.Conv2d(40, 19, 1),
+        l=nn.Linear(19 * 6 * 8, 65),
+        l2=nn.Linear(19 * 3 * 4, 19),
         l3=nn.Linear(6 * 8, 7),
         p=nn.MaxPool2d(2),
         **{name: nn.ReLU() for name in ("a", "a2", "a3", "b")},
         f=nn.Identity(),
     )
-    net.image = nn.Parameter(torch.zeros(5, 6, 8))
+    net.image = nn.Parameter(torch.zeros(19, 6, 8))
     net.requires_grad_(False)
     net.f = nn.Linear(net(torch.zeros(1, 2, 6, 8)).shape[1], 3)
     return dyadic(net)
@@ -500,6 +500,17 @@ def test_without_a_home_it_is_compiled_for_the_process(fresh, monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(tempfile, "tempdir", str(fresh))
     assert native.library() is not None and list(fresh.glob("ann2snn-*/*.so"))
+
+
+@needs_library
+def test_what_cannot_be_loaded_is_not_kept(fresh, monkeypatch, capsys):
+    fake = fresh / "cc"
+    fake.write_text('#!/bin/sh\nfor target; do :; done\n[ "$1" = --version ] || echo garbage > "$target"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("CC", str(fake))
+    monkeypatch.setattr(tempfile, "tempdir", str(fresh))
+    assert native.library() is None and "PyTorch does the same" in capsys.readouterr().err
+    assert not list(fresh.rglob("*.so"))
 
 
 @needs_library

@@ -52,10 +52,9 @@ def library() -> ctypes.CDLL | None:
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     openmp = _openmp()
     try:
-        file = _compiled(compiler, FLAGS + (["-fopenmp"] if openmp else []))
         if openmp:
             ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
-        return ctypes.CDLL(str(file))
+        return ctypes.CDLL(str(_compiled(compiler, FLAGS + (["-fopenmp"] if openmp else []))))
     except (OSError, subprocess.SubprocessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip().splitlines()[:1]
         print(
@@ -75,6 +74,7 @@ def _compiled(compiler: list[str], flags: list[str]) -> Path:
             if not (folder / name).exists():
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     _build(compiler, flags, Path(scratch) / name)
+                    ctypes.CDLL(str(Path(scratch) / name))  # what cannot be loaded is not kept
                     os.replace(Path(scratch) / name, folder / name)
             return folder / name
         except (OSError, RuntimeError):  # not writable, full, no home
