@@ -302,9 +302,12 @@ def counting(where) -> list[dict]:
     return rows
 
 
+CALIBRATION = 100  # images
+
+
 def calibrate(case: Case, quantile: bool) -> None:
     """All thresholds of a network from its images."""
-    stats = Statistics(case.ann, lambda: case.images.split(50))
+    stats = Statistics(case.ann, lambda: case.images[:CALIBRATION].split(50))
     for layer in activations(case.ann):
         _ = stats[layer].quantile(0.999) if quantile else stats[layer].max
 
@@ -321,8 +324,9 @@ def statistics_(where) -> list[dict]:
         }
         found = interleaved({"forward": forward, **calls})
         for what in calls:
-            rate = len(case.images) / statistics.median(found[what])
-            ratio = spread(ratios(found[what], len(case.images), found["forward"], batch))
+            images = min(CALIBRATION, len(case.images))
+            rate = images / statistics.median(found[what])
+            ratio = spread(ratios(found[what], images, found["forward"], batch))
             row = {"network": name, "statistic": what, "images / s": f"{rate:.0f}", "x ANN": ratio}
             rows.append(row | {"seconds": found[what]})
             print(name, what, ratio)
