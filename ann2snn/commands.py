@@ -156,7 +156,7 @@ def recheck(options) -> int:
             last = [", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed]
             rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
         heads = ["T", "recorded", "recomputed", "images that differ"]
-        heads += ["else differs"] if same else ["flips of another batch", "allowed"]
+        heads += ["else differs"] if same else ["flips by rounding", "allowed"]
         print(tabulate(rows, heads, floatfmt=".2f"))
         agrees = all(x.agrees(same) for x in lines)
         rule = "the same environment: nothing may differ" if same else "another environment: 3 images + twice the flips"

@@ -85,7 +85,7 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
 
 def weights_file(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
     """Where imported weights lie: among the sources that were trained on the same data."""
-    folder = Path(root) / "sources" / slug(dataset) / f"{slug(network)}-{slug(activation)}"
+    folder = training.sources_folder(root, dataset, network, activation)
     return folder / f"imported-{slug(recipe)}" / "weights.pt"
 
 

@@ -122,8 +122,13 @@ def describe(data, network: str, activation: str, seed: int) -> dict:
 
 def weights_file(data, network: str, activation: str, seed: int, root) -> Path:
     """Where the finished weights of a source lie: the key of all that they depend on."""
-    folder = Path(root) / "sources" / slug(data.name) / f"{slug(network)}-{slug(activation)}"
+    folder = sources_folder(root, data.name, network, activation)
     return folder / f"seed{seed}-{recipe(data.name, network).key}-{data.hash[:8]}" / "weights.pt"
+
+
+def sources_folder(root, dataset: str, network: str, activation: str) -> Path:
+    """Where all sources of one network and activation lie, trained and imported."""
+    return Path(root) / "sources" / slug(dataset) / f"{slug(network)}-{slug(activation)}"
 
 
 def save_source(net: nn.Module, info: dict, path: Path) -> None:

@@ -8,7 +8,6 @@ eager or compiled; batch norm folded; as many threads).
 import argparse
 import functools
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -17,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from ann2snn.benchmarks import profiles  # type: ignore
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
 from ann2snn import imports, lightning, networks, training
 from ann2snn.calibration import Statistics
-from ann2snn.conversion import convert
+from ann2snn.conversion import convert, find
 from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
@@ -43,24 +43,39 @@ PUBLIC = imports.CHECKPOINTS["resnet20-akamaster"]
 
 
 class Case:
-    """A network with images and its fastest forward pass."""
+    """A network with images and its fastest forward pass; n of the images are simulated."""
 
-    def __init__(self, name: str, where: argparse.Namespace):
-        classes, side, self.n, batches = NETWORKS.get(name, (10, 32, 96, (50, 100)))
-        self.name, self.weights = name, "random weights and images"
-        most = max(batches)
-        torch.manual_seed(0)
+    weights = "random weights and images"
+
+    def __init__(self, name: str, net: nn.Module, images: Tensor, n: int = 64, batches: tuple[int, ...] = (50, 100)):
+        self.name, self.images, self.n, self.batches = name, images, n, batches
+        self.ann = prepare(net.eval(), images[:1])
+        self.statistics = Statistics(self.ann, lambda: images.split(50))
+
+    @classmethod
+    def named(cls, name: str, where: argparse.Namespace) -> "Case":
+        """One of NETWORKS: ResNet-20 with public weights where `where.runs` has them, else as it was initialised."""
+        classes, side, n, batches = NETWORKS[name]
         if name == "cifar_resnet20" and where.runs:
             data = load("cifar10", where.data_root, accept_unofficial=True)
             path = imports.find(where.runs, PUBLIC.dataset, PUBLIC.network, PUBLIC.activation, PUBLIC.recipe)
             source = Source(data, path)
-            self.net, self.ann, self.weights = source.net, source.ann, "public weights, CIFAR-10"
-            self.images, calibration = (next(part.batches(most))[0] for part in (source.data.test, source.data.train))
-        else:
-            self.net = networks.create(name, num_classes=classes, in_chans=3).eval()
-            self.images = calibration = torch.randn(most, 3, side, side)
-            self.ann = prepare(self.net, self.images[:1])
-        self.batches, self.statistics = batches, Statistics(self.ann, lambda: calibration.split(50))
+            images, calibration = (
+                next(part.batches(max(batches)))[0] for part in (source.data.test, source.data.train)
+            )
+            case = cls(name, source.net, images, n, batches)
+            case.statistics, case.weights = (
+                Statistics(case.ann, lambda: calibration.split(50)),
+                "public weights, CIFAR-10",
+            )
+            return case
+        return cls.untrained(name, classes, side, n, batches)
+
+    @classmethod
+    def untrained(cls, name: str, classes: int = 10, side: int = 32, n: int = 64, batches=(50, 100)) -> "Case":
+        torch.manual_seed(0)
+        net = networks.create(name, num_classes=classes, in_chans=3)
+        return cls(name, net, torch.randn(max(batches), 3, side, side), n, batches)
 
     @functools.cached_property
     def snn(self) -> fx.GraphModule:
@@ -123,7 +138,7 @@ def engine(where) -> list[dict]:
     """The simulator against T forward passes."""
     rows = []
     for name in NETWORKS:
-        case = Case(name, where)
+        case = Case.named(name, where)
         how, forward, images = case.forward
         price = costs(case.ann, case.images.shape[1:])
         macs, analog = sum(price.macs.values()), sum(price.macs[layer] for layer in price.analog)
@@ -153,11 +168,11 @@ def engine(where) -> list[dict]:
 
 def peers(where) -> list[dict]:
     """The same spiking network in other simulators."""
-    from ann2snn.benchmarks.peers import PEERS  # type: ignore
+    from ann2snn.benchmarks.peers import PEERS, agreement  # type: ignore
 
     rows = []
     for name, T in (("cifar_resnet20", 32), ("deng_vgg16", 16), ("mobilenetv2_100", 8)):
-        case = Case(name, where)
+        case = Case.named(name, where)
         how, forward, images = case.forward
         few = case.images[: case.n]
         calls: dict = {"forward": forward, "ann2snn": case.simulation(T)}
@@ -176,13 +191,12 @@ def peers(where) -> list[dict]:
             if peer in refused:
                 rows.append(row | {"x ANN": "refused", "agreement": refused[peer]})
                 continue
-            same = (outputs[peer].argmax(1) == outputs["ann2snn"].argmax(1)).double().mean().item()
             rows.append(
                 row
                 | {
                     "x ANN": spread(ratios(found[peer], case.n * T, found["forward"], images)),
                     "x ann2snn": spread(ratios(found[peer], 1, found["ann2snn"], 1)),
-                    "agreement": f"{100 * same:.1f} % of {case.n}",
+                    "agreement": f"{100 * agreement(outputs[peer], outputs['ann2snn']):.1f} % of {case.n}",
                     "source": case.weights,
                     "seconds": found[peer],
                 }
@@ -205,21 +219,18 @@ def scaling(where) -> list[dict]:
         print(grows, name, step, ratio)
 
     for name in ("cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56"):
-        row("depth", name, Case(name, argparse.Namespace(runs=None)), 16, 64)
-    small = Case("cifar_resnet20", where)
+        row("depth", name, Case.untrained(name), 16, 64)
+    small = Case.named("cifar_resnet20", where)
     for batch in (2, 8, 32, 100):
         row("batch", f"cifar_resnet20, batch {batch}", small, 16, 100, batch=batch)
     for width in (16, 32, 64, 128, 256):
-        case = Case.__new__(Case)
         layers = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
         for _ in range(4):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
         torch.manual_seed(0)
-        case.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)).eval()
-        case.name, case.batches, case.images = f"width {width}", (50, 100), torch.randn(100, 3, 16, 16)
-        case.ann = prepare(case.net, case.images[:1])
-        case.statistics = Statistics(case.ann, lambda case=case: case.images.split(50))
-        row("width", f"4 convolutions of {width} channels, 16x16", case, 16, 64)
+        net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+        name = f"4 convolutions of {width} channels, 16x16"
+        row("width", name, Case(name, net, torch.randn(100, 3, 16, 16)), 16, 64)
     return rows
 
 
@@ -239,7 +250,7 @@ def profile(where) -> list[dict]:
     """Where the time of a simulation goes."""
     rows = []
     for name in NETWORKS:
-        case, spent = Case(name, where), dict.fromkeys(PARTS, 0.0)
+        case, spent = Case.named(name, where), dict.fromkeys(PARTS, 0.0)
         run, value, layer = native.run, Plan.value, Compiled.run
 
         def timed(function, label, spent=spent):
@@ -275,30 +286,62 @@ def profile(where) -> list[dict]:
 
 def counting(where) -> list[dict]:
     """What counting the spikes costs: the same library compiled without it."""
-    rows, library = [], native.library
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"], flags = folder, native.FLAGS
-        native.FLAGS = [*flags, "-DNOT_COUNTING"]
-        native.library.cache_clear()
-        without = native.library()
-        native.FLAGS = flags
-        native.library.cache_clear()
-        del os.environ["XDG_CACHE_HOME"]
+    rows, without = [], _library(native.FLAGS + ["-DNOT_COUNTING"])
     for name in NETWORKS:
-        case = Case(name, where)
+        case = Case.named(name, where)
         _ = case.snn
-
-        def silent(case=case):
-            native.library = lambda: without
-            try:
-                case.simulation(32)()
-            finally:
-                native.library = library
-
+        silent = functools.partial(_with_library, without, case.simulation(32))
         found = interleaved({"counting": case.simulation(32), "not counting": silent}, 2 * ROUNDS)
         cost = [100 * (a / b - 1) for a, b in zip(found["counting"], found["not counting"], strict=True)]
         rows.append({"network": name, "T": 32, "cost of counting, %": spread(cost), "seconds": found})
         print(rows[-1]["network"], rows[-1]["cost of counting, %"])
+    return rows
+
+
+def _library(flags: list[str]):
+    """The library as these flags make it."""
+    flags, native.FLAGS = native.FLAGS, flags
+    native.library.cache_clear()
+    try:
+        return native.library()
+    finally:
+        native.FLAGS = flags
+        native.library.cache_clear()
+
+
+def _with_library(library, call: Callable[[], object]) -> None:
+    """Calls it with another library, or None: without one."""
+    before, native.library = native.library, lambda: library
+    try:
+        call()
+    finally:
+        native.library = before
+
+
+def sweep(where) -> list[dict]:
+    """Four methods, two resets, T = 1 ... 128 on one source, by PyTorch's `step` and by the compiled one."""
+    digits = load("digits")
+    torch.manual_seed(0)
+    plain = networks.create("digits_plain", num_classes=10, in_chans=1)
+    images = torch.cat([next(part.batches(360))[0] for part in (digits.test, digits.validation)])
+    rows = []
+    for case, n in ((Case("digits_plain", plain, images), 720), (Case.named("cifar_resnet20", where), 32)):
+        few = case.images[:n]
+
+        def all_methods(case=case, few=few):
+            for name, options in profiles.METHODS:
+                grids = [[t] for t in profiles.T] if find(name).depends_on_T else [list(profiles.T)]
+                for grid in grids:
+                    simulate(convert(case.ann, name, case.statistics, grid[-1], **options), few, at=grid)
+
+        plain_step = functools.partial(_with_library, None, all_methods)
+        all_methods()  # the statistics, which both share
+        found = {"PyTorch": [_seconds(plain_step)], "compiled": [_seconds(all_methods)]}
+        ratio = spread(ratios(found["PyTorch"], 1, found["compiled"], 1))
+        seconds = {f"{name}, s": f"{taken[0]:.1f}" for name, taken in found.items()}
+        row = {"network": case.name, "images": len(few), **seconds, "ratio": ratio, "source": case.weights}
+        rows.append(row | {"seconds": found})
+        print(case.name, seconds, ratio)
     return rows
 
 
@@ -316,7 +359,7 @@ def statistics_(where) -> list[dict]:
     """Calibration: images per second, against the bare forward pass."""
     rows = []
     for name in NETWORKS:
-        case = Case(name, where)
+        case = Case.named(name, where)
         how, forward, batch = case.forward
         calls = {
             "maximum": functools.partial(calibrate, case, False),
@@ -372,6 +415,7 @@ EXPERIMENTS = {
     "scaling": scaling,
     "profile": profile,
     "counting": counting,
+    "sweep": sweep,
     "statistics": statistics_,
     "training": training_,
 }

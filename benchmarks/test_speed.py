@@ -9,6 +9,7 @@ from functools import cache, partial
 
 import pytest
 from ann2snn.benchmarks import speed  # type: ignore
+from ann2snn.benchmarks.peers import PEERS, agreement  # type: ignore
 
 from ann2snn.data import load
 from ann2snn.errors import UserError
@@ -19,7 +20,7 @@ RUNS = os.environ.get("ANN2SNN_RUNS")  # where imported weights are; without it 
 
 @cache
 def case(network):
-    return speed.Case(network, Namespace(runs=RUNS, data_root=None))
+    return speed.Case.named(network, Namespace(runs=RUNS, data_root=None))
 
 
 @pytest.mark.parametrize("network", speed.NETWORKS)
@@ -54,18 +55,16 @@ def test_training_epoch(benchmark, way):
     benchmark.pedantic(partial(speed.epoch, data, **speed.WAYS[way]), rounds=3)
 
 
-@pytest.mark.parametrize("peer", ["spikingjelly step", "spikingjelly multi-step", "sinabs"])
+@pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("network", speed.NETWORKS)
 def test_peer(benchmark, network, peer):
     pytest.importorskip(peer.split()[0])
-    from ann2snn.benchmarks.peers import PEERS  # type: ignore
-
     this, T = case(network), 16
     images = this.images[: this.n]
     try:
         run = PEERS[peer](this.snn)
     except UserError as error:
         pytest.skip(f"refused: {error}")
-    same = run(images, T).argmax(1) == simulate(this.snn, images, T).predictions(T)
-    benchmark.extra_info |= {"images": this.n, "agreement": same.double().mean().item()}
+    same = agreement(run(images, T), simulate(this.snn, images, T).outputs[T])
+    benchmark.extra_info |= {"images": this.n, "agreement": same}
     benchmark.pedantic(partial(run, images, T), rounds=speed.ROUNDS)

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from ann2snn import cli
 from ann2snn.records import Job, pack
 
 
@@ -60,3 +61,15 @@ def make_record():
         }
 
     return make
+
+
+@pytest.fixture
+def ann2snn(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        code = cli.main(line.split())
+        return code, *capsys.readouterr()
+
+    return run

@@ -10,26 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import cli, conversion, records
+from ann2snn import conversion, records
 from ann2snn.graph import reasons
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
 
 SWEEP = "sweep --dataset digits --network digits_plain --T 1 4 --device cpu --wandb off"
-
-
-@pytest.fixture
-def ann2snn(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = cli.main(line.split())
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def one_sentence(err):

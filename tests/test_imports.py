@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import cli, data, imports, networks, records, tracking, training
+from ann2snn import data, imports, networks, records, tracking, training
 from ann2snn.data import Normalise
 from ann2snn.errors import UserError
 from ann2snn.imports import CHECKPOINTS, import_weights
@@ -20,18 +20,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
 
 PUBLIC = "resnet20-akamaster"
-
-
-@pytest.fixture
-def ann2snn(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = cli.main(line.split())
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def pin(monkeypatch, name, file, checkpoint=None):

@@ -14,6 +14,7 @@ from ann2snn.errors import UserError
 from ann2snn.simulation.plan import Plan
 
 BLOCK = 8  # steps
+LARGEST = 500  # images of a batch
 NEURONS = 6_100_000  # of a batch; larger ones were slower
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
@@ -75,7 +76,7 @@ def simulate(
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
     seconds = dict.fromkeys(at, 0.0)
     with torch.inference_mode():
-        for part in images_of(images, batch or 500):
+        for part in images_of(images, batch or LARGEST):
             part = check_images(snn, part)
             if batch is None:
                 snn.meta["neurons"] = snn.meta.get("neurons") or plan.units(part[:1])
@@ -84,7 +85,7 @@ def simulate(
                 began = time.perf_counter()
                 try:
                     found = [(*read, time.perf_counter() - began) for read in plan.run(part[:batch], at, BLOCK)]
-                except (torch.OutOfMemoryError, RuntimeError) as error:
+                except RuntimeError as error:
                     batch = _smaller(batch, error)
                     continue
                 part = part[batch:]
@@ -100,7 +101,7 @@ def simulate(
 
 def batch_for(units: int) -> int:
     """How many images to run at once, for so many neurons in an image: what the caches hold, one for each thread."""
-    return min(500, max(torch.get_num_threads(), NEURONS // units))
+    return min(LARGEST, max(torch.get_num_threads(), NEURONS // units))
 
 
 def _smaller(batch: int, error: RuntimeError) -> int:

@@ -30,7 +30,7 @@ struct layer {
   /* synapses: `spikes` is null where the current is given */
   long height, width, channels, out_height, out_width, out_channels;
   long kernel[2], stride[2], padding[2], dilation[2], tile, most; /* tile: output channels, a multiple of LANES */
-  long left, groups, square; /* channels from the tile's first on; 1 or one for each channel; whether `square` has it */
+  long groups, square; /* 1, or one for each channel; whether `square` has it */
   const uint8_t *spikes;
   const float *values, *weights, *bias; /* `values`: inputs that are no spikes */
   /* given currents: floats, or bytes of some worth; from step to step they move by a stride, or stay (0) */
@@ -47,14 +47,15 @@ struct layer {
   const long *reach; /* made by `run` */
 };
 
-/* Which of up to 64 channels spiked. */
-static inline uint64_t spiked(const uint8_t *spikes, long n) {
+/* Which of the 64 channels from `first` on spiked, in a pixel of so many channels. */
+static inline uint64_t spiked(const uint8_t *pixel, long first, long channels) {
+  long n = channels - first < 64 ? channels - first : 64;
 #ifdef __AVX512BW__
-  __m512i all = _mm512_maskz_loadu_epi8(n < 64 ? (1ull << n) - 1 : ~0ull, spikes);
+  __m512i all = _mm512_maskz_loadu_epi8(n < 64 ? (1ull << n) - 1 : ~0ull, pixel + first);
   return _mm512_test_epi8_mask(all, all);
 #else
   uint64_t mask = 0;
-  for (long c = 0; c < n; c++) mask |= (uint64_t)(spikes[c] != 0) << c;
+  for (long c = 0; c < n; c++) mask |= (uint64_t)(pixel[first + c] != 0) << c;
   return mask;
 #endif
 }
@@ -69,9 +70,8 @@ static inline uint64_t spiked(const uint8_t *spikes, long n) {
     long channels = l->channels;                                                                                     \
     for (long x = 0; x < l->width; x++, spikes += channels) {                                                        \
       long place = x * VECTORS * LANES, first = 0;                                                                   \
-      uint64_t mask = spiked(spikes, channels < 64 ? channels : 64);                                                 \
-      while (!mask && (first += 64) < channels)                                                                      \
-        mask = spiked(spikes + first, channels - first < 64 ? channels - first : 64);                                \
+      uint64_t mask = spiked(spikes, 0, channels);                                                                   \
+      while (!mask && (first += 64) < channels) mask = spiked(spikes, first, channels);                              \
       if (!mask) continue;                                                                                           \
       floats sum[ALL];                                                                                               \
       EACH(i, ALL) sum[i] = *(floats *)(rows[i / ROW] + place + i % ROW * LANES);                                    \
@@ -83,8 +83,7 @@ static inline uint64_t spiked(const uint8_t *spikes, long n) {
           (void)count;                                                                                               \
           EACH(i, ALL) sum[i] += TERM(count, *(floats *)(row + i * LANES));                                          \
         } while (mask &= mask - 1);                                                                                  \
-        while (!mask && (first += 64) < channels)                                                                    \
-          mask = spiked(spikes + first, channels - first < 64 ? channels - first : 64);                              \
+        while (!mask && (first += 64) < channels) mask = spiked(spikes, first, channels);                            \
         if (!mask) break;                                                                                            \
       }                                                                                                              \
       EACH(i, ALL) *(floats *)(rows[i / ROW] + place + i % ROW * LANES) = sum[i];                                    \
@@ -121,10 +120,11 @@ static inline long taps(const struct layer *l, int axis, long place, long *first
   return size - 1 + from < 0 ? 0 : end < l->kernel[axis] ? end : l->kernel[axis];
 }
 
-/* A row of sums with one filter for each channel: every input is looked at. `input`: from the tile's first channel. */
-static void depthwise(const struct layer *l, const uint8_t *input, const float *weights, long y, float *sums) {
+/* A row of sums with one filter for each of `some` channels, with which `input` begins: every input is looked at. */
+static void depthwise(const struct layer *l, long some, const uint8_t *input, const float *weights, long y,
+                      float *sums) {
   long channels = l->out_channels, top, bottom = taps(l, 0, y, &top), n[WIDE];
-  for (int i = 0; i < WIDE; i++) n[i] = l->left < i * LANES ? 0 : l->left < (i + 1) * LANES ? l->left - i * LANES : LANES;
+  for (int i = 0; i < WIDE; i++) n[i] = some < i * LANES ? 0 : some < (i + 1) * LANES ? some - i * LANES : LANES;
   input += (y * l->stride[0] - l->padding[0]) * l->width * channels;
   for (long x = 0; x < l->out_width; x++, sums += WIDE * LANES) {
     long near, far = taps(l, 1, x, &near), from_x = x * l->stride[1] - l->padding[1];
@@ -149,8 +149,8 @@ static void analog(const struct layer *l, const float *values, const float *weig
   }
 }
 
-/* All sums of an image, for any stride, dilation and kernel. `reach` lists for every row, then for every column, how many taps it has, and for each
-   the tap and the place in the output. */
+/* All sums of an image, for any stride, dilation and kernel. `reach` lists for every row, then for every column, how
+   many taps it has, and for each the tap and the place in the output. */
 static void any(const struct layer *l, const uint8_t *spikes, const float *weights, float *sums) {
   long vectors = l->tile / LANES, row = l->kernel[0] * l->kernel[1] * l->tile;
   const long *rows = l->reach, *columns = rows + l->height * (1 + 2 * l->kernel[0]);
@@ -160,8 +160,7 @@ static void any(const struct layer *l, const uint8_t *spikes, const float *weigh
     for (long x = 0; x < l->width; x++, spikes += l->channels, column += 1 + 2 * l->kernel[1]) {
       long n = 0;
       for (long first = 0; first < l->channels; first += 64)
-        for (uint64_t mask = spiked(spikes + first, l->channels - first < 64 ? l->channels - first : 64); mask;
-             mask &= mask - 1)
+        for (uint64_t mask = spiked(spikes, first, l->channels); mask; mask &= mask - 1)
           list[n++] = first + __builtin_ctzll(mask);
       if (!n) continue;
       for (long r = 0; r < rows[0]; r++)
@@ -289,7 +288,7 @@ static void image_tile(const struct layer *l, struct place p, square *square, fl
     } else if (l->values || l->groups > 1) {
       for (long y = 0; y < l->out_height; y++) {
         if (l->values) analog(l, l->values + start + y * line, weights, sums);
-        else depthwise(l, l->spikes + start + p.first, weights, y, sums);
+        else depthwise(l, p.n, l->spikes + start + p.first, weights, y, sums);
         row(l, p, y, sums);
       }
     } else if (l->spikes) {
@@ -302,17 +301,20 @@ static void image_tile(const struct layer *l, struct place p, square *square, fl
 }
 
 int run(struct layer *l) {
-  long failed = 0, tiles = (l->out_channels + l->tile - 1) / l->tile, size = l->out_height * l->out_width * l->tile;
-  long *reach = malloc((l->height * (1 + 2 * l->kernel[0]) + l->width * (1 + 2 * l->kernel[1])) * sizeof(long));
+  long failed = 0, tiles = (l->out_channels + l->tile - 1) / l->tile, size = l->out_width * l->tile;
   square *square = square_of(l);
-  if (!reach) return 1;
-  if (l->spikes && !square) list_reach(l, reach);
-  l->reach = reach;
+  long *reach = 0;
   if (square) size = l->kernel[0] * (l->width + l->kernel[0] - 1) * l->tile;
+  else if (l->spikes && l->groups == 1) {
+    size *= l->out_height;
+    reach = malloc((l->height * (1 + 2 * l->kernel[0]) + l->width * (1 + 2 * l->kernel[1])) * sizeof(long));
+    if (!reach) return 1;
+    list_reach(l, reach);
+    l->reach = reach;
+  }
 #pragma omp parallel for schedule(static) num_threads(l->threads) reduction(+ : failed)
   for (long part = 0; part < l->threads; part++) {
     float *sums = malloc(size * sizeof(float));
-    struct layer mine = *l;
     if (!sums) {
       failed++;
       continue;
@@ -320,8 +322,7 @@ int run(struct layer *l) {
     for (long tile = 0; tile < tiles; tile++)
       for (long image = part * l->images / l->threads; image < (part + 1) * l->images / l->threads; image++) {
         long first = tile * l->tile, n = l->out_channels - first;
-        mine.left = n;
-        image_tile(&mine, (struct place){0, image, first, n < l->tile ? n : l->tile}, square, sums);
+        image_tile(l, (struct place){0, image, first, n < l->tile ? n : l->tile}, square, sums);
       }
     free(sums);
   }

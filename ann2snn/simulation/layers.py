@@ -44,7 +44,7 @@ class Compiled:
             self.values[name], self.values[f"{name}_stride"] = value.reshape(-1).expand(self.shape[1]).contiguous(), 0
         else:
             units = value.expand(self.shape[1:])
-            units = units.permute(1, 2, 0) if units.dim() == 3 and len(self.shape) == 4 else units
+            units = units.permute(1, 2, 0) if len(self.shape) == 4 else units
             self.values[name], self.values[f"{name}_stride"] = units.contiguous(), self.shape[1]
 
     def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Spikes, list[Tensor]]:

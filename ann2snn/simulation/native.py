@@ -25,7 +25,7 @@ class Layer(ctypes.Structure):
         *((name, ctypes.c_long) for name in ("steps", "images", "threads")),
         *((name, ctypes.c_long) for name in ("height", "width", "channels", "out_height", "out_width", "out_channels")),
         *((name, ctypes.c_long * 2) for name in ("kernel", "stride", "padding", "dilation")),
-        *((name, ctypes.c_long) for name in ("tile", "most", "left", "groups", "square")),
+        *((name, ctypes.c_long) for name in ("tile", "most", "groups", "square")),
         *((name, ctypes.c_void_p) for name in ("spikes", "values", "weights", "bias")),
         *((name, ctypes.c_void_p) for name in ("current", "extra", "extra_spikes")),
         *((name, ctypes.c_long) for name in ("current_stride", "extra_stride")),

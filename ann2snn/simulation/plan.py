@@ -40,7 +40,7 @@ class Plan:
         self.emitters = {n: self.modules[n].name for n in self.each if hasattr(self.modules.get(n), "step")}
         if not self.emitters:
             raise UserError("This network has no spiking neurons: convert(ann, method, calibration_images, T) first.")
-        self.pools = frozenset(self.modules[n].name for n in self.emitters if isinstance(self.modules[n], MaxPool))
+        self.pools = frozenset(str(self.modules[n].name) for n in self.emitters if isinstance(self.modules[n], MaxPool))
         self.compiled = {n for n in self.emitters if compiled(self.modules[n])}
         self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
         self.each = [n for n in self.each if n not in self.sums]
