@@ -421,17 +421,52 @@ EXPERIMENTS = {
 }
 
 
+TARGETS = {"x ANN": 0.45, "times slower": 5.0, "cost of counting, %": 5.0}  # set before the simulator was built
+
+
+def verdicts(records: dict[str, list[dict]]) -> list[dict]:
+    """Medians against the targets, for every network that was measured."""
+
+    def medians(what: str, column: str, name: str) -> dict[str, float]:
+        rows = (
+            row for row in records.get(what, []) if row["network"] == name and row.get(column, "refused") != "refused"
+        )
+        return {str(row.get("simulator", row["T"])): float(row[column].split()[0]) for row in rows}
+
+    def judged(value: float, bound: float, at_most: bool = True) -> str:
+        return f"{value:.3g}: {'met' if (value <= bound) == at_most else 'missed'}"
+
+    out = []
+    for name in NETWORKS:
+        steps, others = medians("engine", "x ANN", name), medians("peers", "x ann2snn", name)
+        others.pop("ann2snn", None)
+        row = {"network": name}
+        for T, ratio in steps.items():
+            row[f"x ANN at T = {T}, at most {TARGETS['x ANN']}"] = judged(ratio, TARGETS["x ANN"])
+        if others:
+            fastest = min(others, key=others.__getitem__)
+            head = f"fastest peer / ann2snn, at least {TARGETS['times slower']:g}"
+            row[head] = f"{judged(others[fastest], TARGETS['times slower'], at_most=False)} ({fastest})"
+        for cost in medians("counting", "cost of counting, %", name).values():
+            row["counting, %, at most 5"] = judged(cost, TARGETS["cost of counting, %"])
+        out.append(row)
+    return out
+
+
 def page(root: Path) -> str:
     """All records below `root` as one Markdown page."""
+    files = sorted(root.glob("*.json"), key=lambda p: list(EXPERIMENTS).index(p.name.partition("-")[0]))
+    records = [json.loads(path.read_text()) for path in files]
     parts = [
         "# Speed",
         "<!-- Generated: `python -m ann2snn.benchmarks.speed`. Do not edit. -->",
         "`x ANN`: time per image and step in units of one forward pass of the same ANN at its fastest, measured in the "
         f"same run; median [lowest .. highest] of the ratios of {ROUNDS} interleaved rounds unless more are listed. "
         "What was tried, and why it is fast: docs/speed.md. On a GPU: not measured.",
+        "## Against the targets",
+        tabulate(verdicts({r["what"]: r["rows"] for r in records}), headers="keys", tablefmt="github"),
     ]
-    for path in sorted(root.glob("*.json"), key=lambda p: list(EXPERIMENTS).index(p.name.partition("-")[0])):
-        record = json.loads(path.read_text())
+    for record in records:
         place = record["machine"]
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in record["rows"]]
         parts += [
