@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Sweep:
 class Source:
     """A trained network with what all its methods share; every part is made when it is first asked for.
 
-    `data` are normalised as the network was trained: imported weights say how.
+    `data` are normalised as the network was trained: imported weights say how. For these there is no validation.
     """
 
     def __init__(self, data: Data, weights: Path | str, device: str = "cpu"):
@@ -82,12 +82,14 @@ class Source:
         self.net, self.info = training.load_source(weights)
         if (self.info["dataset"], self.info["data_hash"] or data.hash) != (data.name, data.hash):
             raise UserError(f"{weights} was trained on other data than this {data.name}: train it again.")
-        self.data = data.normalised(self.info.get("normalization"))
+        data = data.normalised(self.info.get("normalization"))
+        seen = self.info["seed"] is None  # imported weights have seen all official training images
+        self.data = replace(data, validation=data.validation.subset([])) if seen else data
         self._statistics: dict[tuple[int, int], tuple[Statistics, str]] = {}
 
     @cached_property
     def ann(self):
-        images, _ = next(self.data.validation.batches(1))
+        images, _ = next(self.data.train.batches(1))
         return prepare(self.net, images).to(self.device)
 
     @cached_property
@@ -107,7 +109,8 @@ class Source:
     def result(self, split: str) -> dict:
         part, net = getattr(self.data, split), self.net.to(self.device)
         with torch.inference_mode():
-            found = torch.cat([net(x.to(self.device)).argmax(1).cpu() for x, _ in part.batches(BATCH)])
+            found = [net(x.to(self.device)).argmax(1).cpu() for x, _ in part.batches(BATCH)] if len(part) else []
+            found = torch.cat([torch.tensor([], dtype=torch.int64), *found])
         out = {"n": len(part), "correct": int((found == part.labels).sum())}
         return out | ({"predictions": pack(found.numpy())} if split == "test" else {})
 

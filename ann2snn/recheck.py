@@ -82,7 +82,7 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
 
             result = again(test)
             found = read(result, test.labels, source, "test")
-            held = read(again(validation), validation.labels, source, "validation") if same else {}
+            held = read(again(validation), validation.labels, source, "validation") if same and len(validation) else {}
             other = None if same else again(test, 2**-20)
             for t in times:
                 kept, new = record["T"][str(t)], found[str(t)]
@@ -90,17 +90,17 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
                 differ = int((result.predictions(t).cpu() != labels).sum())
                 flips = int((result.predictions(t) != other.predictions(t)).sum()) if other else 0
                 right, recorded = (100 * part["correct"] / len(test) for part in (new, kept["test"]))
-                others = ann + _others(kept, new, held[str(t)]) if same else ()
+                others = ann + _others(kept, new, held.get(str(t))) if same else ()
                 lines.append(Checked(t, differ, flips, right, recorded, others))
             bar.update(times[-1])
     return lines
 
 
-def _others(kept: dict, test: dict, validation: dict) -> tuple[str, ...]:
+def _others(kept: dict, test: dict, validation: dict | None) -> tuple[str, ...]:
     """What differs beside the predictions."""
     names = [name for name in ("spikes", "operations") if kept[name] != test[name]]
     names += ["undecided"] if kept["test"]["undecided"] != test["undecided"] else []
-    return (*names, *(["validation"] if kept["validation"] != validation else []))
+    return (*names, *(["validation"] if validation and kept["validation"] != validation else []))
 
 
 def find_weights(path: Path, record: dict) -> Path:

@@ -81,7 +81,7 @@ def log_record(record: dict, directory: Path | str, mode: str) -> None:
 def _fill_record(record: dict, wandb, run) -> None:
     run.define_metric("T")
     run.define_metric("snn/*", step_metric="T")
-    splits = ("test",) if record["job"]["seed"] is None else ("test", "validation")  # imported weights have seen it
+    splits = [split for split in ("test", "validation") if record["ann"][split]["n"]]
     ann, layers = {split: _percent(record["ann"][split]) for split in splits}, []
     for T in sorted(record["T"], key=int):
         at, n = record["T"][T], record["T"][T]["test"]["n"]

@@ -21,17 +21,17 @@ def make_record():
         fields |= {"recipe": "short-01234567", "method": "optimal", "method_version": 1, "options": {"reset": "soft"}}
         fields |= {"calibration": 100}
         job = Job(**fields | job)
-        labels = [i % 10 for i in range(n)]
+        labels, held_out = [i % 10 for i in range(n)], 0 if job.seed is None else n
 
         def test(correct):
             right = correct if isinstance(correct, int) else len(correct)
             return {"n": n, "correct": right, "predictions": pack(correct_first(labels, correct))}
 
         def at(t, correct):
-            seen = (validation or {}).get(t, test(correct)["correct"])
+            seen = (validation or {}).get(t, test(correct)["correct"]) if held_out else 0
             return {
                 "test": test(correct) | {"undecided": 0},
-                "validation": {"n": n, "correct": seen, "undecided": 0},
+                "validation": {"n": held_out, "correct": seen, "undecided": 0},
                 "spikes": {"a": 3 * t * n, "b": t * n},
                 "operations": {"conv": 50 * t * n},
                 "seconds": 0.5,
@@ -41,11 +41,11 @@ def make_record():
             "id": job.id,
             "job": dataclasses.asdict(job),
             "labels": pack(labels),
-            "ann": {"test": test(ann), "validation": {"n": n, "correct": ann_validation}},
+            "ann": {"test": test(ann), "validation": {"n": held_out, "correct": ann_validation if held_out else 0}},
             "T": {str(t): at(t, correct) for t, correct in ({8: 9} if T is None else T).items()},
             "network": {"parameters": 1234, "neurons": {"a": 8, "b": 4}, "macs": {"conv": 600, "fc": 40}},
             "source": {"weights_hash": weights or job.source_id * 5 + "abcd", "training_seconds": 1.5},
-            "data": {"official": official, "n": {"train": 100, "validation": n, "calibration": 100, "test": n}},
+            "data": {"official": official, "n": {"train": 100, "validation": held_out, "calibration": 100, "test": n}},
             "provenance": {
                 "commit": None,
                 "dirty": None,

@@ -28,17 +28,16 @@ class Estimate:
 
 
 def ann(record: dict, split: str = "test") -> Fraction | None:
-    return _share(record, record["ann"], split)
+    return _share(record["ann"], split)
 
 
 def snn(record: dict, T: int, split: str = "test") -> Fraction | None:
-    return _share(record, record["T"][str(T)], split) if str(T) in record["T"] else None
+    return _share(record["T"][str(T)], split) if str(T) in record["T"] else None
 
 
-def _share(record: dict, results: dict, split: str) -> Fraction | None:
-    """None without images, and for validation of imported weights: they have seen those images."""
-    part, seen = results[split], split == "validation" and record["job"]["seed"] is None
-    return Fraction(part["correct"], part["n"]) if part["n"] and not seen else None
+def _share(results: dict, split: str) -> Fraction | None:
+    """None without images: there is no validation of imported weights."""
+    return Fraction(results[split]["correct"], results[split]["n"]) if results[split]["n"] else None
 
 
 class Row:

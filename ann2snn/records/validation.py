@@ -90,6 +90,8 @@ def _count(record: dict) -> None:
     labels, n = unpack(record["labels"]), record["data"]["n"]
     if not record["T"]:
         raise ValueError("it has no T")
+    if record["job"]["seed"] is None and n["validation"]:
+        raise ValueError("it has validation images, which imported weights have seen")
     for T in record["T"]:
         if not T.isdecimal() or T != str(int(T)) or T == "0":
             raise ValueError(f"{T!r} is not a T")
