@@ -237,6 +237,11 @@ def test_provenance(monkeypatch):
     assert here["versions"]["python"].startswith("3.")
     monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/cli.py", "sweep"])
     assert provenance(device="cpu", threads=2, batch=64, calibration_hash="c")["command"] == "ann2snn sweep"
+    monkeypatch.setattr(
+        sys, "argv", ["/home/someone/ann2snn", "sweep", "--runs", "/mnt/disk/runs", "--data-root", "data"]
+    )
+    command = provenance(device="cpu", threads=2, batch=64, calibration_hash="c")["command"]
+    assert command == "ann2snn sweep --runs runs --data-root data"
 
 
 def test_provenance_is_a_valid_part_of_a_record(make_record, tmp_path):

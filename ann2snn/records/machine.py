@@ -24,7 +24,7 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
         "threads": threads,
         "batch": batch,
         "calibration_hash": calibration_hash,
-        "command": shlex.join([name, *sys.argv[1:]]),
+        "command": shlex.join([name, *map(_without_folder, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -38,6 +38,11 @@ def cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _without_folder(argument: str) -> str:
+    """A path from the root is the last part of it: the rest is of this machine alone."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _version(package: str) -> str | None:
