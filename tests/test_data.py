@@ -4,7 +4,11 @@ import gzip
 import hashlib
 import io
 import pickle
+import shlex
 import socket
+import subprocess
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +19,20 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from ann2snn.data import crop_flip, load, names
+from ann2snn.data.files import LAYOUTS
 from ann2snn.errors import UserError
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 CIFAR10_BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
 
 def cifar_parts(classes: int, sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     draw = np.random.default_rng(0)
-    return [(draw.integers(0, 256, (n, 3, 32, 32), np.uint8), draw.integers(0, classes, n)) for n in sizes]
+    return [(draw.integers(0, 256, (n, 3, 32, 32), np.uint8), np.arange(n) % classes) for n in sizes]
 
 
-CIFAR_PARTS = {"cifar10": cifar_parts(10, [7, 8, 9, 10, 11, 13]), "cifar100": cifar_parts(100, [45, 13])}
+CIFAR_PARTS = {"cifar10": cifar_parts(10, [7, 8, 9, 10, 11, 13]), "cifar100": cifar_parts(100, [145, 113])}
 
 
 def binary_files(name: str) -> dict[str, bytes]:
@@ -79,7 +86,7 @@ def fashion_files() -> dict[str, bytes]:
     files = {}
     for part, n in (("train", 45), ("t10k", 13)):
         files[f"FashionMNIST/raw/{part}-images-idx3-ubyte"] = idx(draw.integers(0, 256, (n, 28, 28), np.uint8))
-        files[f"FashionMNIST/raw/{part}-labels-idx1-ubyte"] = idx(draw.integers(0, 10, n).astype(np.uint8))
+        files[f"FashionMNIST/raw/{part}-labels-idx1-ubyte"] = idx((np.arange(n) % 10).astype(np.uint8))
     return files
 
 
@@ -118,6 +125,17 @@ def data(request, tmp_path_factory):
 
 
 # --- the contract ---
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_batches_are_made_where_the_images_are(device):
+    plain, batches = load("digits").train.augmented("crop_flip"), []
+    for split in (plain, plain.to(device)):
+        torch.manual_seed(3)
+        batches.append(split.__getitems__([5, 0, 7]))
+    (images, labels), (there, same) = batches
+    assert there.device.type == same.device.type == device
+    assert torch.equal(there.cpu(), images) and torch.equal(same.cpu(), labels)
 
 
 def test_every_image_has_the_shape_and_a_label_of_the_dataset(data):
@@ -186,14 +204,14 @@ def test_absent_data_is_one_sentence_and_touches_no_network(name, tmp_path, monk
     with pytest.raises(UserError, match=r"--data-root or ANN2SNN_DATA") as error:
         load(name, tmp_path / "nowhere")
     message = str(error.value)
-    assert f"is not in {tmp_path / 'nowhere'}: put its " in message and "torchvision" in message
+    assert f"is not in {tmp_path / 'nowhere'}, which does not exist: put its " in message and "torchvision" in message
     assert message.endswith(".") and "\n" not in message and ". " not in message
 
 
 def test_the_root_is_the_argument_else_the_variable_else_data(tmp_path, monkeypatch):
     for value, root, wanted in (("v", "a", "a"), ("v", None, "v"), ("", None, "data")):
         monkeypatch.setenv("ANN2SNN_DATA", value)
-        with pytest.raises(UserError, match=rf"is not in {wanted}:"):
+        with pytest.raises(UserError, match=rf"is not in {wanted}, which does not exist:"):
             load("cifar10", root)
 
 
@@ -251,7 +269,8 @@ def test_both_layouts_and_places_give_the_same(name, tmp_path):
         for split in ("train", "validation", "test"):
             for a, b in zip(*(next(getattr(d, split).batches(99)) for d in (first, other)), strict=True):
                 assert torch.equal(a, b)
-    assert [len(first.train), len(first.validation), len(first.test)] == [41, 4, 13]
+    sizes = {"cifar10": [41, 4, 13], "cifar100": [131, 14, 113]}
+    assert [len(first.train), len(first.validation), len(first.test)] == sizes[name]
 
 
 @CIFAR
@@ -265,14 +284,36 @@ def test_pixels_are_those_of_torchvision(name, tmp_path):
         assert label == labels[i]
 
 
-@CIFAR
-def test_official_files_are_taken_as_such(name, tmp_path, monkeypatch):
-    files = pickle_files(name)
-    md5s = [[Path(path).name, hashlib.md5(content).hexdigest()] for path, content in files.items()]
-    original = getattr(torchvision.datasets, name.upper())
-    monkeypatch.setattr(original, "train_list", md5s[:-1])
-    monkeypatch.setattr(original, "test_list", md5s[-1:])
+def official(monkeypatch, name: str, files: dict[str, bytes], archive: bytes | None = None):
+    """Makes these files, and the bytes of an archive, the official ones."""
+    (layout,) = (layout for layout in LAYOUTS[name] if next(iter(files)).startswith(f"{layout.folder}/"))
+    md5s = {Path(path).name: hashlib.md5(content).hexdigest() for path, content in files.items()}
+    counts = {file: len(layout.decode(content)[0]) for file, content in zip(md5s, files.values(), strict=True)}
+    changes: dict = {"files": {file: (md5s[file], counts[file]) for file in md5s}}
+    if archive:
+        changes["archive"] = (layout.archive[0], hashlib.md5(archive).hexdigest())
+    changed = tuple(replace(x, **changes) if x is layout else x for x in LAYOUTS[name])
+    monkeypatch.setitem(LAYOUTS, name, changed)
+
+
+@FILED
+def test_official_files_are_taken_as_such(name, tmp_path, monkeypatch, capsys):
+    files = FILES[name]()
+    official(monkeypatch, name, files)
     assert load(name, write(tmp_path, files)).official
+    assert load(name, tmp_path, accept_unofficial=True).official
+    assert capsys.readouterr() == ("", "")
+
+
+@CIFAR
+def test_names_and_checksums_are_those_of_torchvision(name):
+    theirs, (pickles, binary) = getattr(torchvision.datasets, name.upper()), LAYOUTS[name]
+    assert pickles.title == binary.title == theirs.__name__ and pickles.folder == theirs.base_folder
+    assert {file: md5 for file, (md5, _) in pickles.files.items()} == dict(theirs.train_list + theirs.test_list)
+    assert pickles.archive == (theirs.filename, theirs.tgz_md5)
+    for layout in LAYOUTS[name]:
+        *train, test = [images for _, images in layout.files.values()]
+        assert (sum(train), test) == (50_000, 10_000)
 
 
 @FILED
@@ -327,7 +368,7 @@ def test_labels_out_of_range_are_refused(name, label, tmp_path):
 def test_a_missing_file_is_named(name, tmp_path):
     files = FILES[name]()
     path, _ = files.popitem()
-    with pytest.raises(UserError, match=f"{Path(path).name} is missing"):
+    with pytest.raises(UserError, match=f"lacks {Path(path).name}; fetch it again"):
         load(name, write(tmp_path, files), accept_unofficial=True)
 
 
@@ -396,7 +437,7 @@ def test_fashion_mnist_is_read_plain_and_gzipped(tmp_path):
     zipped = {f"{Path(path).name}.gz": gzip.compress(content) for path, content in fashion_files().items()}
     assert load("fashion_mnist", write(tmp_path / "zipped", zipped), accept_unofficial=True).hash == plain.hash
     (tmp_path / "zipped" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte cannot be read"):
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is damaged: Not a gzipped file"):
         load("fashion_mnist", tmp_path / "zipped", accept_unofficial=True)
 
 
@@ -452,7 +493,7 @@ def test_imagenet_in_other_numbers_or_classes_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"18 training and 6 test images in 3 classes.*--accept-unofficial-data"):
         load("imagenet", root)
     write(root, {"val/n09/0.png": b"0"})
-    with pytest.raises(UserError, match="has the class n09"):
+    with pytest.raises(UserError, match="lacks 1 of the 4 classes that .*val has, such as n09"):
         load("imagenet", root, accept_unofficial=True)
 
 
@@ -464,5 +505,238 @@ def test_an_unreadable_picture_is_named(tmp_path):
 
 def test_folders_without_pictures_are_refused(tmp_path):
     write(tmp_path, {"train/n01/readme.txt": b"", "val/n01/readme.txt": b""})
-    with pytest.raises(UserError, match="has no pictures"):
+    with pytest.raises(UserError, match="has no pictures of 1 of its 1 classes, such as n01"):
         load("imagenet", tmp_path, accept_unofficial=True)
+
+
+# --- bad input: one sentence with what is wrong and the mend, and nothing is changed ---
+
+
+def refused(name: str, root: Path, *says: str, accept: bool = True) -> str:
+    def listing():
+        return {path: path.is_file() and path.read_bytes() for path in root.parent.rglob("*")}
+
+    before = listing()
+    with pytest.raises(UserError) as caught:
+        load(name, root, accept_unofficial=accept)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".") and ". " not in message, message
+    assert all(text in message for text in says), message
+    assert listing() == before
+    return message
+
+
+def packed(root: Path, files: dict[str, bytes]) -> bytes:
+    """A gzipped archive of files, of a fixed content."""
+    write(root, files)
+    with tarfile.open(root / "archive.tar.gz", "w:gz") as archive:
+        archive.add(root / next(iter(files)).split("/")[0], next(iter(files)).split("/")[0])
+    return (root / "archive.tar.gz").read_bytes()
+
+
+@CIFAR
+@pytest.mark.parametrize("files", [binary_files, pickle_files])
+def test_an_archive_that_is_not_extracted(name, files, tmp_path, monkeypatch):
+    content = packed(tmp_path / "elsewhere", files(name))
+    official(monkeypatch, name, files(name), content)
+    (layout,) = (layout for layout in LAYOUTS[name] if (tmp_path / "elsewhere" / layout.folder).exists())
+    root = tmp_path / "a root"
+    for broken in (b"", content[:-9]):
+        write(root, {layout.archive[0]: broken})
+        refused(
+            name,
+            root,
+            f"{layout.archive[0]} is cut short",
+            f"({len(broken):,} bytes): `python -c ",
+            "fetches it again.",
+        )
+    (root / layout.archive[0]).rename(root / f"{layout.archive[0]}.part")
+    refused(name, root, f"{layout.archive[0]}.part is cut short")
+
+    write(root, {layout.archive[0]: content, f"{layout.archive[0]}-old": b""})
+    message = refused(name, root, f"{layout.archive[0]} is not extracted: `tar -xzf ")
+    subprocess.run(shlex.split(message.split("`")[1]), check=True)
+    assert load(name, root).official
+
+
+def test_a_folder_that_was_extracted_in_part(tmp_path, monkeypatch):
+    files = binary_files("cifar10")
+    content = packed(tmp_path / "elsewhere", files)
+    official(monkeypatch, "cifar10", files, content)
+    root, folder = tmp_path / "data", tmp_path / "data" / "cifar-10-batches-bin"
+    first, *_, last = files
+    write(root, {first: files[first], last: files[last][:-1]})
+    lacking = "lacks data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, data_batch_5.bin; "
+    refused("cifar10", root, f"{folder} {lacking}fetch it again.")
+    write(root, {"cifar-10-binary.tar.gz": content[:-1]})
+    refused("cifar10", root, f"{lacking}fetch it again, as cifar-10-binary.tar.gz is cut short or not the official")
+    write(root, {"cifar-10-binary.tar.gz": content})
+    for place in (root, folder):
+        message = refused("cifar10", place, f"{lacking}extract it again: `tar -xzf ")
+    write(root, {path: files[path] for path in list(files)[1:-1]})
+    refused("cifar10", root, "test_batch.bin is damaged: ", "extract it again: `tar -xzf ")
+    subprocess.run(shlex.split(message.split("`")[1]), check=True)
+    assert load("cifar10", root).official
+
+
+def test_the_whole_one_of_two_layouts_is_read(tmp_path):
+    both = binary_files("cifar10") | dict(list(pickle_files("cifar10").items())[:-1])
+    assert not load("cifar10", write(tmp_path, both), accept_unofficial=True).official
+
+
+@FILED
+def test_a_gzipped_file_that_is_cut_short(name, tmp_path):
+    files = FILES[name]()
+    path, content = list(files.items())[-1]
+    del files[path]
+    for size in (3, 30, len(gzip.compress(content)) - 1):
+        root = write(tmp_path, files | {f"{path}.gz": gzip.compress(content)[:size]})
+        refused(name, root, f"{Path(path).name}.gz is damaged: Compressed file ended", "fetch it again.")
+    refused(name, write(tmp_path, {f"{path}.gz": b""}), ".gz is damaged: it is empty; fetch it again.")
+
+
+def test_an_unreadable_file(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    root = write(tmp_path, binary_files("cifar10"))
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(UserError, match=r"data_batch_1\.bin cannot be read \(Permission denied\); mend that"):
+        load("cifar10", root)
+
+
+def test_a_root_that_is_a_file_or_too_high_or_too_deep(tmp_path):
+    data = write(tmp_path / "top" / "data", binary_files("cifar10") | {"cifar-10-batches-bin/html/readme.html": b""})
+    refused("cifar10", data / "cifar-10-batches-bin/test_batch.bin", f"is a file: name its folder, {data}/cifar-10")
+    refused("cifar10", data / "cifar-10-batches-bin/html", f"not in {data}/cifar-10-batches-bin/html but in {data}/cif")
+    refused("cifar10", data / "cifar10", f"is not in {data}/cifar10 but in {data}: name that by --data-root")
+    refused("cifar10", data.parent, f"is not in {data.parent} but in {data}: name that by --data-root or ANN2SNN_DATA.")
+    refused("cifar100", data, f"CIFAR100 is not in {data}, which holds cifar10: put its folder cifar-100-python or ")
+    pictures = write(tmp_path / "a" / "b" / "pictures", imagenet_files())
+    refused("cifar10", pictures, "which holds train/, val/: put its folder")
+    refused("cifar100", pictures / "train" / "n01", "which holds 09.png, 18.png, 27.png and 3 more: put its folder")
+    (tmp_path / "x" / "y" / "z").mkdir(parents=True)
+    refused("fashion_mnist", tmp_path / "x" / "y" / "z", "FashionMNIST is not in", "/z, which is empty: put its folder")
+
+
+@FILED
+def test_a_short_file_is_named_and_with_the_flag_said_and_marked(name, tmp_path, monkeypatch, capsys):
+    files = FILES[name]()
+    official(monkeypatch, name, files)
+    whole = load(name, write(tmp_path / "whole", files))
+    if name == "fashion_mnist":
+        short = {path: idx(np.frombuffer(files[path], np.uint8, offset=8 + 8 * ("im" in path)).reshape(
+            (13, 28, 28) if "im" in path else 13)[:-1]) for path in list(files)[2:]}  # fmt: skip
+    else:
+        path = list(files)[-1]
+        short = {path: files[path][: -len(files[path]) // len(whole.test)]}
+    n = len(whole.test)
+    root = write(tmp_path / "short", files | short)
+    file = Path(next(iter(short))).name
+    defect = f"{file} is not the official file ({n - 1} images, not {n})"
+    refused(name, root, f"{defect}; fetch it again, or take it as it is with --accept-unofficial-data.", accept=False)
+    capsys.readouterr()
+    data = load(name, root, accept_unofficial=True)
+    out, err = capsys.readouterr()
+    assert out == "" and f"{defect}: taken as it is, and its records are marked.\n" in err
+    assert len(err.splitlines()) == len(short)
+    assert not data.official and data.hash != whole.hash and len(data.test) == n - 1
+
+
+@CIFAR
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_class_without_images_is_refused_in_any_case(name, place, tmp_path, monkeypatch):
+    parts = [(images, labels.copy()) for images, labels in CIFAR_PARTS[name]]
+    for _, labels in parts[:-1] if place == 0 else parts[-1:]:
+        labels[labels == 7] = 8
+    monkeypatch.setitem(CIFAR_PARTS, name, parts)
+    classes = {"cifar10": 10, "cifar100": 100}[name]
+    says = f"The {'training' if place == 0 else 'test'} images in {tmp_path / 'x'}"
+    root = write(tmp_path / "x", binary_files(name))
+    refused(name, root, says, f"have none of class 7 ({classes - 1} of {classes} classes are there): fetch")
+
+
+def test_a_test_set_of_fashion_without_a_class(tmp_path):
+    files = {"FashionMNIST/raw/t10k-labels-idx1-ubyte": idx(np.zeros(13, np.uint8))}
+    refused("fashion_mnist", write(tmp_path, fashion_files() | files), "The test images", "class 1 (1 of 10 classes")
+
+
+def test_imagenet_that_is_not_extracted(tmp_path, monkeypatch):
+    archives = {"ILSVRC2012_img_train.tar": b"train", "ILSVRC2012_img_val.tar": b"val"}
+    root = write(tmp_path / "root", archives)
+    refused("imagenet", root, "ILSVRC2012_img_train.tar has 5 bytes, not the official 147,897,477,120: fetch it again.")
+    monkeypatch.setattr("ann2snn.data.imagenet.ARCHIVES", {name: len(content) for name, content in archives.items()})
+    refused("imagenet", root, "ILSVRC2012_img_train.tar is not extracted: `python -c ", f"ImageNet as d; d('{root}', ")
+    (root / "train").mkdir()
+    refused("imagenet", root, "ILSVRC2012_img_train.tar is not extracted")
+
+
+def test_imagenet_in_the_wrong_place(tmp_path):
+    root = write(tmp_path / "data" / "CLS-LOC", imagenet_files())
+    for wrong in (root.parent, root / "train", root / "val" / "n01"):
+        refused("imagenet", wrong, f"ImageNet is not in {wrong} but in {root}: name that by")
+    refused("imagenet", root / "val/n01/09.png", f"09.png is a file: name its folder, {root}/val/n01, by --data-root")
+    for path in (root / "val").rglob("*.png"):
+        path.unlink()
+    (tmp_path / "data" / "CLS-LOC").rename(tmp_path / "one")
+    for folder in ("n01", "n02", "n03"):
+        (tmp_path / "one" / "val" / folder).rmdir()
+    refused("imagenet", tmp_path / "one", "val lacks 3 of the 3 classes that ", "train has, such as n01: complete it.")
+    (tmp_path / "one" / "val").rmdir()
+    refused("imagenet", tmp_path / "one", "which holds train/: put its folders train and val (in each a folder")
+
+
+@pytest.mark.parametrize("stray", ["ILSVRC2012_val_00000001.JPEG", "n04.tar"])
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_imagenet_with_pictures_or_archives_outside_the_classes(part, stray, tmp_path):
+    root = write(tmp_path, imagenet_files() | {f"{part}/{stray}": b"0"})
+    refused("imagenet", root, f"{root / part} has pictures or archives beside the", f"such as {stray} (1 in all): put")
+
+
+def test_imagenet_with_empty_classes_or_pictures(tmp_path):
+    files = imagenet_files()
+    for part in ("train", "val"):
+        some = {path: content for path, content in files.items() if not path.startswith(f"{part}/n02/")}
+        root = write(tmp_path / f"lacks-{part}", some)
+        refused("imagenet", root, f"{root / part} lacks 1 of the 3 classes that", "such as n02: complete it.")
+        write(root, {f"{part}/n02/readme.txt": b"0"})
+        refused("imagenet", root, f"{root / part} has no pictures of 1 of its 3 classes, such as n02: complete it.")
+        empty = write(tmp_path / f"empty-{part}", files | {f"{part}/n01/09.png": b""})
+        refused("imagenet", empty, f"{part}/n01/09.png is an empty file (1 in all): fetch it again.")
+    for part in ("train", "val"):
+        (tmp_path / "bare" / part).mkdir(parents=True)
+    refused("imagenet", tmp_path / "bare", "train has no folders of classes: put each picture into the folder of its")
+
+
+def test_imagenet_in_other_numbers_is_said_and_marked(tmp_path, capsys):
+    data = load("imagenet", write(tmp_path, imagenet_files()), accept_unofficial=True)
+    out, err = capsys.readouterr()
+    assert not data.official and out == "" and len(err.splitlines()) == 1
+    assert "18 training and 6 test images in 3 classes, where ImageNet has" in err and "taken as it is" in err
+
+
+def test_imagenet_is_official_with_fifty_test_images_of_each_class_only(tmp_path, monkeypatch):
+    def counted(place, part, classes):
+        labels = np.arange({"train": 1_281_167, "val": 50_000}[part]) % 1000
+        if part == "val":
+            labels[:moved] = 1
+        return (None, labels), part
+
+    monkeypatch.setattr("ann2snn.data.imagenet._classes", lambda place: [str(i) for i in range(1000)])
+    monkeypatch.setattr("ann2snn.data.imagenet._scan", counted)
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+    moved = 0
+    assert load("imagenet", tmp_path).official
+    moved = 1
+    refused("imagenet", tmp_path, "50,000 (50 of each class) in 1,000; complete it, or take it", accept=False)
+
+
+@pytest.mark.parametrize("size", [2, 100, -200])
+def test_a_picture_that_is_cut_short(size, tmp_path):
+    files = imagenet_files()
+    root = write(tmp_path, files | {"val/n01/09.png": files["val/n01/09.png"][:size]})
+    test = load("imagenet", root, accept_unofficial=True).test
+    with pytest.raises(UserError, match=r"09\.png is no readable picture \(.*\): fetch it again\."):
+        test[0]
+    assert test[1][0].shape == (3, 224, 224)

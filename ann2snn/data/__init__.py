@@ -72,6 +72,11 @@ class Split(Dataset):
         indices = torch.as_tensor(indices, dtype=torch.int64)
         return Split(self.images, self.labels[indices], self.indices[indices], self.normalise, self.augment)
 
+    def to(self, device: str) -> "Split":
+        """With images and labels in the memory of a device, where they are in memory at all: batches are made there."""
+        images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
+        return Split(images, self.labels.to(device), self.indices, self.normalise, self.augment)
+
     def augmented(self, name: str | None) -> "Split":
         """The same images, augmented anew at every fetch with draws from torch's global generator."""
         augment = AUGMENTATIONS[name] if name else None
@@ -132,8 +137,10 @@ def crop_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
 
 
 def random_crop_flip(images: Tensor) -> Tensor:
+    """`crop_flip` with the same draws on every device."""
     n = len(images)
-    return crop_flip(images, torch.randint(0, 9, (n, 2)), torch.rand(n) < 0.5)
+    offsets, flips = torch.randint(0, 9, (n, 2)), torch.rand(n) < 0.5
+    return crop_flip(images, offsets.to(images.device), flips.to(images.device))
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"crop_flip": random_crop_flip}
@@ -154,8 +161,9 @@ def names() -> list[str]:
 def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool = False) -> Data:
     """Reads a dataset from the folder `root` (else $ANN2SNN_DATA, else `data`).
 
-    UserError: an unknown name; absent or damaged files; files other than the official ones, unless `accept_unofficial`,
-    and then `official` of the result is False.
+    UserError: an unknown name; absent or damaged files; a class without training or test images; files or numbers of
+    images other than the official ones, unless `accept_unofficial`: then `official` of the result is False, and a line
+    on stderr says where images are missing.
     """
     if name not in _DATASETS:
         near = difflib.get_close_matches(name, names(), cutoff=0.5) or names()

@@ -8,52 +8,34 @@ from pathlib import Path
 import numpy as np
 
 from ann2snn.data import Data, Normalise, dataset, in_memory
-from ann2snn.data.files import absent, checked, find, read
+from ann2snn.data.files import LAYOUTS, Layout, all_classes, checked, read
 
 
 @dataset
 def cifar10(root: Path, accept_unofficial: bool) -> Data:
     """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean of that of each image."""
-    from torchvision.datasets import CIFAR10
-
-    binary = {
-        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
-        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
-        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
-        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
-        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
-        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
-    }
     normalise = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-    return _cifar("cifar10", CIFAR10, "cifar-10-batches-bin", binary, (10,), normalise, root, accept_unofficial)
+    return _cifar("cifar10", 10, normalise, root, accept_unofficial)
 
 
 @dataset
 def cifar100(root: Path, accept_unofficial: bool) -> Data:
     """CIFAR-100 (Krizhevsky 2009), fine labels; mean and std as in Deng & Gu's code."""
-    from torchvision.datasets import CIFAR100
-
-    binary = {"train.bin": "6172c7755cfe09b2fe270c85cebc1b15", "test.bin": "4499cfba6c016c1be1438163640a0898"}
     normalise = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-    return _cifar("cifar100", CIFAR100, "cifar-100-binary", binary, (20, 100), normalise, root, accept_unofficial)
+    return _cifar("cifar100", 100, normalise, root, accept_unofficial)
 
 
-def _cifar(name, torchvision_class, binary_folder, binary, limits, normalise, root, accept_unofficial) -> Data:
-    """From torchvision's pickles or the binary version; the labels of a binary record are below `limits`."""
-    pickles = dict(torchvision_class.train_list + torchvision_class.test_list)
-    layouts = {torchvision_class.base_folder: (pickles, _decode_pickle), binary_folder: (binary, _decode_binary)}
-    for folder, (md5s, decode) in layouts.items():
-        if place := find(root, folder, md5s):
-            parts, official = read(place, md5s, partial(decode, limits=limits), accept_unofficial)
-            *train, test = parts
-            train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))
-            return in_memory(name, limits[-1], train, test, normalise, official, "crop_flip")
-    raise absent(root, " or ".join(layouts), torchvision_class.__name__)
+def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_unofficial: bool) -> Data:
+    parts, official, place = read(name, root, accept_unofficial)
+    *train, test = parts
+    train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))
+    all_classes(place, classes, training=train[1], test=test[1])
+    return in_memory(name, classes, train, test, normalise, official, "crop_flip")
 
 
 def _decode_binary(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     size = len(limits) + 3072
-    if not content or len(content) % size:
+    if len(content) % size:
         raise ValueError(f"{len(content):,} bytes are not a whole number of records of {size:,}")
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     labels, pixels = np.split(records, [len(limits)], axis=1)
@@ -84,3 +66,57 @@ class _ArrayUnpickler(pickle.Unpickler):
         if module.startswith("numpy") and name in allowed:
             return allowed[name]
         raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+
+
+LAYOUTS["cifar10"] = (
+    Layout(
+        "CIFAR10",
+        "cifar-10-batches-py",
+        {
+            "data_batch_1": ("c99cafc152244af753f735de768cd75f", 10_000),
+            "data_batch_2": ("d4bba439e000b95fd0a9bffe97cbabec", 10_000),
+            "data_batch_3": ("54ebc095f3ab1f0389bbae665268c751", 10_000),
+            "data_batch_4": ("634d18415352ddfa80567beed471001a", 10_000),
+            "data_batch_5": ("482c414d41f54cd18b22e5b47cb7c3cb", 10_000),
+            "test_batch": ("40351d587109b95175f43aff81a1287e", 10_000),
+        },
+        partial(_decode_pickle, limits=(10,)),
+        ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+    ),
+    Layout(
+        "CIFAR10",
+        "cifar-10-batches-bin",
+        {
+            "data_batch_1.bin": ("5dd7e06a14cb22eb9f671a540d1b7c25", 10_000),
+            "data_batch_2.bin": ("5ea93a67294ea407fff1d09f752e9692", 10_000),
+            "data_batch_3.bin": ("942cd6a4bcdd0dd3c604fbe906cb4421", 10_000),
+            "data_batch_4.bin": ("ae636b3ba5c66a11e91e8cb52e771fcb", 10_000),
+            "data_batch_5.bin": ("53f37980c15c3d472c316c40844f3f0d", 10_000),
+            "test_batch.bin": ("803d5f7f4d78ea53de84dbe85f74fb6d", 10_000),
+        },
+        partial(_decode_binary, limits=(10,)),
+        ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
+    ),
+)
+LAYOUTS["cifar100"] = (
+    Layout(
+        "CIFAR100",
+        "cifar-100-python",
+        {
+            "train": ("16019d7e3df5f24257cddd939b257f8d", 50_000),
+            "test": ("f0ef6b0ae62326f3e7ffdfab6717acfc", 10_000),
+        },
+        partial(_decode_pickle, limits=(20, 100)),
+        ("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+    ),
+    Layout(
+        "CIFAR100",
+        "cifar-100-binary",
+        {
+            "train.bin": ("6172c7755cfe09b2fe270c85cebc1b15", 50_000),
+            "test.bin": ("4499cfba6c016c1be1438163640a0898", 10_000),
+        },
+        partial(_decode_binary, limits=(20, 100)),
+        ("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),
+    ),
+)
