@@ -20,6 +20,7 @@ class ThresholdReLU(nn.Module):
     the same shape out.
     """
 
+    kind = "threshold_relu"
     name: str  # its place, once in a graph
 
     def __init__(self, y_th: float = 1.0, shift: float = 0.0, inplace: bool = False):
@@ -57,16 +58,56 @@ class Clip(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward.grad_input(grad, y, 0.0, ctx.top, grad_input=out), None
 
 
+class QCFS(ThresholdReLU):
+    """y_th clip(floor(x L / y_th + 1/2) / L, 0, 1): quantisation clip-floor-shift (Bu et al. 2022), stairs of L steps.
+
+    `y_th` (their lambda) is a parameter, one for each module, and starts at 8 as in their code. L = inf is the clip
+    that the stairs go round. A neuron with the threshold y_th that starts at y_th / 2 fires exactly this value in T = L
+    steps of constant current.
+
+    The gradient is that of their code, which clips before it floors and goes straight through the floor: with respect
+    to x it is 1 for 0 < x < y_th and 0 elsewhere; with respect to y_th it is (y - x) / y_th there, 0 below and 1 above.
+    Any shape in, the same shape out. Read: the code.
+    """
+
+    kind = "qcfs"
+    y_th: nn.Parameter  # type: ignore
+
+    def __init__(self, L: float, y_th: float = 8.0, inplace: bool = False):
+        super().__init__(y_th)
+        if not L >= 1:
+            raise UserError(f"The number of steps of a QCFS must be 1 or more, not {L}.")
+        self.L = L
+        self.y_th = nn.Parameter(torch.tensor(float(y_th)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.clamp(x / self.y_th, 0, 1)
+        if not math.isinf(self.L):
+            x = x * self.L + 0.5
+            x = (x.detach().floor() + (x - x.detach())) / self.L  # exactly the floor, with the gradient of x
+        return x * self.y_th
+
+    def extra_repr(self) -> str:
+        return f"y_th={self.y_th.item():g}, L={self.L:g}"
+
+
 def make(spec: str) -> Callable[..., nn.Module]:
-    """The activation class of a name: `relu`, or `threshold_relu:Y_TH`; usable as timm's `act_layer`."""
+    """The activation class of a name: `relu`, `threshold_relu:Y_TH`, `threshold_relu:Y_TH:T_REF` (shifted by
+    y_th / (2 T_ref) in the training) or `qcfs:L`; usable as timm's `act_layer`."""
     name, _, value = spec.partition(":")
-    if spec == "relu":
-        return nn.ReLU
-    if name == "threshold_relu" and value:
-        try:
-            return partial(ThresholdReLU, float(value))
-        except ValueError:
-            pass
+    try:
+        match name:
+            case "relu" if spec == name:
+                return nn.ReLU
+            case "threshold_relu":
+                y_th, _, T_ref = value.partition(":")
+                shift = float(y_th) / (2 * int(T_ref)) if T_ref else 0.0
+                return partial(ThresholdReLU, float(y_th), shift)
+            case "qcfs":
+                return partial(QCFS, int(value))
+    except (ValueError, ZeroDivisionError):
+        pass
     raise UserError(
-        f"No activation is called {spec!r}; known are 'relu' and 'threshold_relu:Y_TH', such as 'threshold_relu:1'."
+        f"No activation is called {spec!r}; known are 'relu', 'threshold_relu:Y_TH', such as 'threshold_relu:1', and"
+        " 'qcfs:L', such as 'qcfs:4'."
     )

@@ -1,17 +1,25 @@
-"""Public checkpoints as source networks: known by the hash of their file, kept where `training` keeps its own."""
+"""Public checkpoints as source networks, kept where `training` keeps its own.
+
+A file is known by its hash (`CHECKPOINTS`), or by the names that its authors give to the layers (`formats.FORMATS`).
+"""
 
 import hashlib
 import io
+import pickle
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ann2snn import networks, training
+from ann2snn import activations, networks, training
 from ann2snn.data import Normalise
 from ann2snn.errors import UserError
+from ann2snn.formats import DATASETS, FORMATS, translate
 from ann2snn.records import slug
+
+NAMES = ("dataset", "network", "activation", "recipe")  # of a source
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
     particular (`data_hash` is None). UserError: an unknown name, or any other file than the one of that name.
     """
     if name not in CHECKPOINTS:
-        near = get_close_matches(name, CHECKPOINTS) or list(CHECKPOINTS)
+        near = get_close_matches(name, [*CHECKPOINTS, *FORMATS]) or [*CHECKPOINTS, *FORMATS]
         raise UserError(f"No checkpoint is called {name!r}; there are: {', '.join(near)}.")
     checkpoint = CHECKPOINTS[name]
     wanted = f"{checkpoint.file} of {checkpoint.url}"
@@ -67,20 +75,77 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
         raise UserError(f"{file} cannot be read ({error.strerror}); {name} is {wanted}.") from error
     if (found := hashlib.sha256(content).hexdigest()) != checkpoint.sha256:
         raise UserError(f"{file} is not {wanted}: its sha256 is {found}, not {checkpoint.sha256}.")
-    shape = networks.input_shape(checkpoint.network)
-    info = {name: getattr(checkpoint, name) for name in ("dataset", "network", "activation", "recipe")}
-    info |= {"data_hash": None, "seed": None, "training_seconds": None}
-    info |= {"num_classes": checkpoint.classes, "in_chans": shape[0], "shape": shape}
-    info |= {"normalization": asdict(checkpoint.normalise), "checkpoint": asdict(checkpoint)}
+    info: dict = {name: getattr(checkpoint, name) for name in NAMES} | {"checkpoint": asdict(checkpoint)}
+    info |= _common(checkpoint.classes, networks.input_shape(checkpoint.network), checkpoint.normalise)
     net = training.untrained(info, seed=0)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
         net.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except Exception as error:  # whatever the file holds
         raise UserError(f"{file} does not hold the weights of {checkpoint.network} ({wanted} does).") from error
-    path = weights_file(root, *(info[name] for name in ("dataset", "network", "activation", "recipe")))
+    path = weights_file(root, *(info[name] for name in NAMES))
     training.save_source(net, info, path)
     return path, info
+
+
+def import_state_dict(
+    name: str, file: Path | str, root: Path | str, *, dataset: str, network: str, activation: str
+) -> tuple[Path, dict]:
+    """Writes a state dict in the names of a format below `root` as a source without a seed: (path, info).
+
+    The file is a state dict or a dictionary that holds one, perhaps with DataParallel's `module.` before its names; its
+    recipe is the format and the file's hash. Nothing but weights is ever loaded. UserError: a file that is damaged,
+    holds other things, or holds another network than the one named, with what differs first.
+    """
+    form = FORMATS[name]
+    known = {"dataset": form.normalise, "network": form.layers, "activation": form.activations}
+    for what, value in {"dataset": dataset, "network": network, "activation": activation.partition(":")[0]}.items():
+        if value not in known[what]:
+            raise UserError(f"The {what} of {name} is one of {', '.join(known[what])}, not {value!r}.")
+    activations.make(activation)
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}).") from error
+    digest = hashlib.sha256(content).hexdigest()
+    state = _state_dict(content, file)
+    classes, shape = DATASETS[dataset]
+    last = state.get(f"{form.layers[network][-1]}.weight")
+    if last is not None and last.dim() == 2 and len(last) != classes:
+        raise UserError(f"{file} is for {len(last)} classes, and {dataset} has {classes}; name its own dataset.")
+    info: dict = {"dataset": dataset, "network": network, "activation": activation, "recipe": f"{name}-{digest[:8]}"}
+    info |= {"checkpoint": {"format": name, "url": form.url, "file": Path(file).name, "sha256": digest}}
+    info |= _common(classes, shape, form.normalise[dataset])
+    net = training.untrained(info, seed=0)
+    try:
+        net.load_state_dict(translate(state, form, network, net))
+    except ValueError as error:
+        raise UserError(f"{file} does not hold {network} as {form.url} has it: {error}.") from error
+    path = weights_file(root, *(info[name] for name in NAMES))
+    training.save_source(net, info, path)
+    return path, info
+
+
+def _common(classes: int, shape: tuple[int, int, int], normalise: Normalise) -> dict:
+    unknown = {"data_hash": None, "seed": None, "training_seconds": None}
+    read = {"num_classes": classes, "in_chans": shape[0], "shape": shape, "normalization": asdict(normalise)}
+    return unknown | read
+
+
+def _state_dict(content: bytes, file: Path | str) -> dict[str, Tensor]:
+    try:
+        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the file holds
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise UserError(
+                f"{file} holds objects of its authors' code, such as a whole network, and not weights alone: load it"
+                " there and save the network's state_dict()."
+            ) from error
+        raise UserError(f"{file} is damaged, or was not written by torch.save.") from error
+    for part in (held, *held.values()) if isinstance(held, dict) else ():
+        if isinstance(part, dict) and part and all(isinstance(value, Tensor) for value in part.values()):
+            return {str(key).removeprefix("module."): value for key, value in part.items()}
+    raise UserError(f"{file} holds no state dict: save the network's state_dict().")
 
 
 def weights_file(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
@@ -93,8 +158,8 @@ def find(root: Path | str, dataset: str, network: str, activation: str, recipe: 
     """The file of imported weights; UserError where there is none."""
     path = weights_file(root, dataset, network, activation, recipe)
     if not path.exists():
-        raise UserError(
-            f"No weights {recipe} of {network} with {activation} for {dataset} lie in {root}:"
-            " `ann2snn import` brings them there, and says by which names."
-        )
+        known = [(name, c) for name, c in CHECKPOINTS.items() if c.recipe == recipe]
+        mend = [f"`ann2snn import {name} FILE` brings them there, with {c.file} of {c.url}" for name, c in known]
+        mend = mend or ["`ann2snn import` brings them there, and says by which names"]
+        raise UserError(f"No weights {recipe} of {network} with {activation} for {dataset} lie in {root}: {mend[0]}.")
     return path

@@ -1,10 +1,17 @@
 """The activations of source networks."""
 
+import math
+
 import pytest
 import torch
+from nets import dyadic, dyadic_images, random
+from torch import nn
 
-from ann2snn import activations
-from ann2snn.activations import ThresholdReLU
+import ann2snn
+from ann2snn import activations, data, graph, networks, training
+from ann2snn.activations import QCFS, ThresholdReLU
+from ann2snn.calibration import Statistics
+from ann2snn.conversion import discover, find
 from ann2snn.errors import UserError
 
 X = torch.tensor([-1.0, -0.25, 0.0, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0])
@@ -38,7 +45,9 @@ def test_an_infinite_threshold_is_the_relu():
     assert torch.equal(ThresholdReLU(float("inf")).train()(X), torch.relu(X))
 
 
-@pytest.mark.parametrize("spec", ["threshold_relu", "threshold_relu:one", "gelu"])
+@pytest.mark.parametrize(
+    "spec", ["threshold_relu", "threshold_relu:one", "gelu", "relu:1", "qcfs", "qcfs:2.5", "qcfs:"]
+)
 def test_an_unknown_activation_is_named(spec):
     with pytest.raises(UserError, match=f"No activation is called {spec!r}"):
         activations.make(spec)
@@ -47,3 +56,112 @@ def test_an_unknown_activation_is_named(spec):
 def test_a_threshold_must_be_positive():
     with pytest.raises(UserError, match="must be positive, not 0.0"):
         activations.make("threshold_relu:0")()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("L", [1, 4, 8])
+@pytest.mark.parametrize("y_th", [0.5, 2.0])
+def test_qcfs_is_its_equation(training, L, y_th):
+    x = torch.arange(-64, 193) / 64
+    y = QCFS(L, y_th).train(training)(x)
+    assert y.tolist() == [y_th * min(max(math.floor(v * L / y_th + 0.5) / L, 0), 1) for v in x.tolist()]
+
+
+def test_qcfs_at_infinity_is_the_threshold_relu():
+    assert torch.equal(QCFS(math.inf, 2.0)(X), ThresholdReLU(2.0)(X))
+
+
+def test_gradients_of_qcfs_go_straight_through_the_floor():
+    y_th = 2.0
+    qcfs = QCFS(4, y_th).train()
+    x = (torch.arange(-64, 193) / 64 + 1 / 128).requires_grad_()  # on no edge
+    y = qcfs(x)
+    slope = (x > 0) & (x < y_th)
+    of_y_th = torch.where(slope, (y - x) / y_th, x > 0).detach()
+    grad = torch.linspace(1, 2, len(x))
+    y.backward(grad)
+    assert torch.equal(x.grad, grad * slope)
+    torch.testing.assert_close(qcfs.y_th.grad, (grad * of_y_th).sum())
+    assert slope.any() and (x > y_th).any() and (x < 0).any()
+
+
+def test_qcfs_takes_whole_steps():
+    assert isinstance(activations.make("qcfs:4")(inplace=True), QCFS)
+    with pytest.raises(UserError, match="number of steps of a QCFS must be 1 or more, not 0"):
+        activations.make("qcfs:0")()
+
+
+@pytest.fixture
+def stairs():
+    """A dyadic network with QCFS, prepared, with images that reach its threshold."""
+    layers = [nn.Conv2d(2, 3, 3, padding=1), QCFS(4, 1.0), nn.Flatten(), nn.Linear(48, 3)]
+    net = dyadic(nn.Sequential(*layers))
+    nn.init.ones_(net[1].y_th)
+    images = dyadic_images(20)
+    return ann2snn.prepare(net, images), images
+
+
+@pytest.mark.parametrize("method", ["optimal", "opi"])
+def test_a_converted_qcfs_layer_fires_its_value_in_L_steps(stairs, method):
+    ann, images = stairs
+    stats = Statistics(ann, lambda: [images])
+    assert stats["1"].max == graph.activations(ann)["1"].y_th == 1
+    snn = find(method)(ann, stats, 4)
+    assert torch.equal(ann2snn.simulate(snn, images, 4).outputs[4] / 4, ann(images))
+
+
+@pytest.mark.parametrize("method", sorted(discover()))
+def test_every_method_converts_qcfs(stairs, method):
+    ann, images = stairs
+    snn = ann2snn.convert(ann, method, images, T=64)
+    found = ann2snn.simulate(snn, images, 64).outputs[64] / 64
+    assert torch.nn.functional.mse_loss(found, ann(images)) < 0.05 * ann(images).var()
+
+
+def test_a_network_with_stairs_is_prepared_with_the_thresholds_of_its_layers():
+    net = random(networks.create("digits_residual", num_classes=10, in_chans=1, activation="qcfs:4")).double()
+    thresholds = [m.y_th for m in net.modules() if isinstance(m, QCFS)]
+    for i, y_th in enumerate(thresholds):
+        nn.init.constant_(y_th, 1 + i / 4)
+    images = torch.randn(5, 1, 8, 8, dtype=torch.double)
+    ann = ann2snn.prepare(net, images)
+    torch.testing.assert_close(ann(images), net(images))
+    found = graph.activations(ann).values()
+    assert [m.y_th.item() for m in found] == [1, 1.25, 1.5, 1.75, 2] and {m.L for m in found} == {4}
+    rows = [row for row in ann.meta["report"] if row.role == "spiking"]
+    assert (rows[1].operation, rows[1].note) == ("qcfs", "y_th=1.25, L=4")
+
+
+def test_stairs_are_prepared_where_rounding_decides():
+    conv, norm = nn.Conv2d(1, 256, 1), nn.BatchNorm2d(256)
+    net = random(nn.Sequential(conv, norm, QCFS(4, 1.0), nn.Flatten(), nn.Linear(256, 1)))
+    nn.init.zeros_(conv.weight)
+    nn.init.ones_(net[4].weight)
+    nn.init.ones_(net[2].y_th)
+    image = torch.zeros(1, 1, 1, 1)
+    norm.bias.data += 1 / 8 - norm(conv(image)).flatten()  # where the first step is
+    ann = ann2snn.prepare(net, image)
+    assert abs(net(image) - ann(image)) >= 1 / 4  # the stairs are back
+
+
+def test_a_source_with_qcfs_round_trips(tmp_path):
+    info = training.describe(data.load("digits"), "digits_plain", "qcfs:2", 0)
+    net = training.untrained(info, seed=0)
+    for module in net.modules():
+        if isinstance(module, QCFS):
+            nn.init.uniform_(module.y_th, 1, 2)
+    training.save_source(net, info, tmp_path / "weights.pt")
+    found, _ = training.load_source(tmp_path / "weights.pt")
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(found(x), net.eval()(x))
+    assert training.weights_hash(found) == training.weights_hash(net)
+    assert all(isinstance(m.L, int) and m.L == 2 for m in found.modules() if isinstance(m, QCFS))
+
+
+@pytest.mark.parametrize("network", ["digits_plain", "digits_residual"])
+def test_thresholds_of_qcfs_are_trained(network):
+    torch.manual_seed(0)
+    net = networks.create(network, num_classes=10, in_chans=1, activation="qcfs:4").train()
+    assert {m.y_th.item() for m in net.modules() if isinstance(m, QCFS)} == {8}
+    torch.nn.functional.cross_entropy(net(4 * torch.rand(8, 1, 8, 8)), torch.arange(8)).backward()
+    assert all(p.grad.abs().max() > 0 for p in net.parameters())

@@ -3,20 +3,24 @@
 import csv
 import dataclasses
 import hashlib
+import io
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from ann2snn import data, imports, networks, records, tracking, training
+from ann2snn import data, formats, imports, networks, records, tracking, training
 from ann2snn.data import Normalise
 from ann2snn.errors import UserError
-from ann2snn.imports import CHECKPOINTS, import_weights
+from ann2snn.imports import CHECKPOINTS, import_state_dict, import_weights
 from ann2snn.leaderboard.rows import sections
 from ann2snn.pipeline import Source
 
 sys.path.insert(0, str(Path(__file__).parent))
+import authors  # noqa: E402
 from sources import put  # noqa: E402
 
 PUBLIC = "resnet20-akamaster"
@@ -109,7 +113,7 @@ def test_a_pinned_file_must_hold_the_networks_weights(content, tmp_path, monkeyp
     [
         ("import resnet20 file.th", "No checkpoint is called 'resnet20'; there are: resnet20-akamaster"),
         (f"import {PUBLIC}", "file"),
-        ("sweep --dataset digits --network digits_plain --recipe a-0 --seed 1", "not allowed with"),
+        ("sweep --dataset digits --network digits_plain --recipe a-0 --seed 1", "imported weights have no seed"),
         ("sweep --dataset digits --network digits_plain --recipe a-0", "No weights a-0 of digits_plain with threshold"),
     ],
 )
@@ -210,3 +214,186 @@ def test_validation_of_imported_weights_is_no_validation(make_record):
         assert ("snn/validation" in run.logged, "ann/validation" in run.summary) == (known, known)
         assert "snn/test" in run.logged and "ann/test" in run.summary
         Run.summary.clear()
+
+
+QCFS = formats.FORMATS["qcfs"].url
+OF_AUTHORS = {  # by our network: format, activation, what their code makes of a state dict
+    "deng_vgg16": ("deng2021", "threshold_relu:2", authors.deng_vgg16, authors.deng_vgg16_forward),
+    "deng_resnet20": ("deng2021", "threshold_relu:1", authors.deng_resnet20, authors.deng_resnet20_forward),
+    "cifar_vgg16": ("snn_calibration", "relu", authors.li_vgg16, authors.li_vgg16_forward),
+    "li_resnet20": ("snn_calibration", "relu", authors.li_resnet20, authors.li_resnet20_forward),
+    "qcfs_vgg16": ("qcfs", "qcfs:8", authors.qcfs_vgg16, authors.qcfs_vgg16_forward),
+    "qcfs_resnet20": ("qcfs", "qcfs:4", authors.qcfs_resnet20, authors.qcfs_resnet_forward),
+    "cifar_resnet18": ("qcfs", "qcfs:4", authors.qcfs_resnet18, authors.qcfs_resnet_forward),
+}
+
+
+@pytest.mark.parametrize("network", OF_AUTHORS)
+def test_a_state_dict_of_authors_computes_what_their_code_does(network, tmp_path):
+    name, activation, make, forward = OF_AUTHORS[network]
+    state = make(10)
+    torch.save(dict(state), tmp_path / "file.pth")
+    chosen = {"dataset": "cifar10", "network": network, "activation": activation}
+    path, info = import_state_dict(name, tmp_path / "file.pth", tmp_path / "runs", **chosen)
+    net, _ = training.load_source(path)
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    value = float(activation.partition(":")[2] or 0)
+    with torch.no_grad():
+        found, expected = net.double()(x), forward(state, x, *[value] if value else [])
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    digest = hashlib.sha256((tmp_path / "file.pth").read_bytes()).hexdigest()
+    assert {what: info[what] for what in chosen} == chosen and info["recipe"] == f"{name}-{digest[:8]}"
+    assert (info["seed"], info["data_hash"], info["num_classes"], info["shape"]) == (None, None, 10, (3, 32, 32))
+    assert info["normalization"] == {
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2023, 0.1994, 0.2010),
+        "scale": 255.0,
+    }
+    url = {"deng2021": "Jackn0/snn_optimal_conversion_pipeline", "snn_calibration": "yhhhli/SNN_Calibration"}
+    url = f"https://github.com/{url.get(name, 'putshua/ANN_SNN_QCFS')}"
+    assert info["checkpoint"] == {"format": name, "url": url, "file": "file.pth", "sha256": digest}
+    for old in (path, tmp_path / "file.pth"):
+        old.unlink()  # these are large
+
+
+@pytest.mark.parametrize(
+    "name, network, state",
+    [
+        ("deng2021", "deng_cifarnet", lambda: authors.deng_cifarnet(1000)),
+        ("deng2021", "deng_vgg16_imagenet", lambda: authors.deng_vgg16(1000, kernel=3, features=7 * 7)),
+        ("qcfs", "qcfs_vgg16_imagenet", lambda: authors.qcfs_vgg16(1000, features=7 * 7)),
+        ("qcfs", "cifar_resnet34", lambda: authors.qcfs_resnet34(1000)),
+    ],
+)
+def test_the_names_of_larger_networks(name, network, state, monkeypatch):
+    def weights(self, name, *shape, bias=True):  # that take no memory
+        self[f"{name}.weight"] = torch.zeros(1).expand(shape)
+        self |= {f"{name}.bias": torch.zeros(shape[0])} if bias else {}
+
+    monkeypatch.setattr(authors.State, "weights", weights)
+    form = formats.FORMATS[name]
+    with torch.device("meta"):
+        activation = {"deng2021": "threshold_relu:3", "qcfs": "qcfs:8"}[name]
+        net = networks.create(network, num_classes=1000, in_chans=3, activation=activation)
+    found = formats.translate(state(), form, network, net)
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+def test_every_format_has_the_normalisation_of_its_authors():
+    deng, li, qcfs = (form.normalise["cifar100"] for form in formats.FORMATS.values())
+    for name in ("deng2021", "qcfs"):
+        assert formats.FORMATS[name].normalise["imagenet"] == Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert deng == li == Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+    pixels = torch.tensor([129, 124, 112], dtype=torch.uint8).reshape(3, 1, 1)
+    expected = torch.tensor([-0.3 / 68.2, -0.1 / 65.4, -0.4 / 70.4])
+    torch.testing.assert_close(qcfs(pixels).flatten(), expected, rtol=1e-3, atol=0)
+
+
+SMALL = {"dataset": "cifar10", "network": "qcfs_resnet20", "activation": "qcfs:4"}
+
+
+def test_a_state_dict_in_all_its_wrappings(tmp_path):
+    state = dict(authors.qcfs_resnet20(10))
+    older = {key.replace(".act.thresh", ".relu.up").replace(".thresh", ".up"): v for key, v in state.items()}
+    assert "conv1.2.up" in older and "conv2_x.0.relu.up" in older and "conv2_x.0.residual_function.2.up" in older
+    several = {f"module.{key}": value for key, value in state.items()}
+    bare = {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+    hashes, recipes = set(), set()
+    wrappings = [state, several, {"epoch": 3, "model": several}, {"state_dict": state, "best_acc": 0.9}, older, bare]
+    for i, held in enumerate(wrappings):
+        torch.save(held, tmp_path / "file.pth", _use_new_zipfile_serialization=i != 1)
+        path, info = import_state_dict("qcfs", tmp_path / "file.pth", tmp_path / "runs", **SMALL)
+        hashes.add(training.load_source(path)[1]["weights_hash"])
+        recipes.add(info["recipe"])
+    assert len(hashes) == 1 and len(recipes) == len(wrappings)
+
+
+def test_importing_from_the_command_line(ann2snn, tmp_path):
+    torch.save(dict(authors.qcfs_resnet20(100)), tmp_path / "resnet20.pth")
+    named = "--dataset cifar100 --network qcfs_resnet20 --activation qcfs:8"
+    code, out, err = ann2snn(f"import qcfs resnet20.pth {named} --runs here")
+    recipe = f"qcfs-{hashlib.sha256((tmp_path / 'resnet20.pth').read_bytes()).hexdigest()[:8]}"
+    path = Path(f"here/sources/cifar100/qcfs_resnet20-qcfs-8/imported-{recipe}/weights.pt")
+    assert (code, err) == (0, "")
+    assert out == f"{path}\nnow: ann2snn sweep {named} --recipe {recipe} --runs here\n"
+    assert path == imports.find("here", "cifar100", "qcfs_resnet20", "qcfs:8", recipe)
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("qcfs f --dataset cifar10 --network qcfs_resnet20", "qcfs need --dataset, --network and --activation"),
+        (f"{PUBLIC} f --network deng_vgg16", f"{PUBLIC} is one file of one network: leave out --dataset"),
+        ("deng2021 f --dataset digits", "names of deng2021 need"),
+        ("deng f --dataset digits", "No checkpoint is called 'deng'; there are: deng2021"),
+        (
+            "deng2021 f --dataset digits --network deng_vgg16 --activation relu",
+            "The dataset of deng2021 is one of cifar10, cifar100, imagenet, not 'digits'.",
+        ),
+        (
+            "snn_calibration f --dataset cifar10 --network deng_vgg16 --activation relu",
+            "The network of snn_calibration is one of cifar_vgg16, li_resnet20, not 'deng_vgg16'.",
+        ),
+        (
+            "deng2021 f --dataset cifar10 --network deng_vgg16 --activation qcfs:4",
+            "The activation of deng2021 is one of threshold_relu, relu, not 'qcfs'.",
+        ),
+        ("qcfs f --dataset cifar10 --network qcfs_vgg16 --activation qcfs", "No activation is called 'qcfs'"),
+        (
+            "qcfs absent.pth --dataset cifar10 --network qcfs_resnet20 --activation qcfs:4",
+            "absent.pth cannot be read (No such file or directory).",
+        ),
+    ],
+)
+def test_wrong_requests_are_one_sentence(ann2snn, tmp_path, line, says):
+    code, _, err = ann2snn(f"import {line}")
+    assert code == 2 and says in err and len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def saved(held, zipped=True):
+    file = io.BytesIO()
+    torch.save(held, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+IT_HAS_NOT = f"file.pth does not hold qcfs_resnet20 as {QCFS} has it: "
+CODE = "file.pth holds objects of its authors' code, such as a whole network, and not weights alone: load it there and"
+SHORTCUT = "conv3_x.0.shortcut.0.weight"
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda s: {k: v for k, v in s.items() if k != SHORTCUT}, IT_HAS_NOT + f"{SHORTCUT} is missing."),
+        (lambda s: s | {"conv5_x.0.act.thresh": torch.ones(1)}, IT_HAS_NOT + "conv5_x.0.act.thresh is one too many."),
+        (lambda s: s | {"conv1.0.bias": torch.ones(10)}, IT_HAS_NOT + "conv1.0.bias is (10,), not (16,)."),
+        (lambda s: s | {"fc.weight": torch.ones(10, 128)}, IT_HAS_NOT + "fc.weight is (10, 128), not (10, 64)."),
+        (lambda s: s | {SHORTCUT: s[SHORTCUT] / 0}, IT_HAS_NOT + f"{SHORTCUT} has a NaN or an infinity."),
+        (
+            lambda s: authors.qcfs_resnet20(100),
+            "file.pth is for 100 classes, and cifar10 has 10; name its own dataset.",
+        ),
+        (lambda s: authors.li_resnet20(10), IT_HAS_NOT + "conv1.0.weight is missing."),
+        (
+            lambda s: authors.qcfs_resnet(10, (64,), (1,)),
+            IT_HAS_NOT + "conv1.0.weight is (64, 3, 3, 3), not (16, 3, 3, 3)",
+        ),
+        (lambda s: {"model": s, "loss": nn.CrossEntropyLoss()}, CODE),
+        (lambda s: nn.Linear(2, 2), CODE),
+        (lambda s: saved(nn.Linear(2, 2), zipped=False), CODE),
+        (lambda s: torch.ones(3), "file.pth holds no state dict: save the network's state_dict()."),
+        (lambda s: {"epoch": 3, "weights": {}}, "file.pth holds no state dict"),
+        (lambda s: b"epoch,accuracy", "file.pth is damaged, or was not written by torch.save."),
+        (lambda s: b"", "file.pth is damaged"),
+        (lambda s: saved(s)[:-300], "file.pth is damaged"),
+        (lambda s: pickle.dumps([1, 2]), "file.pth is damaged"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be(change, says, tmp_path):
+    held, file = change(dict(authors.qcfs_resnet20(10))), tmp_path / "file.pth"
+    file.write_bytes(held if isinstance(held, bytes) else saved(dict(held) if isinstance(held, dict) else held))
+    with pytest.raises(UserError) as caught:
+        import_state_dict("qcfs", file, tmp_path / "runs", **SMALL)
+    assert says in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "runs").exists()

@@ -4,6 +4,7 @@
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
 # (torch.fx types every argument of a node as a union of all that it could be)
 
+import copy
 import math
 import operator
 from collections.abc import Iterator
@@ -185,8 +186,8 @@ class Writer:
         if call not in self.calls:
             source = self.env[next(n for n in node.all_input_nodes if n in self.env)]
             name = next(path for c, path in self.stack(node) if c == call)
-            self.module(node, ThresholdReLU(module.y_th, module.shift), source, "spiking", name=name)
-            self.report[-1] = Row(self.report[-1].name, "threshold_relu", "spiking", module.extra_repr())
+            self.module(node, copy.deepcopy(module), source, "spiking", name=name)
+            self.report[-1] = Row(self.report[-1].name, module.kind, "spiking", module.extra_repr())
             self.calls[call] = self.env[node]
         self.env[node] = self.calls[call]
 

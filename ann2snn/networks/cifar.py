@@ -12,10 +12,10 @@ from ann2snn.networks.digits import BasicBlock
 def cifar_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """He's ResNet-20 for CIFAR: 3 stages of 3 blocks, 16-32-64 channels, batch norm, shortcut option A.
 
-    269,722 parameters at 3 channels and 10 classes (272,474 with the 1x1 shortcuts of option B), 40,551,040 MACs. The
-    parameter names of akamaster/pytorch_resnet_cifar10, whose checkpoints load. Two others go by the same name: Deng &
-    Gu's ResNet-20 (`deng_resnet20`: 64 to 512 channels, no batch norm, 11.25 M) and Li et al.'s (64-128-256 channels).
-    Input (B, in_chans, 32, 32).
+    269,722 parameters at 3 channels and 10 classes, 40,551,040 MACs. The parameter names of
+    akamaster/pytorch_resnet_cifar10, whose checkpoints load. Three others go by the same name: Deng & Gu's ResNet-20
+    (`deng_resnet20`: 64 to 512 channels, no batch norm, 11.25 M), Li et al.'s (`li_resnet20`: 64-128-256 channels) and
+    that of QCFS (`qcfs_resnet20`: option B). Input (B, in_chans, 32, 32).
     """
     return CifarResNet(3, num_classes, in_chans, act_layer)
 
@@ -49,8 +49,29 @@ def cifar_resnet18(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
 
 @network(shape=(3, 32, 32))
 def cifar_resnet34(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
-    """`cifar_resnet18` with 3, 4, 6 and 3 blocks: 21,282,122 parameters, 1,159,402,496 MACs."""
+    """`cifar_resnet18` with 3, 4, 6 and 3 blocks: 21,282,122 parameters, 1,159,402,496 MACs.
+
+    QCFS has it for ImageNet too, with this stem at 224x224.
+    """
     return _resnet((3, 4, 6, 3), num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def li_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """Li et al.'s ResNet-20 (2021): 3 stages of 3 blocks as He's, but 64-128-256 channels and 1x1 shortcuts.
+
+    4,327,754 parameters at 3 channels and 10 classes, 647,694,848 MACs: 16 times those of `cifar_resnet20`.
+    """
+    return _resnet((3, 3, 3), num_classes, in_chans, act_layer)
+
+
+@network(shape=(3, 32, 32))
+def qcfs_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """The ResNet-20 of QCFS (Bu et al. 2022): `cifar_resnet20` with 1x1 shortcuts, He's option B.
+
+    272,474 parameters at 3 channels and 10 classes, 40,813,184 MACs.
+    """
+    return _resnet((3, 3, 3), num_classes, in_chans, act_layer, width=16)
 
 
 @network(shape=(3, 32, 32))
@@ -58,19 +79,36 @@ def cifar_vgg16(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """VGG-16 as Li et al. (2021) convert it: 13 3x3 convolutions, batch norm, 5 average pools, 1 linear layer of 512.
 
     14,724,042 parameters at 3 channels and 10 classes, 313,201,664 MACs. Theirs also has 4,224 biases before the batch
-    norms, where they do nothing. The VGG-16 of QCFS has two more linear layers, of 4096; Deng & Gu's is `deng_vgg16`.
+    norms, where they do nothing. That of QCFS is `qcfs_vgg16`, Deng & Gu's `deng_vgg16`.
     """
     return plain(VGG16, (), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d)
 
 
-def _resnet(blocks: tuple[int, ...], num_classes: int, in_chans: int, act_layer) -> nn.Module:
-    layers: list[nn.Module] = [nn.Conv2d(in_chans, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), act_layer()]
-    before = 64
-    for n, width in zip(blocks, (64, 128, 256, 512), strict=True):
+@network(shape=(3, 32, 32))
+def qcfs_vgg16(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """The VGG-16 of QCFS (Bu et al. 2022): `cifar_vgg16` with two more linear layers, of 4096. No dropout, as there.
+
+    33,642,442 parameters at 3 channels and 10 classes, 332,111,872 MACs.
+    """
+    return plain(VGG16, (4096, 4096), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d)
+
+
+@network(shape=(3, 224, 224))
+def qcfs_vgg16_imagenet(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
+    """`qcfs_vgg16` for ImageNet: 138,361,768 parameters at 3 channels and 1000 classes, 15,470,264,320 MACs."""
+    return plain(VGG16, (4096, 4096), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d, size=224)
+
+
+def _resnet(blocks: tuple[int, ...], num_classes: int, in_chans: int, act_layer, *, width: int = 64) -> nn.Module:
+    """A 3x3 convolution, stages of basic blocks whose channels double from stage to stage, a global average pool."""
+    layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), act_layer()]
+    before = width
+    for stage, n in enumerate(blocks):
         for _ in range(n):
-            layers.append(BasicBlock(before, width, 1 if before == width else 2, act_layer))
-            before = width
-    return _kaiming(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)))
+            after = width << stage
+            layers.append(BasicBlock(before, after, 1 if before == after else 2, act_layer))
+            before = after
+    return _kaiming(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes)))
 
 
 def _kaiming(net: nn.Module) -> nn.Module:

@@ -62,7 +62,7 @@ def deng_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """The paper's ResNet-20: a stem of 3 convolutions and a pool, 8 basic blocks of 64 to 512 channels, no biases.
 
     11,253,440 parameters at 3 channels and 10 classes, 215,699,456 MACs. Not He's ResNet-20 (`cifar_resnet20`, 0.27 M),
-    nor Li et al.'s (64-128-256 channels, batch norm): nearer to a ResNet-18. The classifier sees 512x2x2, unpooled.
+    nor Li et al.'s (`li_resnet20`): nearer to a ResNet-18. The classifier sees 512x2x2, unpooled.
 
     Dropout of 0.2 in the stem and inside the blocks, as the released code intends: there `ResNet20(relu_th)` hands the
     flag of the threshold to `dropout`, so that training with a threshold drops everything. Not so here.

@@ -26,7 +26,8 @@ def digits_plain(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
         nn.Linear(64, num_classes),
     )
     for value in net.parameters():
-        nn.init.kaiming_normal_(value) if value.ndim > 1 else nn.init.zeros_(value)
+        if value.ndim:  # no threshold of an activation
+            nn.init.kaiming_normal_(value) if value.ndim > 1 else nn.init.zeros_(value)
     return net
 
 
