@@ -33,8 +33,8 @@ def fit(
     """Trains `net` in place, from the checkpoint `path` where that exists. Returns the seconds that its epochs took."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    loader = train_loader(data.train.augmented(recipe.augmentation), recipe.batch_size, seed)
-    validation = DataLoader(data.validation, 512, collate_fn=_as_it_is, generator=torch.Generator())
+    loader = train_loader(data.train.augmented(recipe.augmentation).to(device), recipe.batch_size, seed)
+    validation = DataLoader(data.validation.to(device), 512, collate_fn=_as_it_is, generator=torch.Generator())
     keeper, interrupt = EpochCheckpoint(path), signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for message in EXPECTED_WARNINGS:
@@ -73,11 +73,11 @@ class Source(LightningModule):
         self.recipe, self.seed, self.steps_per_epoch, self.label = recipe, seed, steps_per_epoch, label
 
     def configure_optimizers(self):
-        recipe = self.recipe
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        recipe, momentum = self.recipe, self.recipe.momentum
+        decayed = [p for p in self.net.parameters() if p.ndim > 1 or recipe.decay_all]
+        others = [p for p in self.net.parameters() if p.ndim <= 1 and not recipe.decay_all]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
+        optimizer = torch.optim.SGD(groups, recipe.lr, momentum, nesterov=recipe.nesterov and momentum > 0)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate(step, self.steps_per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 

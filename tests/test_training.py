@@ -37,9 +37,23 @@ def dropout_net(*, num_classes, in_chans, act_layer):
     return nn.Sequential(*layers, nn.Linear(288, num_classes))
 
 
+def plain_net(*, num_classes, in_chans, act_layer):
+    layers = [nn.Conv2d(in_chans, 8, 3), nn.Identity(), act_layer(), nn.Dropout(0.5), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(288, num_classes))
+
+
+def kaiming_net(*, num_classes, in_chans, act_layer):
+    net = plain_net(num_classes=num_classes, in_chans=in_chans, act_layer=act_layer)
+    nn.init.kaiming_normal_(net[0].weight, mode="fan_out")
+    return net
+
+
+NETS = {net.__name__: net for net in (dropout_net, plain_net, kaiming_net)}
+
+
 def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks._NETWORKS, "dropout_net", dropout_net)
+        patch.setattr(networks, "_NETWORKS", networks._NETWORKS | NETS)
         patch.setitem(training.RECIPES, "digits", recipe)
         patch.setitem(training.__dict__, "write_atomic", options.pop("write_atomic", training.write_atomic))
         return train(small_digits(), network, activation, seed, root, **{"progress": False, "device": "cpu"} | options)
@@ -47,7 +61,7 @@ def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **
 
 def read(path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks._NETWORKS, "dropout_net", dropout_net)
+        patch.setattr(networks, "_NETWORKS", networks._NETWORKS | NETS)
         return load_source(path)
 
 
@@ -139,7 +153,7 @@ def test_same_seed_same_weights_other_seed_other_weights(finished, tmp_path):
 
 def test_finished_source_is_found_and_nothing_is_written(finished):
     root, before = finished.parents[4], finished.stat()
-    assert run(root, logger=lambda: pytest.fail("nothing to train")) == finished
+    assert run(root, logger=lambda info: pytest.fail("nothing to train")) == finished
     assert finished.stat() == before and list(finished.parent.iterdir()) == [finished]
 
 
@@ -155,13 +169,16 @@ def test_callers_random_state_and_folder_are_untouched(tmp_path, monkeypatch, ca
     assert capfd.readouterr() == ("", "")
 
 
-CHANGED = {int: 3, float: 0.123, str: "linear", bool: True}
+CHANGED = {
+    field.name: {int: 3, float: 0.123, str: "linear", bool: True, tuple: (1,)}.get(type(getattr(SHORT, field.name)))
+    for field in dataclasses.fields(Recipe)
+} | {"nesterov": False, "start": training.Start("digits")}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
 def test_every_field_of_a_recipe_is_in_its_key(field):
     old = getattr(SHORT, field)
-    changed = dataclasses.replace(SHORT, **{field: CHANGED[type(old)]})
+    changed = dataclasses.replace(SHORT, **{field: CHANGED[field]})
     assert getattr(changed, field) != old
     assert changed.key != SHORT.key and changed.key.startswith(f"{changed.name}-")
     assert dataclasses.replace(changed, **{field: old}).key == SHORT.key
@@ -194,10 +211,63 @@ def test_learning_rate():
 
 
 def test_recipes():
-    assert training.recipe("digits", "digits_plain") == training.recipe("digits", "test_resnet") == training.DIGITS
-    assert training.recipe("cifar100", "cifar_resnet20") == training.CIFAR
-    assert (training.CIFAR.precision, training.CIFAR.channels_last) == ("bf16-mixed", True)
-    assert training.recipe("fashion_mnist", "resnet18") == training.DEFAULT
+    names = [("digits", "digits_plain"), ("digits", "test_resnet"), ("cifar100", "cifar_resnet20")]
+    names += [("cifar10", "resnet18"), ("cifar10", "deng_vgg16"), ("cifar10", "deng_vgg16_bn"), ("fashion_mnist", "x")]
+    chosen = [training.recipe_of(*pair).name for pair in names]
+    assert chosen == ["digits", "digits", "cifar", "cifar", "bn_free", "cifar_short", "default"]
+    assert training.recipe_of("cifar10", "deng_vgg16", "deng2021").name == "deng2021"
+    with pytest.raises(UserError, match="No recipe is called 'deng'; the nearest are: deng2021"):
+        training.recipe_of("cifar10", "deng_vgg16", "deng")
+
+
+def test_keys_of_recipes_stay_when_recipes_learn_new_fields():
+    assert training.RECIPES["digits"].key == "digits-b656cf1e"
+    assert training.RECIPES["cifar"].key == "cifar-f5a79ec0"
+    keys = {dataclasses.replace(SHORT, **change).key for change in ({}, {"nesterov": False}, {"milestones": (1,)})}
+    assert len(keys) == 3
+
+
+def test_the_paper_s_rate_falls_at_its_milestones():
+    paper = training.RECIPES["deng2021"]
+    rates = [paper.lr * paper.rate(step=epoch * 351, steps_per_epoch=351) for epoch in (0, 99, 100, 139, 140, 240, 299)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
+
+
+def test_finished_weights_in_half_precision(tmp_path):
+    whole, _ = read(run(tmp_path, recipe=SHORT))
+    path = run(tmp_path, recipe=dataclasses.replace(SHORT, name="half", half=True))
+    rounded, info = read(path)
+    for name, value in rounded.state_dict().items():
+        assert value.dtype == whole.state_dict()[name].dtype
+        assert torch.equal(value, whole.state_dict()[name].half().to(value.dtype))
+    stored = torch.load(path, weights_only=True)["state_dict"]
+    assert {value.dtype for value in stored.values()} == {torch.float16, torch.int64}
+    assert info["weights_hash"] == weights_hash(rounded) != weights_hash(whole)
+
+
+def test_pytorch_s_own_initialisation_is_an_option(tmp_path):
+    lazy = dataclasses.replace(SHORT, lr=0.0, epochs=1)
+    for initialisation in ("network", "torch"):
+        path = run(tmp_path, "kaiming_net", recipe=dataclasses.replace(lazy, initialisation=initialisation))
+        weight = read(path)[0][0].weight
+        bound = (1 / 9) ** 0.5  # PyTorch's uniform distribution for 9 inputs
+        assert (weight.abs().max() <= bound) == (initialisation == "torch")
+
+
+def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
+    """From a ReLU network with batch norm to a threshold ReLU network without: the same function to begin with."""
+    before = dataclasses.replace(SHORT, name="before")
+    monkeypatch.setitem(training.RECIPES, "before", before)
+    start = training.Start("before", "dropout_net", activation="relu")
+    after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
+    tuned, info = read(run(tmp_path, "plain_net", "threshold_relu:100", recipe=after))
+    folders = sorted(p.name for p in (tmp_path / "sources" / "digits").iterdir())
+    assert folders == ["dropout_net-relu", "plain_net-threshold_relu-100"] and info["recipe"] == after.key
+    trained, _ = read(run(tmp_path, recipe=before))
+    images, _ = next(small_digits().train.batches(80))
+    assert torch.allclose(tuned(images), trained(images), atol=1e-5)
+    with pytest.raises(UserError, match="digits_plain cannot start from these weights, as only one of the two has "):
+        run(tmp_path, "digits_plain", recipe=after)
 
 
 def test_order_of_an_epoch():
@@ -248,7 +318,7 @@ def test_it_learns_and_logs_every_epoch(tmp_path):
             pass
 
     logger, recipe = Memory(), dataclasses.replace(SHORT, epochs=12, augmentation=None)
-    run(tmp_path, "digits_residual", recipe=recipe, logger=lambda: logger)
+    run(tmp_path, "digits_residual", recipe=recipe, logger=lambda info: logger)
     assert list(logger.rows) == list(range(12))
     for row in logger.rows.values():
         assert row.keys() == {"epoch", "lr", "train/loss", "train/accuracy", "validation/accuracy"}
