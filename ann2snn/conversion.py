@@ -172,6 +172,17 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], n
     return snn.eval()
 
 
+def spiking_output(snn: fx.GraphModule, neuron: nn.Module) -> None:
+    """Puts a neuron, named `output`, behind the last layer: what is read are its spikes instead of the currents."""
+    (last,) = (node for node in snn.graph.nodes if node.op == "output")
+    neuron.name = "output"  # type: ignore
+    snn.add_module("spiking_output", neuron.to(next(snn.parameters())))
+    with snn.graph.inserting_before(last):
+        spikes = snn.graph.call_module("spiking_output", last.args)
+    last.args = (spikes,)
+    snn.recompile()
+
+
 def threshold(value: Tensor, layer: str) -> Tensor:
     """A statistic as a threshold: a channel that was never active takes the layer's largest value.
 

@@ -31,8 +31,11 @@ class Costs:
     analog: tuple[str, ...]
 
     def operations(self, events: dict[str, Tensor]) -> dict[str, int]:
-        """Synaptic operations per emitting layer, from the events of a simulation (`Result.events[t]`)."""
-        return {name: int((count.cpu() * self.fan_out[name]).sum()) for name, count in events.items()}
+        """Synaptic operations per emitting layer, from the events of a simulation (`Result.events[t]`).
+
+        The spikes of a spiking read-out reach no weight.
+        """
+        return {name: int((count.cpu() * self.fan_out.get(name, 0)).sum()) for name, count in events.items()}
 
 
 def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:

@@ -59,7 +59,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
     if source.info["weights_hash"] != wanted:
         raise UserError(f"{weights} does not hold the weights of the record (sha256 {wanted[:12]}...).")
     with cpu_threads(min(place["threads"], os.cpu_count() or 1)):
-        stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
+        stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
         if calibration_hash != place["calibration_hash"]:
             raise UserError("The calibration images drawn here are not those of the record: numpy draws differently.")
         here = place_of(source, calibration_hash)

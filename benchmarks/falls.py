@@ -3,17 +3,17 @@
 `python -m ann2snn.benchmarks.falls > docs/falls.md`, in the checkout; half a minute.
 """
 
-import copy
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ann2snn import records
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
+from ann2snn.diagnosis import evenly_timed
 from ann2snn.graph import activations, prepare
 from ann2snn.neurons import IF
 from ann2snn.pipeline import Source
@@ -62,26 +62,6 @@ CASES = (  # network, activation, training seed, method, reset
 T = (1, 2, 4, 8, 16, 32)
 
 
-class Constant(nn.Module):
-    """A neuron that is fed the mean of its input at every one of T steps, and gives the mean of its output."""
-
-    def __init__(self, neuron: IF, T: int):
-        super().__init__()
-        self.neuron, self.T = neuron, T
-
-    def forward(self, current: Tensor) -> Tensor:
-        return self.neuron.run(current.expand(self.T, *current.shape)).mean(0)
-
-
-def evenly(snn: fx.GraphModule, T: int) -> fx.GraphModule:
-    """The converted network as one forward pass: every layer sees the mean of the layer before, at every step."""
-    net = fx.GraphModule(snn, copy.deepcopy(snn.graph))
-    for node in net.graph.nodes:
-        if node.op == "call_module" and isinstance(neuron := net.get_submodule(node.target), IF):
-            setattr(net, node.target, Constant(neuron, T))
-    return net
-
-
 def last_layer(ann: fx.GraphModule, images: Tensor) -> tuple[str, Tensor]:
     """The last activation's name and what it gives."""
     (*_, (name, module)), kept = activations(ann).items(), []
@@ -113,7 +93,7 @@ def experiment(network: str, activation: str, seed: int, method: str, reset: str
             snn = find(method)(source.ann, stats, t, reset=reset)
             result = simulate(snn, images, t)
             exact = simulate(find(method)(double, double_stats, t, reset=reset), images.double(), t)
-            even = evenly(snn, t)(images).argmax(1)
+            even = evenly_timed(snn, t)(images).argmax(1)
             neuron = next(m for m in snn.children() if isinstance(m, IF) and m.name == name)
             mean = (result.events[t][name] * neuron.v_th).sum() / (t * expected.sum())
             accuracies = [100 * (found == labels).float().mean().item() for found in
