@@ -32,6 +32,7 @@ SETTINGS = {
     "x_save_requirements": False,
     "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 may cost; wandb's own is 15
 }
+FORM = 2  # raised when other things of a record are logged; records that were logged before are then logged anew
 
 
 def mode(requested: str | None = None) -> str:
@@ -39,7 +40,7 @@ def mode(requested: str | None = None) -> str:
     if requested is None:
         wish = os.environ.get("WANDB_MODE", "").lower()
         wish = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online"}.get(wish, wish)
-        return wish if wish in MODES else "online" if _key_configured() else "offline"
+        return wish if wish in MODES else "online" if key_configured() else "offline"
     if requested not in MODES:
         raise UserError(f"W&B's mode is one of {', '.join(MODES)}, not {requested!r}.")
     return requested
@@ -65,8 +66,9 @@ def training_logger(source: dict, directory: Path | str, mode: str):
 def log_record(record: dict, directory: Path | str, mode: str) -> None:
     """One W&B run for a finished record, its id the job's. A record that was logged already is not repeated.
 
-    Over T: the accuracies and the loss (ANN - SNN, test) in percent, spikes and operations per test image. A table has
-    the latter two by layer.
+    Over T: the accuracies and the loss (ANN - SNN, test) in percent, spikes, operations and seconds per test image. A
+    table has spikes and operations by layer. `row` of the configuration names the row of the leaderboard, which runs
+    share that differ in their seeds only.
     """
     with _no_trouble(f"record {record['id']}"):
         job = Job(**record["job"])
@@ -74,25 +76,28 @@ def log_record(record: dict, directory: Path | str, mode: str) -> None:
         name = " ".join([job.method, *options, f"{job.dataset}/{job.source_name}"])
         tags = [job.dataset, job.network, job.method] + [job.options[name] for name in job.options if name == "reset"]
         config = {key: record[key] for key in ("data", "source", "provenance")} | {"size": record["network"]}
+        config["row"] = _row(job)
         about = (job.id, name, _group(job), "conversion", record["job"] | config, tags)
-        _log_once(record, directory, mode, about, functools.partial(_fill_record, record))
+        _log_once([FORM, record], directory, mode, about, functools.partial(_fill_record, record))
 
 
 def _fill_record(record: dict, wandb, run) -> None:
     run.define_metric("T")
     run.define_metric("snn/*", step_metric="T")
     splits = [split for split in ("test", "validation") if record["ann"][split]["n"]]
-    ann, layers = {split: _percent(record["ann"][split]) for split in splits}, []
+    ann, losses, layers = {split: _percent(record["ann"][split]) for split in splits}, {}, []
     for T in sorted(record["T"], key=int):
         at, n = record["T"][T], record["T"][T]["test"]["n"]
         row = {f"snn/{split}": _percent(at[split]) for split in splits}
-        row["snn/loss"] = ann["test"] - row["snn/test"]
+        losses[f"loss/T{T}"] = row["snn/loss"] = ann["test"] - row["snn/test"]
+        row["snn/seconds_per_image"] = at["seconds"] / n
         for count in ("spikes", "operations"):
             row[f"snn/{count}_per_image"] = sum(at[count].values()) / n
             layers += [[int(T), count, layer, total / n] for layer, total in at[count].items()]
         run.log({"T": int(T)} | row)
     run.log({"layers": wandb.Table(["T", "count", "layer", "per image"], layers)})
-    run.summary.update({f"ann/{split}": accuracy for split, accuracy in ann.items()})
+    macs = {"ann/macs_per_image": sum(record["network"]["macs"].values())}
+    run.summary.update({f"ann/{split}": accuracy for split, accuracy in ann.items()} | macs | losses)
 
 
 def _percent(part: dict) -> float:
@@ -101,6 +106,11 @@ def _percent(part: dict) -> float:
 
 def _group(job: Job) -> str:
     return f"{job.dataset}/{job.network}/{job.activation}"
+
+
+def _row(job: Job) -> str:
+    options = [str(job.options[name]) for name in sorted(job.options)]
+    return f"{' '.join([job.method, *options])}, {_group(job)}, {_digest(job.row)[:6]}"
 
 
 def log_tables(root: Path | str, directory: Path | str, mode: str) -> None:
@@ -191,7 +201,7 @@ def _start(wandb, directory, mode, id, name, group, kind, config, tags):
         os.environ.setdefault(variable, str(directory / "wandb"))
     start = functools.partial(
         wandb.init,
-        project=os.environ.get("WANDB_PROJECT", "ann2snn"),
+        project=project(),
         dir=str(directory),
         id=id,
         resume="allow",
@@ -234,7 +244,11 @@ def _lightning_logger(run):
     return Logger(experiment=run, name=run.name, id=run.id)
 
 
-def _key_configured() -> bool:
+def project() -> str:
+    return os.environ.get("WANDB_PROJECT", "ann2snn")
+
+
+def key_configured() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     if not (wandb := _wandb("offline")):

@@ -257,7 +257,8 @@ def test_no_record_is_a_user_error(tmp_path):
 def test_built_is_fresh_and_the_same_again(make_record, publish):
     root = publish(make_record(), make_record(network="residual"))
     files = {root / name for name in ("LEADERBOARD.md", "leaderboard.csv")}
-    files |= {root / "figures" / f"digits-{net}.{kind}" for net in ("plain", "residual") for kind in ("svg", "png")}
+    names = [f"{begin}digits-{net}" for begin in ("", "dashboard-") for net in ("plain", "residual")]
+    files |= {root / "figures" / f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert set(leaderboard.check(root)) == files
     assert set(leaderboard.build(root)) == files
     before = {path: path.read_bytes() for path in files}
@@ -269,7 +270,12 @@ def test_built_is_fresh_and_the_same_again(make_record, publish):
 
 
 @pytest.mark.parametrize(
-    "name", ["LEADERBOARD.md", "leaderboard.csv", "figures/digits-plain.svg", "figures/digits-plain.png"]
+    "name",
+    [
+        "LEADERBOARD.md",
+        "leaderboard.csv",
+        *(f"figures/{n}digits-plain.{k}" for n in ("", "dashboard-") for k in ("svg", "png")),
+    ],
 )
 def test_an_edited_or_missing_file_is_stale(make_record, publish, name):
     root = publish(make_record())
@@ -288,7 +294,7 @@ def test_a_new_record_makes_all_stale_and_a_figure_without_records_goes(make_rec
     root = publish(make_record())
     leaderboard.build(root)
     publish(make_record(seed=1, T={8: 7}))
-    assert len(leaderboard.check(root)) == 4
+    assert len(leaderboard.check(root)) == 6
     leaderboard.build(root)
     orphan = root / "figures" / "digits-gone.svg"
     orphan.write_text("")
@@ -379,3 +385,41 @@ def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
     assert all(figures.stamp(section).encode() in data for data in drawn.values())
     (other,) = sections(records[1:])
     assert figures.stamp(other) != figures.stamp(section)
+
+
+def test_panels_show_what_the_dashboard_shows(make_record):
+    from ann2snn.leaderboard import panels
+
+    records = [
+        make_record(seed=s, activation=a, options={"reset": r}, T={1: 2 + s, 8: 9})
+        for s in range(2)
+        for a in ("relu", "threshold_relu:1")
+        for r in ("soft", "hard")
+    ]
+    (section,) = sections(records)
+    relu, threshold = panels.curves(section)
+    assert (relu["source"], threshold["source"], relu["reset"]) == ("relu", "threshold_relu:1", "soft")
+    assert relu["accuracy"] == {1: [25.0, 7.071068], 8: [90.0, 0.0]}
+    assert relu["loss"] == {1: [75.0, 7.071068], 8: [10.0, 0.0]}
+    assert relu["operations"] == {1: [50.0, 0.0], 8: [400.0, 0.0]}
+    assert relu["ms"] == {1: [50.0, 0.0], 8: [50.0, 0.0]}
+    assert (relu["ann"], relu["macs"], relu["machines"]) == ([100.0, 0.0], 640, ["a processor, 2 threads"])
+    drawn = panels.draw(section)
+    assert drawn["png"].startswith(b"\x89PNG") and b"<svg" in drawn["svg"]
+    assert all(panels.stamp(section).encode() in data for data in drawn.values())
+    (other,) = sections(records[1:])
+    assert panels.stamp(other) != panels.stamp(section)
+
+
+def test_panels_of_rows_without_reset_spikes_or_equal_grids(make_record):
+    from ann2snn.leaderboard import panels
+
+    silent = make_record(method="fire_once", options={}, T={8: 1})
+    silent["T"]["8"]["operations"] = {"conv": 0}
+    silent["T"]["8"]["seconds"] = 0.0
+    (section,) = sections([silent, make_record(method="other", options={"reset": "hard"}, seed=None, T={2: 5})])
+    assert [(c["method"], c["reset"], c["ann"][1]) for c in panels.curves(section)] == [
+        ("fire_once", "", None),
+        ("other", "hard", None),
+    ]
+    assert panels.draw(section)["png"].startswith(b"\x89PNG")

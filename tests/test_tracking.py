@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -149,6 +149,7 @@ def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
         key: one[key] for key in ("data", "source", "provenance")
     }
     assert config["size"] == one["network"]
+    assert config["row"] == tracking._row(JOB) and "optimal soft, digits/tiny/threshold_relu:1, " in config["row"]
     assert rows == [
         {
             "T": T,
@@ -157,10 +158,13 @@ def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
             "snn/loss": 90 - accuracy,
             "snn/spikes_per_image": 3.7 * T,
             "snn/operations_per_image": 34 * T,
+            "snn/seconds_per_image": 0.05,
         }
         for T, accuracy, validation in [(1, 50, 25), (2, 60, 37.5), (16, 70, 50)]
     ]
-    assert (summary["summary"]["ann/test"], summary["summary"]["ann/validation"]) == (90, 75)
+    last = {name: value for name, value in summary["summary"].items() if name.startswith(("ann/", "loss/"))}
+    losses = {"loss/T1": 40, "loss/T2": 30, "loss/T16": 20}
+    assert last == {"ann/test": 90, "ann/validation": 75, "ann/macs_per_image": 74} | losses
     (table,) = run.glob("files/media/table/layers_*.table.json")
     table = json.loads(table.read_text())
     assert table["columns"] == ["T", "count", "layer", "per image"]
@@ -176,6 +180,15 @@ def test_T_is_the_axis_of_the_curves_and_the_group_is_the_source(tmp_path):
     assert run["run_group"] == "digits/tiny/threshold_relu:1"
     assert run["display_name"] == "optimal soft digits/tiny/threshold_relu-1/seed1"
     assert [metric["step_metric"] for metric in metrics if metric.get("glob_name") == "snn/*"] == ["T"]
+
+
+def test_runs_that_differ_in_their_seeds_only_are_of_one_row():
+    def row(**change):
+        return tracking._row(replace(JOB, **change))
+
+    assert row() == row(seed=2) == row(calibration_seed=1)
+    others = [{"calibration": 100}, {"options": {"reset": "hard"}}, {"recipe": "other-0"}, {"method_version": 2}]
+    assert len({row(), *(row(**change) for change in others)}) == 5
 
 
 def test_nothing_is_written_outside_the_folder(tmp_path, monkeypatch):

@@ -1,15 +1,18 @@
 """Records -> LEADERBOARD.md, leaderboard.csv and figures; the README's table; today's results beside the committed."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from ann2snn.errors import UserError
-from ann2snn.leaderboard import figures, tables
+from ann2snn.leaderboard import figures, panels, tables
 from ann2snn.leaderboard.rows import Section, sections
 from ann2snn.leaderboard.tables import Compared, compare, comparison_table
 from ann2snn.records import load_all, write_atomic
 
 __all__ = ["Compared", "build", "check", "compare", "comparison_table", "readme_table", "update_readme"]
 
+DRAWN = {"": figures, "dashboard-": panels}  # how the names of their figures begin
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 
 
@@ -24,10 +27,9 @@ def build(root: Path | str) -> list[Path]:
     for path in stale:
         if path in texts:
             write_atomic(path, texts[path])
-    for section in sections(records):
-        paths = _figures(root, section)
+    for section, drawer, paths in _figures(root, records):
         if set(paths.values()) & set(stale):
-            for kind, data in figures.draw(section).items():
+            for kind, data in drawer.draw(section).items():
                 write_atomic(paths[kind], data)
     for path in _orphans(root, records):
         path.unlink()
@@ -43,9 +45,9 @@ def check(root: Path | str, readme: Path | str | None = None) -> list[Path]:
     stale = [
         path for path, text in _texts(root, records).items() if not path.exists() or path.read_bytes() != text.encode()
     ]
-    for section in sections(records):
-        mark = figures.stamp(section).encode()
-        stale += [p for p in _figures(root, section).values() if not p.exists() or mark not in p.read_bytes()]
+    for section, drawer, paths in _figures(root, records):
+        mark = drawer.stamp(section).encode()
+        stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
     stale += _orphans(root, records)
     if readme is not None and _with_table(Path(readme), root) != Path(readme).read_text(encoding="utf-8"):
         stale.append(Path(readme))
@@ -72,13 +74,17 @@ def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
     return {root / "LEADERBOARD.md": tables.markdown(records), root / "leaderboard.csv": tables.csv_text(records)}
 
 
-def _figures(root: Path, section: Section) -> dict[str, Path]:
-    return {kind: root / "figures" / f"{tables.figure_name(section)}.{kind}" for kind in ("svg", "png")}
+def _figures(root: Path, records: list[dict]) -> Iterator[tuple[Section, ModuleType, dict[str, Path]]]:
+    """Section, what draws it, and where the figure goes by kind."""
+    for section in sections(records):
+        for begin, drawer in DRAWN.items():
+            name = begin + tables.figure_name(section)
+            yield section, drawer, {kind: root / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
 
 
 def _orphans(root: Path, records: list[dict]) -> list[Path]:
     """Figures that no section has."""
-    known = {path for section in sections(records) for path in _figures(root, section).values()}
+    known = {path for *_, paths in _figures(root, records) for path in paths.values()}
     return sorted({*(root / "figures").glob("*.svg"), *(root / "figures").glob("*.png")} - known)
 
 

@@ -85,7 +85,7 @@ def draw(section: Section) -> dict[str, bytes]:
             keys.append(Line2D([], [], color=GREY, label=f"{reset or 'no'} reset", **look))
         keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
         figure.legend(handles=keys, loc="outside right center", frameon=False)
-        return {kind: _saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+        return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
 
 
 def _curve(ax, curve: dict, colour: str) -> None:
@@ -97,7 +97,7 @@ def _curve(ax, curve: dict, colour: str) -> None:
     ax.axhline(curve["ann"][0], color=GREY, linestyle=DASHED, linewidth=1)
 
 
-def _saved(figure, kind: str, description: str) -> bytes:
+def saved(figure, kind: str, description: str) -> bytes:
     out = io.BytesIO()
     undated = {"Date": None} if kind == "svg" else {}
     figure.savefig(out, format=kind, dpi=120, metadata={"Description": description} | undated)
