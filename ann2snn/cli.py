@@ -1,6 +1,7 @@
 """The command line: `ann2snn COMMAND ...`. Nothing heavy is imported before a command runs."""
 
 import argparse
+import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +35,19 @@ def seed(text: str) -> int:
     return _whole(text, 0, "a seed, an integer of 0 or more")
 
 
+def shard(text: str) -> tuple[int, int]:
+    i, _, n = text.partition("/")
+    if i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n):
+        return int(i), int(n)
+    raise argparse.ArgumentTypeError(f"{text} is not a shard I/N with I from 1 to N, such as 1/3, 2/3 and 3/3")
+
+
+def devices(text: str) -> str:
+    if text == "auto" or all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in text.split(",")):
+        return text
+    raise argparse.ArgumentTypeError(f"{text} is not auto, cpu, cuda, or several such as cuda:0,cuda:1")
+
+
 def _whole(text: str, least: int, what: str) -> int:
     try:
         if (value := int(text)) >= least:
@@ -50,9 +64,17 @@ def parser() -> Parser:
     def command(name: str, text: str) -> Parser:
         return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
 
-    def running(p: Parser) -> None:
+    def running(p: Parser, several: bool = False) -> None:
         p.add_argument("--runs", type=Path, default=Path("runs"), help="where this machine's results go (runs)")
-        p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        if several:
+            p.add_argument(
+                "--device",
+                type=devices,
+                default="auto",
+                help="auto (default), cpu, cuda; or cuda:0,cuda:1 for a process on each (untested on hardware)",
+            )
+        else:
+            p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         p.add_argument(
             "--wandb", default=None, choices=["offline", "online", "off"], help="default: offline without a key"
         )
@@ -69,24 +91,42 @@ def parser() -> Parser:
         p.add_argument("--dataset", required=True)
         p.add_argument("--network", required=True, **count, help="one of ours, or a timm name")
         p.add_argument("--activation", default=["threshold_relu:1"] if many else "threshold_relu:1", **count)
-        which = p.add_mutually_exclusive_group()
-        which.add_argument("--seed", type=seed, default=[0] if many else 0, **count)
-        if many:
-            which.add_argument("--recipe", help="weights that `ann2snn import` brought, instead of training")
+        p.add_argument("--seed", type=seed, **count, help="of the training (0)")
+        p.add_argument("--recipe", help="of the training, by name" + " (or imported weights)" * many)
 
     p = command("reproduce", "run a profile: train, convert, simulate, and build the leaderboard")
-    p.add_argument("--profile", default="quick", help="quick (default): T to 32; digits: T to 128 and a timm network")
+    p.add_argument(
+        "--profile",
+        default="quick",
+        help="quick (default): digits, T to 32; digits: T to 128 and a timm network; cifar: He's ResNet-20; paper: the"
+        " paper's networks on CIFAR; imagenet: its VGG-16",
+    )
     p.add_argument("--only", metavar="ID", help="one table or row, as --dry-run prints them")
     p.add_argument("--dry-run", action="store_true", help="list the jobs with their time and disk, and run nothing")
-    running(p)
+    p.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=shard,
+        action="append",
+        default=[],
+        help="the I-th of N disjoint parts of the jobs, for N machines; merging is copying runs/records together",
+    )
+    running(p, several=True)
 
     p = command("train", "train one source network, or find it trained")
     source(p, many=False)
     running(p)
 
     p = command("import", "bring the weights of a public checkpoint to where sweeps find them")
-    p.add_argument("checkpoint", help="resnet20-akamaster: a ResNet-20 for CIFAR-10")
+    p.add_argument(
+        "checkpoint",
+        help="resnet20-akamaster: a ResNet-20 for CIFAR-10; or whose names a state dict has: deng2021, snn_calibration"
+        " or qcfs, with the three options",
+    )
     p.add_argument("file", type=Path, help="the file as its author published it")
+    p.add_argument("--dataset", help="cifar10, cifar100 or imagenet")
+    p.add_argument("--network", help="our name of it, such as deng_vgg16")
+    p.add_argument("--activation", help="with what is in no file: threshold_relu:Y_TH, relu or qcfs:L")
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.set_defaults(command="import_weights")  # `import` is a word of Python
 
@@ -98,7 +138,14 @@ def parser() -> Parser:
     p.add_argument("--T", nargs="+", type=steps, default=[1, 2, 4, 8, 16, 32])
     p.add_argument("--calibration", type=images, default=1024, help="calibration images (1024)")
     p.add_argument("--calibration-seed", nargs="+", type=seed, default=[0])
+    p.add_argument("--calibration-transform", default="none", help="an augmentation, such as crop_flip (none)")
     p.add_argument("--plugin", type=Path, nargs="+", default=[], help="files with further methods")
+    running(p)
+
+    p = command("diagnose", "explain the error of a source's conversion layer by layer")
+    source(p, many=False)
+    p.add_argument("--T", nargs="+", type=steps, default=[4, 8, 16, 32])
+    p.add_argument("--images", type=images, default=1000, help="test images (1000)")
     running(p)
 
     p = command("inspect", "say what becomes of every node of a network")
@@ -124,6 +171,13 @@ def parser() -> Parser:
     p.add_argument("--readme", type=Path, help="also the table in this file")
     p.add_argument("--check", action="store_true", help="change nothing, fail when something is stale")
 
+    p = command("dashboard", "save a view of the records' runs in W&B, one section for each table")
+    p.add_argument("--entity", help="the user or team that owns the project ($WANDB_ENTITY)")
+    p.add_argument("--project", help="where the runs were logged to ($WANDB_PROJECT, else ann2snn)")
+    for name in ("dataset", "network", "method"):
+        p.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show these {name}s only")
+    p.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON: no key, account or network")
+
     p = command("recheck", "recompute records and say whether they agree")
     p.add_argument("record", type=Path, nargs="+")
     p.add_argument("--plugin", type=Path, nargs="+", default=[], help="files with further methods")
@@ -139,7 +193,8 @@ def parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     try:
-        options = parser().parse_args(arguments)
+        given = argparse.Namespace(arguments=sys.argv[1:] if arguments is None else arguments)
+        options = parser().parse_args(arguments, given)
         from ann2snn import commands
 
         return getattr(commands, options.command)(options) or 0

@@ -2,12 +2,16 @@
 
 import ast
 import importlib
+import json
+import os
 import sys
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ann2snn.errors import UserError
+
+LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are published by recipe and hash
 
 
 def settings(options):
@@ -34,16 +38,25 @@ def train(options) -> int:
     from ann2snn.pipeline import source_of
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
-    source = source_of(data, options.network, options.activation, options.seed, settings(options))
+    seed = 0 if options.seed is None else options.seed
+    source = source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
     found = source.result("validation")
     print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
     return 0
 
 
 def import_weights(options) -> int:
-    from ann2snn.imports import import_weights
+    from ann2snn.imports import CHECKPOINTS, FORMATS, import_state_dict, import_weights
 
-    path, info = import_weights(options.checkpoint, options.file, options.runs)
+    name, chosen = options.checkpoint, {what: getattr(options, what) for what in ("dataset", "network", "activation")}
+    if name in FORMATS:
+        if not all(chosen.values()):
+            raise UserError(f"Weights in the names of {name} need --dataset, --network and --activation.")
+        path, info = import_state_dict(name, options.file, options.runs, **chosen)
+    else:
+        if name in CHECKPOINTS and any(chosen.values()):
+            raise UserError(f"{name} is one file of one network: leave out --dataset, --network and --activation.")
+        path, info = import_weights(name, options.file, options.runs)
     named = " ".join(f"--{name} {info[name]}" for name in ("dataset", "network", "activation", "recipe"))
     print(f"{path}\nnow: ann2snn sweep {named} --runs {options.runs}")
     return 0
@@ -51,6 +64,7 @@ def import_weights(options) -> int:
 
 def sweep(options) -> int:
     from ann2snn import leaderboard, pipeline
+    from ann2snn.benchmarks import paper  # type: ignore
     from ann2snn.conversion import find, load_plugin
 
     for file in options.plugin:
@@ -66,19 +80,49 @@ def sweep(options) -> int:
         options.dataset,
         tuple(options.network),
         tuple(options.activation),
-        (None,) if options.recipe else tuple(options.seed),
+        _seeds(options),
         tuple(methods),
         tuple(sorted(set(options.T))),
         options.calibration,
         tuple(options.calibration_seed),
+        options.calibration_transform,
         recipe=options.recipe,
     )
     outcome = pipeline.sweep([table], settings(options))
     if outcome.records:
         print(accuracies(outcome.records))
         leaderboard.build(options.runs)
+        paper.build(options.runs)
         print(f"\nrecords, tables and figures: {options.runs}")
     return report_skipped(outcome)
+
+
+def _seeds(options) -> tuple[int | None, ...]:
+    """Of the trainings; None for imported weights, which every recipe is that trainings do not know."""
+    from ann2snn.training import RECIPES
+
+    if options.recipe in (None, *RECIPES):
+        seeds = [0] if options.seed is None else options.seed
+        return tuple(seeds) if isinstance(seeds, list) else (seeds,)
+    if options.seed is not None:
+        raise UserError(
+            f"{options.recipe} is no recipe of a training, and imported weights have no seed: leave --seed out, or take"
+            f" one of the recipes {', '.join(RECIPES)}."
+        )
+    return (None,)
+
+
+def diagnose(options) -> int:
+    from ann2snn import diagnosis, pipeline
+    from ann2snn.data import load
+
+    data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+    (seed,) = _seeds(options)
+    source = pipeline.source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
+    found = diagnosis.diagnose(source, options.T, options.images)
+    print(diagnosis.report(found))
+    print(f"\n{diagnosis.save(found, options.runs)}")
+    return 0
 
 
 def accuracies(records: list[dict]) -> str:
@@ -98,8 +142,11 @@ def accuracies(records: list[dict]) -> str:
 
 
 def report_skipped(outcome) -> int:
+    left_out: dict[str, dict[str, None]] = {}  # what, in order and once, by the reason
     for what, reason in outcome.skipped:
-        print(f"skipped {what}: {reason}", file=sys.stderr)
+        left_out.setdefault(reason, {})[what] = None
+    for reason, what in left_out.items():
+        print(f"skipped {', '.join(what)}: {reason}", file=sys.stderr)
     return 0 if outcome.records else 2
 
 
@@ -124,19 +171,30 @@ def inspect(options) -> int:
 
 def leaderboard(options) -> int:
     from ann2snn import leaderboard
+    from ann2snn.benchmarks import paper  # type: ignore
 
     if options.check:
-        stale = leaderboard.check(options.root, options.readme)
+        stale = leaderboard.check(options.root, options.readme) + paper.check(options.root)
         if stale:
             raise UserError(
                 f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard` and commit what it writes."
             )
         print(f"{options.root} is fresh.")
         return 0
-    written = leaderboard.build(options.root)
+    written = leaderboard.build(options.root) + paper.build(options.root)
     if options.readme:
         leaderboard.update_readme(options.readme, options.root)
     print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
+    return 0
+
+
+def dashboard(options) -> int:
+    from ann2snn import dashboard, tracking
+
+    entity = options.entity or os.environ.get("WANDB_ENTITY")
+    names = {name: getattr(options, name) for name in dashboard.FILTERS}
+    spec = dashboard.spec(entity, options.project or tracking.project(), names)
+    print(json.dumps(spec, indent=2) if options.dry_run else dashboard.save(spec))
     return 0
 
 
@@ -167,13 +225,19 @@ def recheck(options) -> int:
 
 def publish(options) -> int:
     from ann2snn import records
+    from ann2snn.benchmarks import paper  # type: ignore
     from ann2snn.recheck import weights_hash_of
 
-    trained = {weights_hash_of(path): path for path in options.runs.glob("sources/*/*/seed*/weights.pt")}
+    files = options.runs.glob("sources/*/*/seed*/weights.pt")
+    small = {weights_hash_of(path): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
     dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
     if dirty:
         print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)
-    written = records.publish(options.runs, options.results, trained.get)
+    written = records.publish(options.runs, options.results, small.get)
+    for path in (options.runs / "diagnosis").rglob("*.json"):
+        records.write_atomic(options.results / path.relative_to(options.runs), path.read_bytes())
+        written.append(path)
+    written += paper.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0
 

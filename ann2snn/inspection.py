@@ -26,6 +26,8 @@ def inspect(options) -> int:
     if Path(options.model).is_file() or options.model.endswith(".pt"):
         net, info = training.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
+        if info["data_hash"] not in (None, data.hash):
+            raise UserError(f"{options.model} was trained on other data than this {data.name}: train it again.")
         data = data.normalised(info.get("normalization"))
         example = next(data.validation.batches(1))[0]
     else:

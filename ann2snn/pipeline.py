@@ -17,7 +17,7 @@ from torch import Tensor
 from ann2snn import imports, records, tracking, training
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
-from ann2snn.data import Data, Split, load
+from ann2snn.data import AUGMENTATIONS, Data, Split, load
 from ann2snn.errors import StorageError, UserError
 from ann2snn.graph import prepare
 from ann2snn.metrics import costs
@@ -42,16 +42,24 @@ class Sweep:
     T: tuple[int, ...]
     calibration: int = 1024
     calibration_seeds: tuple[int, ...] = (0,)
+    calibration_transform: str = "none"  # or an augmentation of the data
     threads: int | None = None  # of the CPU; fixed where results shall not depend on the number of cores
-    recipe: str | None = None  # "akamaster-12fca82f"
+    recipe: str | None = None  # of the trainings, by name; of imported weights "akamaster-12fca82f"
 
     def sources(self) -> Iterator[tuple[str, str, int | None]]:
         return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
 
+    def parts(self) -> "list[Sweep]":
+        """The same jobs, in parts of one source each."""
+        return [replace(self, networks=(n,), activations=(a,), seeds=(s,)) for n, a, s in self.sources()]
+
     def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source. UserError for a method or option that does not exist, or too few training images."""
         data.calibration(self.calibration)
-        recipe = str(self.recipe) if seed is None else training.recipe(data.name, network).key
+        if self.calibration_transform not in ("none", *AUGMENTATIONS):
+            known = ", ".join(AUGMENTATIONS)
+            raise UserError(f"No augmentation is called {self.calibration_transform!r}; there is: {known}.")
+        recipe = str(self.recipe) if seed is None else training.recipe_of(data.name, network, self.recipe).key
         return [
             Job(
                 dataset=data.name,
@@ -65,6 +73,8 @@ class Sweep:
                 options=find(method).check(options),
                 calibration=self.calibration,
                 calibration_seed=calibration_seed,
+                calibration_transform=self.calibration_transform,
+                readout=options.get("readout", "accumulated"),
             )
             for method, options in self.methods
             for calibration_seed in self.calibration_seeds
@@ -85,7 +95,7 @@ class Source:
         data = data.normalised(self.info.get("normalization"))
         seen = self.info["seed"] is None  # imported weights have seen all official training images
         self.data = replace(data, validation=data.validation.subset([])) if seen else data
-        self._statistics: dict[tuple[int, int], tuple[Statistics, str]] = {}
+        self._statistics: dict[tuple[int, int, str], tuple[Statistics, str]] = {}
 
     @cached_property
     def ann(self):
@@ -114,13 +124,23 @@ class Source:
         out = {"n": len(part), "correct": int((found == part.labels).sum())}
         return out | ({"predictions": pack(found.numpy())} if split == "test" else {})
 
-    def statistics(self, n: int, seed: int) -> tuple[Statistics, str]:
-        """Of n calibration images drawn with this seed, and the hash of which ones."""
-        if (n, seed) not in self._statistics:
+    def statistics(self, n: int, seed: int, transform: str = "none") -> tuple[Statistics, str]:
+        """Of n calibration images drawn with this seed, and the hash of which ones.
+
+        `transform` is an augmentation, drawn with the same seed, or none.
+        """
+        key = n, seed, transform
+        if key not in self._statistics:
             images = self.data.calibration(n, seed)
-            stats = Statistics(self.ann, lambda: (x for x, _ in images.batches(BATCH)))
-            self._statistics[n, seed] = stats, images.indices_hash
-        return self._statistics[n, seed]
+            augmented = images if transform == "none" else images.augmented(transform)
+
+            def batches():
+                with torch.random.fork_rng([]):
+                    torch.manual_seed(seed)
+                    yield from (x for x, _ in augmented.batches(BATCH))
+
+            self._statistics[key] = Statistics(self.ann, batches), images.indices_hash
+        return self._statistics[key]
 
 
 def run(
@@ -131,7 +151,7 @@ def run(
     T's that an earlier run of the same job left behind are kept, if they were made in the same environment. `tick(n)`
     hears of every n image-steps that are done.
     """
-    stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed)
+    stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
     fresh = _empty(job, source, calibration_hash)
     record = _kept(job, root, fresh) or fresh
     grids = runs_of(job, sorted(set(T) - {int(t) for t in record["T"]}))
@@ -303,10 +323,11 @@ class Settings:
     wandb: str = "off"
 
 
-def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
+def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = None) -> Outcome:
     """Runs all jobs, source by source; what cannot be done is listed with its reason, and the rest goes on.
 
-    StorageError ends it: what cannot be written need not be computed.
+    StorageError ends it: what cannot be written need not be computed. `work(name, source, jobs, T, settings, outcome)`
+    is what is done with every source, by default `sweep_source`.
     """
     outcome, datasets, tables = Outcome(), {}, list(sweeps)
     place, places = 0, sum(len(list(table.sources())) for table in tables)
@@ -317,16 +338,16 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings) -> Outcome:
                 datasets[table.dataset] = load(table.dataset, settings.data_root, accept_unofficial=unofficial)
             data = datasets[table.dataset]
             for key, jobs in [(key, table.jobs(data, *key)) for key in table.sources()]:
-                which = table.recipe if key[2] is None else f"seed {key[2]}"
-                name = "{} {} {} {}".format(table.dataset, *key[:2], which)
+                which = [table.recipe, None if key[2] is None else f"seed {key[2]}"]
+                name = " ".join([table.dataset, *key[:2], *filter(None, which)])
                 with outcome.attempt(name):
                     place += 1
                     source = source_of(data, *key, settings, table.recipe)
-                    _sweep_source(f"[{place}/{places}] {name}", source, jobs, table.T, settings, outcome)
+                    (work or sweep_source)(f"[{place}/{places}] {name}", source, jobs, table.T, settings, outcome)
     return outcome
 
 
-def _sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
+def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
     images = len(source.data.test) + len(source.data.validation)
     total = images * sum(grid[-1] for job in jobs for grid in runs_of(job, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
@@ -354,13 +375,13 @@ def source_of(
 ) -> Source:
     """The trained source: from the cache, resumed, or trained, once it is sure that it can be converted.
 
-    Without a seed: the imported weights of `recipe`.
+    `recipe` by name, else that of dataset and network. Without a seed: the imported weights of `recipe`.
     """
     if seed is None:
         weights = imports.find(settings.runs, data.name, network, activation, recipe)
         return Source(data, weights, training.accelerator(settings.device))
-    about = training.describe(data, network, activation, seed)
-    if not training.weights_file(data, network, activation, seed, settings.runs).exists():
+    about = training.describe(data, network, activation, seed, recipe)
+    if not training.weights_file(data, network, activation, seed, settings.runs, recipe).exists():
         prepare(training.untrained(about, seed), next(data.validation.batches(1))[0])
     weights = training.train(
         data,
@@ -368,7 +389,8 @@ def source_of(
         activation,
         seed,
         settings.runs,
+        recipe=recipe,
         device=settings.device,
-        logger=lambda: tracking.training_logger(about, settings.runs, settings.wandb),
+        logger=lambda info: tracking.training_logger(info, settings.runs, settings.wandb),
     )
     return Source(data, weights, training.accelerator(settings.device))

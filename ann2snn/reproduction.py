@@ -2,22 +2,28 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import wrap
 
 from tabulate import tabulate
 
-from ann2snn import leaderboard, pipeline, records, tracking, training
+from ann2snn import diagnosis, leaderboard, pipeline, records, shards, tracking, training
+from ann2snn.benchmarks import paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
-from ann2snn.conversion import find
 from ann2snn.errors import UserError
+from ann2snn.estimate import UNKNOWN, Estimates, clock, size
 from ann2snn.pipeline import Settings, Sweep
 from ann2snn.records import slug
 
 RESULTS = Path("results")
+FURTHER = """\
+further    ./reproduce.sh --profile digits: T to 128 and a timm network;
+           --profile cifar, paper or imagenet, with --data-root FOLDER: CIFAR and ImageNet;
+           --dry-run lists the jobs of a profile, --only ID runs one table or row"""
 
 
 def reproduce(options, settings: Settings) -> int:
@@ -25,26 +31,50 @@ def reproduce(options, settings: Settings) -> int:
     if options.profile not in PROFILES:
         raise UserError(f"No profile is called {options.profile!r}; there are: {', '.join(PROFILES)}.")
     tables = select(PROFILES[options.profile], options.only)
+    parts = shards.take([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
-        print(listing(options.profile, tables, settings))
+        print(listing(options.profile, parts, settings))
+        return 0
+    began = time.monotonic()
+    if set(options.device) & set(",:"):
+        failed = shards.on_devices(options.device.split(","), options.arguments)
+        estimates = Estimates([], settings)
+        report([record for part in parts for record in estimates.finished(part) if record], options, settings, began)
+        if failed:
+            raise UserError(f"The run on {' and '.join(failed)} failed, and its lines above say why.")
         return 0
     training.accelerator(settings.device)
-    began = time.monotonic()
-    outcome = pipeline.sweep(tables, settings)
-    if not outcome.records:
+    if (table := paper.TABLE.get(options.only)) and table.diagnosed:
+        outcome = pipeline.sweep(parts, settings, diagnosis.diagnose_source)
+        paper.build(settings.runs)
+        print(paper.section(table, paper.read(settings.runs)))
         return report_skipped(outcome)
+    outcome = pipeline.sweep(parts if options.shard else tables, settings)
+    if not options.shard:
+        report(outcome.records, options, settings, began)
+    elif outcome.records or not parts:
+        print(f"{len(outcome.records)} records of this shard are in {settings.runs / 'records'}; once those of all")
+        print(f"shards are copied together: .venv/bin/ann2snn leaderboard --root {settings.runs}")
+    return report_skipped(outcome) if parts else 0
+
+
+def report(made: list[dict], options, settings: Settings, began: float) -> None:
+    """Builds tables and figures, and says what was made and where it is."""
+    if not made:
+        return
     print("building tables and figures", file=sys.stderr, flush=True)
     leaderboard.build(settings.runs)
+    paper.build(settings.runs)
     tracking.log_tables(settings.runs, settings.runs, settings.wandb)
-    print(compared(outcome.records))
-    print(f"\n{len(outcome.records)} records in {time.monotonic() - began:.0f} s")
+    if table := paper.TABLE.get(options.only):
+        print(paper.section(table, paper.read(settings.runs)))
+    print(compared(made))
+    print(f"\n{len(made)} records in {time.monotonic() - began:.0f} s")
     print(f"table      {settings.runs / 'LEADERBOARD.md'}")
     print(f"pictures   {settings.runs / 'figures'}")
     if settings.wandb != "off":
         print(f"W&B        {settings.wandb}; in the terminal: .venv/bin/wandb leet {settings.runs / 'wandb'}")
-    print("further    ./reproduce.sh --profile digits: T to 128 and a timm network;")
-    print("           --dry-run lists the jobs of a profile, --only ID runs one table or row")
-    return report_skipped(outcome)
+    print(FURTHER)
 
 
 def compared(made: list[dict]) -> str:
@@ -65,64 +95,56 @@ def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
 
 
 def select(tables: tuple[Sweep, ...], only: str | None) -> tuple[Sweep, ...]:
-    """All tables, or the one table or row of this id."""
+    """All tables; or the one table or row of this id, or those of a table of the paper."""
     if only is None:
         return tables
-    parts = {table.id: table for table in tables} | {id: part for table in tables for id, part in rows(table)}
+    parts = {table.id: (table,) for table in tables} | {id: (part,) for table in tables for id, part in rows(table)}
+    parts |= {id: found for id, found in of_the_paper(tables).items() if id not in parts}
     if only not in parts:
         near = get_close_matches(only, parts, 3, 0.4) or list(parts)[:3]
         raise UserError(f"There is no table or row {only!r}; the nearest are: {', '.join(near)}. --dry-run lists all.")
-    return (parts[only],)
+    return parts[only]
 
 
-def listing(profile: str, tables: tuple[Sweep, ...], settings: Settings) -> str:
-    """The jobs of a profile with an estimate of time and disk, from what the committed records took."""
+def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
+    """What each table of the paper draws on, by its id, where that is here."""
+    found = {p.id: tuple(table for table in tables if table.id in p.sweeps) for p in paper.TABLES}
+    return {id: sweeps for id, sweeps in found.items() if sweeps}
+
+
+def listing(profile: str, parts: list[Sweep], settings: Settings) -> str:
+    """The jobs of a profile with an estimate of time and disk, what of them is done, and what they lack."""
     known = records.load_all(RESULTS) if (RESULTS / "records").is_dir() else []
-    lines, seconds, size, jobs = [], 0.0, 0, 0
-    for table in tables:
-        n = len(list(table.sources())) * len(table.methods)
-        time_, disk = estimate(table, known)
-        lines.append(
-            [table.id, n, " ".join(map(str, table.T)), clock(time_), "-" if disk is None else f"{disk / 1e6:.1f} MB"]
-        )
-        seconds, size, jobs = seconds + (time_ or 0), size + (disk or 0), jobs + n
-    machines = sorted({f"{r['provenance']['cpu']}, {r['provenance']['threads']} threads" for r in known}) or [
-        "no machine yet"
-    ]
-    text = [f"profile {profile}: {jobs} jobs, about {clock(seconds)} and {size / 1e6:.1f} MB below {settings.runs}"]
-    text += [f"(as measured on {'; '.join(machines)}; what is in {settings.runs} already is not run again)", ""]
-    text += [tabulate(lines, ["table", "jobs", "T", "time", "disk"], disable_numparse=True), ""]
-    text += ["Rows, for --only (a table's id does too):"]
-    text += [f"  {id}" for table in tables for id, _ in rows(table)]
-    return "\n".join(text)
-
-
-def estimate(table: Sweep, known: list[dict]) -> tuple[float | None, int | None]:
-    """(seconds, bytes) of a table; None where no committed record is of its networks."""
-    seconds, size = 0.0, 0
-    for network in table.networks:
-        like = [r for r in known if (r["job"]["dataset"], r["job"]["network"]) == (table.dataset, network)]
-        if not like:
-            return None, None
-        sources = {r["source"]["weights_hash"]: r["source"]["training_seconds"] or 0.0 for r in like}
-        n = len(table.activations) * len(table.seeds)
-        seconds += n * sum(sources.values()) / len(sources)
-        longest = [(int(max(r["T"], key=int)), r) for r in like]
-        per_step = sum(r["T"][str(t)]["seconds"] / t for t, r in longest) / len(like)
-        images = 1 + like[0]["data"]["n"]["validation"] / like[0]["data"]["n"]["test"]
-        steps = sum(sum(table.T) if find(method).depends_on_T else max(table.T) for method, _ in table.methods)
-        seconds += n * steps * per_step * images
-        size += n * (4 * like[0]["network"]["parameters"] + len(table.methods) * 1100 * len(table.T))
-    return seconds, size
-
-
-def clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "not measured"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
+    estimates, lines, tables = Estimates(known, settings), [], []
+    for id, group in grouped(row for part in parts for row in rows(part)).items():
+        need = estimates.need(group)
+        lines.append([id, need.time, need.disk])
+    for id, group in grouped((part.id, part) for part in parts).items():
+        need = estimates.need(group)
+        jobs = f"{need.jobs} ({need.done} done)" if need.done else need.jobs
+        tables.append([id, jobs, grid(group[0].T), need.time, need.disk])
+    whole = estimates.need(parts)
+    done = f", of which {whole.done} are done" if whole.done else ""
+    least = "at least" if whole.certainty == UNKNOWN else "about"
+    total = f"profile {profile}: {whole.jobs} jobs{done}; what is left takes {least} {clock(whole.seconds)} and"
+    machines = "; ".join(estimates.machines) or "no machine yet"
+    how = f"As measured on {machines}; ~ is extrapolated from other networks by multiply-accumulates."
+    text = [tabulate(lines, ["row, with its training", "time", "disk"], disable_numparse=True), ""]
+    text += [tabulate(tables, ["table", "jobs", "T", "time", "disk"], disable_numparse=True), ""]
+    text += [*wrap(f"{total} {size(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
+    ids = ", ".join(of_the_paper(tuple(parts)))
+    text += wrap(
+        "--only ID runs one row or table" + (f", or what a table of the paper needs: {ids}." if ids else "."), 80
     )
+    return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.lacking)])
+
+
+def grouped(pairs: Iterable[tuple[str, Sweep]]) -> dict[str, list[Sweep]]:
+    groups: dict[str, list[Sweep]] = {}
+    for id, part in pairs:
+        groups.setdefault(id, []).append(part)
+    return groups
+
+
+def grid(T: tuple[int, ...]) -> str:
+    return " ".join(map(str, T)) if len(T) < 5 else f"{T[0]} {T[1]} ... {T[-1]}"

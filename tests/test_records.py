@@ -224,6 +224,20 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
         write_atomic(tmp_path / "file" / "below", "x")
 
 
+def test_a_part_of_a_test_set_is_no_official_one(make_record, tmp_path):
+    assert load(save(make_record(dataset="cifar10", official=False), tmp_path))
+    with pytest.raises(UserError, match="it has 10 test images of official data, which has 10,000"):
+        load(save(make_record(dataset="cifar10"), tmp_path))
+
+
+def test_imported_weights_have_no_validation(make_record, tmp_path):
+    record = make_record(seed=None)
+    assert load(save(record, tmp_path))
+    record["data"]["n"]["validation"] = 10
+    with pytest.raises(UserError, match="validation images, which imported weights have seen"):
+        load(save(record, tmp_path))
+
+
 # ------------------------------------------------------------------------------------------------------- provenance
 
 

@@ -11,6 +11,7 @@ ANY = "*"
 COUNTED = {"n": int, "correct": int}
 PREDICTED = COUNTED | {"predictions": str}
 MAYBE = type(None)
+OFFICIAL_TEST = {"cifar10": 10_000, "cifar100": 10_000, "fashion_mnist": 10_000, "imagenet": 50_000}  # images
 SCHEMA = {
     "id": str,
     "job": {
@@ -90,6 +91,9 @@ def _count(record: dict) -> None:
     labels, n = unpack(record["labels"]), record["data"]["n"]
     if not record["T"]:
         raise ValueError("it has no T")
+    whole = OFFICIAL_TEST.get(record["job"]["dataset"], n["test"])
+    if record["data"]["official"] and n["test"] != whole:
+        raise ValueError(f"it has {n['test']:,} test images of official data, which has {whole:,}")
     if record["job"]["seed"] is None and n["validation"]:
         raise ValueError("it has validation images, which imported weights have seen")
     for T in record["T"]:

@@ -1,0 +1,420 @@
+"""What is known of Deng & Gu (ICLR 2021), beside what this suite measured: the tables of `results/PAPER.md`.
+
+Every table is a function of records, published numbers and diagnoses; `--only ID` of `./reproduce.sh --profile paper`
+runs what one of them lacks and prints it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+
+from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH
+from tabulate import tabulate
+
+from ann2snn import diagnosis
+from ann2snn.leaderboard.published import Published, find, load
+from ann2snn.leaderboard.rows import Estimate, Row, ann, sections, snn
+from ann2snn.records import load_all, unpack, write_atomic
+from ann2snn.significance import mcnemar_exact
+
+RESULTS = Path("results")
+
+OWN, RERUN = "own", "re-run of the released checkpoints by wu2024ftbc"
+GRID = (16, 32, 64, 128)
+UNKNOWN, NOT_RUN = "not known", "not run"
+OPTIMAL = ("optimal", {"reset": "soft"})
+
+PAGE = """\
+# The paper's tables, measured
+
+<!-- Generated from records/, diagnosis/ and published.csv by `ann2snn leaderboard`. Do not edit. -->
+
+S. Deng, S. Gu, "Optimal Conversion of Conventional Artificial Neural Networks to Spiking Neural Networks", ICLR 2021.
+Accuracies are in % of the whole test set, losses (ANN - SNN of the same weights) in points, ± is the standard
+deviation over n independently trained sources. Our sources are trained on 45,000 images of CIFAR, and the last epoch is
+the model; the other 5,000 choose T and recipes. The paper's are trained on all 50,000, and the epoch is chosen on the
+test set. Recipes: [ann2snn/training.py](../ann2snn/training.py). Published numbers and where each was read:
+[published.csv](published.csv). *not known*: the number is nowhere to be read. *not run*: `./reproduce.sh --profile
+paper --only ID` (or `cifar`, `imagenet`) runs it; the ID is in brackets behind the title.
+"""
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that a table may draw on."""
+
+    records: list[dict]
+    published: list[Published] = field(default_factory=list)
+    diagnoses: list[dict] = field(default_factory=list)
+
+    def rows(self, **wanted) -> list[Row]:
+        """Rows of the leaderboard whose job has these fields; `recipe` by its name, `options` a part of them."""
+        return [row for section in sections(self.records) for row in section.rows if _fits(row, wanted)]
+
+    def row(self, method: str, options: dict, **wanted) -> Row | None:
+        """The one row of this kind, with most training seeds where calibrations differ."""
+        found = self.rows(method=method, options=options, calibration_transform="none", **wanted)
+        return max(found, key=lambda row: row.n, default=None)
+
+    def number(self, dataset: str, network: str, pipeline: str, T: int | None) -> Published | None:
+        """A published number of the paper's method."""
+        same = {"paper": "deng2021", "method": "optimal", "pipeline": pipeline, "dataset": dataset, "network": network}
+        return next(iter(find(self.published, T=T, **same)), None)
+
+
+def read(root: Path | str) -> Known:
+    """What `root` holds, and the published numbers: its own, else those of the checkout."""
+    files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
+    published = next((load(path) for path in files if path.exists()), [])
+    return Known(load_all(root), published, diagnosis.load_all(root))
+
+
+def build(root: Path | str) -> list[Path]:
+    """Writes `root/PAPER.md`; returns what was stale, and so was written."""
+    stale = check(root)
+    for path in stale:
+        write_atomic(path, page(read(root)))
+    return stale
+
+
+def check(root: Path | str) -> list[Path]:
+    """`root/PAPER.md`, where it is not what `build` would write. Records of the digits alone need none."""
+    path, found = Path(root) / "PAPER.md", read(root)
+    if not any(record["job"]["dataset"] in Y_TH for record in found.records) and not path.exists():
+        return []
+    fresh = path.exists() and path.read_text(encoding="utf-8") == page(found)
+    return [] if fresh else [path]
+
+
+def _fits(row: Row, wanted: dict) -> bool:
+    for name, value in wanted.items():
+        have = getattr(row.job, name)
+        if name == "recipe":
+            have = have.rpartition("-")[0]
+        if name == "options":
+            have = {key: have.get(key) for key in value}
+        if have != value:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the page: its jobs by the ids of their sweeps, and its text."""
+
+    id: str
+    title: str
+    sweeps: tuple[str, ...]
+    text: Callable[[Known], str]
+    diagnosed: bool = False  # it draws on diagnoses of the sources instead of records
+
+
+def page(known: Known) -> str:
+    return "\n".join([PAGE, *(section(table, known) for table in TABLES)])
+
+
+def section(table: Table, known: Known) -> str:
+    return f"## {table.title} [{table.id}]\n\n{table.text(known)}"
+
+
+def markdown(lines: list[list], heads: list[str], note: str = "") -> str:
+    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else f"{NOT_RUN.capitalize()}."
+    return f"{text}\n" + (f"\n{note}\n" if note else "")
+
+
+def points(cell: Estimate | None, absent: str = NOT_RUN) -> str:
+    """A share in points: `93.10 ± 0.21 (2)`."""
+    if cell is None:
+        return absent
+    std = "" if cell.std is None else f" ± {100 * cell.std:.2f}"
+    return f"{float(100 * cell.mean):z.2f}{std}" + (f" (n = {cell.n})" if cell.n > 1 else "")
+
+
+def percent(value: float | None, absent: str = UNKNOWN) -> str:
+    return absent if value is None else f"{value:.2f}"
+
+
+def places(known: Known) -> Iterator[tuple[str, str, str]]:
+    """(dataset, network, recipe) of the paper's networks, and of every other source that has records."""
+    have = {(r["job"]["dataset"], r["job"]["network"], _recipe(r)) for r in known.records if _is_cifar(r)}
+    default = [(dataset, network, "bn_free") for dataset in ("cifar10", "cifar100") for network in DENG]
+    yield from default
+    yield from sorted(have - set(default))
+
+
+def _is_cifar(record: dict) -> bool:
+    return record["job"]["dataset"] in ("cifar10", "cifar100")
+
+
+def _recipe(record: dict) -> str:
+    return record["job"]["recipe"].rpartition("-")[0]
+
+
+# ------------------------------------------------------------------------------------------------------- the tables
+
+
+def ann_table(known: Known) -> str:
+    """Accuracy of the ANNs."""
+    lines = []
+    for dataset, network, recipe in places(known):
+        kinds = ("relu", Y_TH[dataset], f"{Y_TH[dataset]}:32")
+        cells = []
+        for activation in kinds:
+            rows = known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation)
+            cells.append(points(max(rows, key=lambda row: row.n).ann if rows else None))
+        paper = UNKNOWN if network in DENG else "-"
+        rerun = known.number(dataset, network, RERUN, None)
+        lines.append([dataset, network, recipe, *cells, paper, percent(rerun and rerun.accuracy, paper)])
+    heads = ["dataset", "network", "recipe", "ReLU", "+ threshold", "+ threshold and training shift"]
+    return markdown(lines, [*heads, "paper (all three)", "released checkpoint (+ threshold), by others"])
+
+
+BANDS = {"cifar10": {16: 1.0}, "cifar100": {16: 4.0}}  # points of loss; 0.5 from T = 32 on
+NO_VERDICT = {("cifar100", "deng_resnet20"): "no verdict: the re-run's ANN is 69.80 or 63.80"}
+
+
+def snn_table(known: Known) -> str:
+    """Accuracy of `optimal` over T beside the paper's and the re-run's."""
+    lines = []
+    for dataset, network in ((d, n) for d in ("cifar10", "cifar100") for n in DENG):
+        row = known.row(*OPTIMAL, dataset=dataset, network=network, activation=Y_TH[dataset], recipe="bn_free")
+        for T in GRID:
+            ours, loss = (row.accuracy(T), row.loss(T)) if row else (None, None)
+            paper, rerun = (known.number(dataset, network, pipeline, T) for pipeline in (OWN, RERUN))
+            theirs = rerun.ann - rerun.accuracy if rerun and rerun.ann else None
+            gap = None if loss is None or theirs is None else float(100 * loss.mean) - theirs
+            ann_gap = None if row is None or not (rerun and rerun.ann) else float(100 * row.ann.mean) - rerun.ann
+            behind = None if ours is None or paper is None else float(100 * ours.mean) - paper.accuracy
+            lines.append([
+                dataset, network, T, points(row.ann if row else None), points(ours), points(loss),
+                percent(paper and paper.accuracy), percent(rerun and rerun.ann), percent(rerun and rerun.accuracy),
+                percent(theirs), signed(gap), verdict(dataset, network, T, gap), signed(behind), signed(ann_gap),
+            ])  # fmt: skip
+    heads = ["dataset", "network", "T", "our ANN", "our SNN", "our loss", "paper's SNN", "re-run's ANN", "re-run's SNN"]
+    heads += ["re-run's loss", "loss: ours - re-run", "inside the band", "SNN: ours - paper", "ANN: ours - re-run"]
+    note = (
+        "The band is on the difference of the losses: 1 point at T = 16 (4 on CIFAR-100), 0.5 from T = 32 on. The two"
+        "\nlast columns carry no verdict. The re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
+    )
+    return markdown(lines, heads, note)
+
+
+def verdict(dataset: str, network: str, T: int, gap: float | None) -> str:
+    if reason := NO_VERDICT.get((dataset, network)):
+        return reason
+    if gap is None:
+        return "-"
+    return "yes" if abs(gap) <= BANDS[dataset].get(T, 0.5) else "no"
+
+
+def signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def ablation_table(known: Known) -> str:
+    """With and without threshold and shift, soft and hard reset; what the paper measured here is not known."""
+    lines, T = [], (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    for dataset, network, recipe in places(known):
+        for method in ("optimal", "max_norm"):
+            for row in known.rows(dataset=dataset, network=network, recipe=recipe, method=method):
+                if row.job.calibration_transform == "none":
+                    shift = "yes" if method == "optimal" else "no"
+                    cells = [points(row.accuracy(t), "-") for t in T]
+                    source = [dataset, network, recipe, row.job.activation]
+                    lines.append([*source, shift, row.job.options["reset"], points(row.ann), *cells])
+    heads = ["dataset", "network", "recipe", "source", "shift", "reset", "ANN", *(f"T = {t}" for t in T)]
+    return markdown(sorted(lines, key=lambda line: line[:4]), heads, "The paper's own ablation is not known.")
+
+
+def others_table(known: Known) -> str:
+    """Published rows on the same network, and our own records of it."""
+    lines, T = [], (4, 8, 16, 32, 64, 128)
+    for dataset, network in dict.fromkeys((d, n) for d, n, _ in places(known)):
+        series: dict[tuple, dict] = {}
+        for number in find(known.published, dataset=dataset, network=network):
+            key = number.method, number.pipeline, percent(number.ann, "-"), number.architecture
+            mark = "*" if number.remark else ""
+            series.setdefault(key, {}).setdefault(number.T, f"{number.accuracy:.2f}{mark}")
+        for (method, pipeline, ann_, _), cells in series.items():
+            if cells.keys() & set(T):
+                line = [dataset, network, method, f"published: {pipeline}", ann_]
+                lines.append([*line, *(cells.get(t, "-") for t in T)])
+        for row in known.rows(dataset=dataset, network=network):
+            name = f"{row.job.method} {row.job.options.get('reset', '')}"
+            recipe = row.job.recipe.rpartition("-")[0]
+            line = [dataset, network, name, f"ours: {row.job.activation}, {recipe}", points(row.ann)]
+            if row.job.method != "deng_code" and row.job.calibration_transform == "none":
+                lines.append([*line, *(points(row.accuracy(t), "-") for t in T)])
+    heads = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]
+    return markdown(lines, heads, "\\* doubtful, or there are two reports: see the remark in published.csv.")
+
+
+def length_table(known: Known) -> str:
+    """The smallest T within 1 point of the ANN, chosen on validation."""
+    lines = []
+    for dataset, network, recipe in places(known):
+        for activation in (Y_TH[dataset], "relu"):
+            found = {}
+            for row in known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation):
+                if row.job.method in ("optimal", "max_norm") and row.job.calibration_transform == "none":
+                    found[row.job.method, row.job.options["reset"]] = row
+            if any(row.over_seeds(lambda r: ann(r, "validation")) for row in found.values()):
+                kinds = ("optimal", "soft"), ("max_norm", "soft"), ("max_norm", "hard")
+                cells = [_length(found.get(kind)) for kind in kinds]
+                lines.append([dataset, network, recipe, activation, *cells])
+    heads = ["dataset", "network", "recipe", "source", "optimal", "soft reset, no shift", "hard reset, no shift"]
+    note = (
+        "The T is chosen on the validation images; in brackets the test accuracy at that T. The paper claims that its"
+        "\nmethod needs about a tenth of the usual length, which it gives as 400 to 600 steps and more."
+    )
+    return markdown(lines, heads, note)
+
+
+def _length(row: Row | None) -> str:
+    if row is None:
+        return NOT_RUN
+    T = row.smallest_T
+    return f"over {row.T[-1]}" if T is None else f"{T} ({points(row.accuracy(T))})"
+
+
+def threshold_table(known: Known) -> str:
+    """How y_th could be chosen: all numbers on validation."""
+    lines, T = [], (4, 8, 16, 32)
+    rows = known.rows(dataset="cifar10", network="cifar_resnet20", recipe="cifar", method="optimal")
+    for row in sorted(rows, key=lambda row: float(row.job.activation.partition(":")[2].partition(":")[0] or "inf")):
+        if row.job.calibration_transform == "none" and row.job.options["reset"] == "soft":
+            first = [r for r in row.records if r["job"]["seed"] == 0]
+            one = Row(first, {})
+            cells = [points(one.accuracy(t, "validation"), "-") for t in T]
+            lines.append([row.job.activation, points(one.over_seeds(lambda r: ann(r, "validation"))), *cells])
+    heads = ["source", "ANN", *(f"T = {t}" for t in T)]
+    note = (
+        "Accuracy on the 5,000 validation images of CIFAR-10, He's ResNet-20, training seed 0, `optimal`, soft reset."
+    )
+    return markdown(lines, heads, note)
+
+
+def convention_table(known: Known) -> str:
+    """What each convention of the released code costs, against `optimal` on the same weights."""
+    lines, T = [], (8, 16, 32)
+    base = known.row(*OPTIMAL, dataset="cifar10", network="cifar_resnet20", recipe="cifar", activation=Y_TH["cifar10"])
+    wanted = {"dataset": "cifar10", "network": "cifar_resnet20", "recipe": "cifar", "activation": Y_TH["cifar10"]}
+    variants = known.rows(method="deng_code", **wanted)
+    variants += known.rows(method="optimal", calibration_transform="crop_flip", **wanted)
+    if base and variants:
+        plain = next(r for r in base.records if r["job"]["seed"] == 0)
+        lines.append(["none: `optimal`", *(f"{100 * float(snn(plain, t) or 0):.2f}" for t in T)])
+        for row in variants:
+            record = next(r for r in row.records if r["job"]["seed"] == 0)
+            lines.append([_convention(row), *(_difference(record, plain, t) for t in T)])
+    heads = ["convention", *(f"T = {t}" for t in T)]
+    note = (
+        "Test accuracy of `optimal`, below it what a convention adds, with the 95 % interval of the paired difference"
+        "\n(CIFAR-10, He's ResNet-20, threshold ReLU, training seed 0; all other things equal)."
+    )
+    return markdown(lines, heads, note)
+
+
+CONVENTIONS = {
+    "readout": "spiking read-out",
+    "residual_shift": "no shift after residual additions",
+    "shifts": "shift applied twice",
+    "shift_T": "read at T of one run with the shift of T = 32",
+}
+
+
+def _convention(row: Row) -> str:
+    if row.job.calibration_transform != "none":
+        return "calibrated on augmented images"
+    usual = {"readout": "accumulated", "residual_shift": True, "shifts": 1, "shift_T": None}
+    return ", ".join(CONVENTIONS[name] for name, value in usual.items() if row.job.options[name] != value) or "none"
+
+
+def _difference(record: dict, base: dict, T: int) -> str:
+    """`-0.52 ± 0.31`: the paired difference of two accuracies and its 95 % interval, in points."""
+    labels = unpack(record["labels"])
+    right = [unpack(r["T"][str(T)]["test"]["predictions"]) == labels for r in (base, record)]
+    lost, won, _ = mcnemar_exact(*(side.tolist() for side in right))
+    n = len(labels)
+    error = sqrt(max(lost + won - (won - lost) ** 2 / n, 0)) / n
+    return f"{100 * (won - lost) / n:+.2f} ± {196 * error:.2f}"
+
+
+def layer_table(known: Known) -> str:
+    """The error of every layer whose input is the ANN's, beside the paper's expectation."""
+    parts = []
+    for found in known.diagnoses:
+        T = next((t for t in ("16", "8", "32", "4") if t in found["T"]), None)
+        if T:
+            lines = [
+                [x["name"], f"{x['rounding']:.2e}", f"{x['bound']:.2e}", f"{x['rounding'] / x['bound']:.2f}",
+                 f"{x['total'] / x['bound']:.1f}"] for x in found["T"][T]["layers"]
+            ]  # fmt: skip
+            heads = ["layer", "E(a' - a)^2", "V^2 / (12 T^2)", "ratio", "ratio with spiking input"]
+            parts.append(f"{_name(found)}, T = {T}\n\n{markdown(lines, heads)}")
+    return "\n".join(parts) or markdown([], [])
+
+
+def convertible_table(known: Known) -> str:
+    """What the layers of a source look like, and what that does to it."""
+    lines = []
+    grid = [str(t) for t in sorted({int(t) for d in known.diagnoses for t in d["T"]})]
+    for found in known.diagnoses:
+        layers = found["T"][max(found["T"], key=int)]["layers"]
+        cells = [_range(layers, "spread"), _range(layers, "current")]
+        cells += [_range(layers, "saturated", 100, "%"), _range(layers, "silent", 100, "%")]
+        both = (" / ".join(f"{100 * found['T'][t][how]:.1f}" for how in ("spiking", "evenly")) for t in grid)
+        lines.append([_name(found), f"{100 * found['ann']:.1f}", *both, *cells])
+    heads = ["source", "ANN", *(f"T = {t}: spiking / evenly timed" for t in grid)]
+    heads += ["spread of z / V", "spread of the current / V", "saturated", "silent"]
+    note = (
+        "`optimal`, soft reset, on the first test images (how many: in diagnosis/). *Evenly timed*: every layer gets"
+        "\nthe mean of its input at every step, which leaves clipping and rounding. z is the ANN's pre-activation;"
+        "\nthe current's spread is over time, for one unit. Triples are first, median and last layer at the largest T."
+    )
+    return markdown(lines, heads, note)
+
+
+def _range(layers: list[dict], name: str, scale: float = 1, unit: str = "") -> str:
+    values = [scale * x[name] for x in layers]
+    first, middle, last = values[0], sorted(values)[len(values) // 2], values[-1]
+    digits = 0 if unit else 2
+    return ", ".join(f"{v:.{digits}f}" for v in (first, middle, last)) + unit
+
+
+def _name(found: dict) -> str:
+    source = found["source"]
+    recipe = source["recipe"].rpartition("-")[0]
+    return f"{source['dataset']} {source['network']} {source['activation']} ({recipe})"
+
+
+def imagenet_table(known: Known) -> str:
+    lines = []
+    network = "deng_vgg16_imagenet"
+    row = known.row(*OPTIMAL, dataset="imagenet", network=network, activation=Y_TH["imagenet"])
+    for T in GRID:
+        paper = known.number("imagenet", network, OWN, T)
+        ours = row.accuracy(T) if row else None
+        lines.append(
+            [T, points(row.ann if row else None), points(ours), "72.16 or 72.40", percent(paper and paper.accuracy)]
+        )
+    note = "The paper has no recipe for ImageNet: ours (`imagenet`) is ours."
+    return markdown(lines, ["T", "our ANN", "our SNN", "paper's ANN", "paper's SNN"], note)
+
+
+ALL = tuple(sweep.id for sweep in (*PAPER, *CIFAR))
+OURS = tuple(sweep.id for sweep in CIFAR)
+TABLES = (
+    Table("ann", "Accuracy of the ANNs", ALL, ann_table),
+    Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", ALL[:3] + ALL[5:8], snn_table),
+    Table("ablation", "With and without threshold, shift and soft reset", ALL, ablation_table),
+    Table("length", "How many steps: smallest T within 1 point of the ANN", ALL, length_table),
+    Table("layers", "The error of every layer, beside V^2 / (12 T^2)", ALL, layer_table, diagnosed=True),
+    Table("convertible", "What makes a source convertible", ALL, convertible_table, diagnosed=True),
+    Table("conventions", "What the conventions of the released code cost", OURS[4:6], convention_table),
+    Table("thresholds", "The threshold y_th", OURS[1:2] + OURS[3:4], threshold_table),
+    Table("others", "Other methods on the same networks", ALL, others_table),
+    Table("imagenet", "ImageNet, VGG-16", tuple(sweep.id for sweep in IMAGENET), imagenet_table),
+)
+TABLE = {table.id: table for table in TABLES}
