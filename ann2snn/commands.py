@@ -225,7 +225,7 @@ def recheck(options) -> int:
 
 def publish(options) -> int:
     from ann2snn import records
-    from ann2snn.benchmarks import paper  # type: ignore
+    from ann2snn.benchmarks import paper, photographs  # type: ignore
     from ann2snn.recheck import weights_hash_of
 
     files = options.runs.glob("sources/*/*/seed*/weights.pt")
@@ -237,6 +237,9 @@ def publish(options) -> int:
     for path in (options.runs / "diagnosis").rglob("*.json"):
         records.write_atomic(options.results / path.relative_to(options.runs), path.read_bytes())
         written.append(path)
+    if (file := options.runs / photographs.FILE).exists():
+        records.write_atomic(options.results / photographs.FILE, file.read_bytes())
+        written.append(file)
     written += paper.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0

@@ -1,9 +1,13 @@
 import dataclasses
+import signal
 
 import pytest
 
 from ann2snn import cli
 from ann2snn.records import Job, pack
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def correct_first(labels, correct):

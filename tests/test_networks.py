@@ -29,6 +29,7 @@ CARDS = {  # activation calls, parameters, multiply-accumulates
     "deng_vgg16_bn": (15, 35_215_306, 262_905_856),
     "deng_vgg16_imagenet": (15, 138_357_544, 15_470_264_320),
     "li_resnet20": (19, 4_327_754, 647_694_848),
+    "mobilenet_v1_025": (27, 467_336, 13_570_048),
     "qcfs_resnet20": (19, 272_474, 40_813_184),
     "qcfs_vgg16": (15, 33_642_442, 332_111_872),
     "qcfs_vgg16_imagenet": (15, 138_361_768, 15_470_264_320),
@@ -37,7 +38,7 @@ SMALL = [name for name in networks.names() if "imagenet" not in name]  # those t
 
 
 def classes_of(name):
-    return 1000 if "imagenet" in name else 10
+    return 1000 if SHAPES[name][1] > 32 else 10
 
 
 def create(name, activation="relu", num_classes=None):
@@ -46,16 +47,17 @@ def create(name, activation="relu", num_classes=None):
 
 
 def weight_layers(net, shape):
-    """Convolutions as (in, out, kernel, stride, width of the output), linear layers as (in, out), in order of call."""
+    """Convolutions as (in for each output, out, kernel, stride, width of the output), linear layers as (in, out), in
+    order of call."""
     found = []
 
     def note(module, _, out):
         if isinstance(module, nn.Linear):
             found.append((module.in_features, module.out_features))
         else:
-            assert module.groups == 1 and out.shape[2] == out.shape[3]
+            assert out.shape[2] == out.shape[3]
             size = (module.kernel_size[0], module.stride[0], out.shape[3])
-            found.append((module.in_channels, module.out_channels, *size))
+            found.append((module.in_channels // module.groups, module.out_channels, *size))
 
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -33,7 +33,7 @@ def test_every_table_names_sweeps_that_there_are():
     known = {sweep.id for name in ("cifar", "paper", "imagenet") for sweep in PROFILES[name]}
     assert len({t.id for t in TABLES}) == len(TABLES)
     for one in TABLES:
-        assert one.sweeps and set(one.sweeps) <= known, one.id
+        assert set(one.sweeps) <= known and (one.sweeps or one.id == "photographs"), one.id
     assert {sweep for one in TABLES for sweep in one.sweeps} == known
 
 
@@ -46,8 +46,12 @@ def test_without_records_every_cell_of_ours_says_so():
     assert (line["re-run's loss"], line["inside the band"]) == ("-0.21", "-")
 
 
-@pytest.mark.parametrize("T, right, gap, inside", [(16, 989, "+0.90", "yes"), (16, 987, "+1.10", "no"),
-                                                   (32, 993, "+0.50", "yes"), (32, 992, "+0.60", "no")])  # fmt: skip
+UNEXPLAINED = "no: not explained yet"
+CELLS = [(16, 989, "+0.90", "yes"), (16, 987, "+1.10", UNEXPLAINED)]
+CELLS += [(32, 993, "+0.50", "yes"), (32, 992, "+0.60", UNEXPLAINED)]
+
+
+@pytest.mark.parametrize("T, right, gap, inside", CELLS)
 def test_the_band_is_on_the_difference_of_the_losses(make_record, T, right, gap, inside):
     record = make_record(n=1000, ann=1000, T={T: right}, **VGG)
     known = Known([record], [published(90.0, T, ann=90.2), published(95.0, T, paper.OWN)])
