@@ -55,6 +55,7 @@ class Recipe:
     nesterov: bool = True
     decay_all: bool = False  # weight decay of biases and batch norm too
     initialisation: Literal["network", "torch"] = "network"  # the network's own, or PyTorch's default of every layer
+    gamma: float | None = None  # what the scales of batch norm start from: a threshold clips less of a smaller scale
     start: Start | None = None
     half: bool = False  # round the finished weights to half precision, before anything is measured
 
@@ -152,6 +153,9 @@ def train(
     net = untrained(info, seed)
     if plan.initialisation == "torch":
         _reset(net, seed)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and plan.gamma is not None:
+            nn.init.constant_(module.weight, plan.gamma)
     if start := plan.start:
         before = start.network.format(network), start.activation or activation
         how = {"recipe": start.recipe, "device": device, "logger": logger, "progress": progress}

@@ -172,7 +172,7 @@ def test_callers_random_state_and_folder_are_untouched(tmp_path, monkeypatch, ca
 CHANGED = {
     field.name: {int: 3, float: 0.123, str: "linear", bool: True, tuple: (1,)}.get(type(getattr(SHORT, field.name)))
     for field in dataclasses.fields(Recipe)
-} | {"nesterov": False, "start": training.Start("digits")}
+} | {"nesterov": False, "gamma": 0.5, "start": training.Start("digits")}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
@@ -231,6 +231,13 @@ def test_the_paper_s_rate_falls_at_its_milestones():
     paper = training.RECIPES["deng2021"]
     rates = [paper.lr * paper.rate(step=epoch * 351, steps_per_epoch=351) for epoch in (0, 99, 100, 139, 140, 240, 299)]
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
+
+
+def test_batch_norms_start_with_the_scale_of_the_recipe(tmp_path):
+    still = dataclasses.replace(SHORT, lr=0.0, epochs=1)
+    for gamma in (None, 0.25):
+        net, _ = read(run(tmp_path, recipe=dataclasses.replace(still, gamma=gamma)))
+        assert (net[1].weight == (gamma or 1.0)).all()
 
 
 def test_finished_weights_in_half_precision(tmp_path):
