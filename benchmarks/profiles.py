@@ -28,8 +28,10 @@ Y_TH = {"cifar10": "threshold_relu:1", "cifar100": "threshold_relu:2", "imagenet
 ABLATION = (METHODS[0], *METHODS[2:4])  # optimal with soft reset, max_norm with both
 
 
-def resnet20(id: str, dataset: str, activations: tuple[str, ...], seeds=(0,), methods=ABLATION, **how) -> Sweep:
-    return Sweep(id, dataset, ("cifar_resnet20",), activations, seeds, methods, **{"T": T[:6]} | how)
+def resnet20(
+    id: str, dataset: str, activations: tuple[str, ...], seeds=(0,), methods=ABLATION, T=T[:6], **how
+) -> Sweep:
+    return Sweep(id, dataset, ("cifar_resnet20",), activations, seeds, methods, T, **how)
 
 
 CONVENTIONS = tuple(  # of the paper's code, one at a time
