@@ -208,7 +208,7 @@ class _Step(fx.Interpreter):
         self.states, self.seen = {}, {}
 
     def call_module(self, target, args, kwargs):
-        module = self.fetch_attr(target)
+        module = self.fetch_attr(str(target))
         if not hasattr(module, "step"):
             return super().call_module(target, args, kwargs)
         if target not in self.states:

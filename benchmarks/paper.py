@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 
-from ann2snn.benchmarks import photographs
-from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH
+from ann2snn.benchmarks import photographs  # type: ignore
+from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from tabulate import tabulate
 
 from ann2snn import diagnosis
