@@ -151,13 +151,13 @@ def layers(ann: fx.GraphModule, snn: fx.GraphModule, images: Tensor | Iterable, 
     with torch.inference_mode():
         for batch in images_of(images, 100):
             batch = batch.to(next(ann.parameters()))
-            inside = _activations(ann, batch)
+            passed = through(ann, batch)
             seen = {name: _Train() for name in found}
             for step in steps(snn, batch, T):
                 for name, (current, spikes) in step.items():
                     seen[name].see(current, spikes)
             for name, neuron in found.items():
-                before, after = inside[neuron.name]
+                before, after = passed[neuron.name]
                 sums[name] += _sums(before, after, neuron, seen[name], T)
     for name, layer in out.items():
         n, z, z2, current, rounding, total, silent, saturated = sums[name].tolist()
@@ -219,8 +219,8 @@ class _Step(fx.Interpreter):
         return out
 
 
-def _activations(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """What goes into every activation of the ANN, and what comes out."""
+def through(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """What goes into every activation of the ANN and what comes out, by name, in the order of the network."""
     found = {}
     hooks = [
         module.register_forward_hook(lambda _m, given, out, name=name: found.update({name: (given[0], out)}))

@@ -13,16 +13,10 @@ from ann2snn import imports, networks, records, training
 from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
+from ann2snn.facts import DATASETS, Facts
 from ann2snn.pipeline import Settings, Sweep
 from ann2snn.training import Recipe
 
-DATASETS = {  # classes, (C, H, W), images to train, to validate and to test
-    "digits": (10, (1, 8, 8), (1077, 360, 360)),
-    "cifar10": (10, (3, 32, 32), (45_000, 5_000, 10_000)),
-    "cifar100": (100, (3, 32, 32), (45_000, 5_000, 10_000)),
-    "fashion_mnist": (10, (1, 28, 28), (55_000, 5_000, 10_000)),
-    "imagenet": (1000, (3, 224, 224), (1_271_167, 10_000, 50_000)),
-}
 MEASURED, EXTRAPOLATED, UNKNOWN = range(3)
 
 
@@ -124,6 +118,7 @@ class Estimates:
         alike = [r for r in known if r["provenance"]["device"].startswith("cuda") == gpu]
         self.known, self.settings = alike or known, settings
         self.lacking: list[str] = []
+        self._loaded: dict[str, Data | None] = {}
         self.rates: dict[tuple[str, str], Rate] = {}
         for record in self.known:
             job, macs = record["job"], sum(record["network"]["macs"].values())
@@ -160,7 +155,7 @@ class Estimates:
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)
-        classes, _, (_, _, images) = DATASETS.get(dataset, (1, None, (0, 0, 0)))
+        classes, _, (_, _, images) = DATASETS.get(dataset, Facts(1, (0, 0, 0), (0, 0, 0)))
         methods = [method for method, _ in part.methods for _ in part.calibration_seeds]
         total = Need()
         for method, record in zip(methods, self.finished(part), strict=True):
@@ -215,10 +210,6 @@ class Estimates:
                 self._loaded[name] = None
                 self._lacks(str(error))
         return self._loaded[name]
-
-    @functools.cached_property
-    def _loaded(self) -> dict[str, Data | None]:
-        return {}
 
     def _lacks(self, sentence: str) -> None:
         if sentence not in self.lacking:

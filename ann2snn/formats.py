@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ann2snn.data import Normalise
+from ann2snn.data.cifar import CIFAR10, CIFAR100
+from ann2snn.data.imagenet import IMAGENET
 
-DATASETS = {"cifar10": (10, (3, 32, 32)), "cifar100": (100, (3, 32, 32)), "imagenet": (1000, (3, 224, 224))}
-CIFAR10 = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 QCFS_CIFAR100 = Normalise((129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255))
-IMAGENET = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)

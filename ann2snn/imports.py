@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ann2snn import activations, networks, training
 from ann2snn.data import Normalise
+from ann2snn.data.imagenet import IMAGENET
 from ann2snn.errors import UserError
-from ann2snn.formats import DATASETS, FORMATS, translate
-from ann2snn.records import slug
+from ann2snn.facts import DATASETS
+from ann2snn.formats import FORMATS, translate
 
 NAMES = ("dataset", "network", "activation", "recipe")  # of a source
 
@@ -53,7 +54,7 @@ CHECKPOINTS = {
         dataset="cifar10",
         classes=10,
         network="cifar_resnet20",
-        normalise=Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        normalise=IMAGENET,
     ),
 }
 
@@ -109,7 +110,7 @@ def import_state_dict(
         raise UserError(f"{file} cannot be read ({error.strerror}).") from error
     digest = hashlib.sha256(content).hexdigest()
     state = _state_dict(content, file)
-    classes, shape = DATASETS[dataset]
+    classes, shape, _ = DATASETS[dataset]
     last = state.get(f"{form.layers[network][-1]}.weight")
     if last is not None and last.dim() == 2 and len(last) != classes:
         raise UserError(f"{file} is for {len(last)} classes, and {dataset} has {classes}; name its own dataset.")
@@ -150,8 +151,8 @@ def _state_dict(content: bytes, file: Path | str) -> dict[str, Tensor]:
 
 def weights_file(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
     """Where imported weights lie: among the sources that were trained on the same data."""
-    folder = training.sources_folder(root, dataset, network, activation)
-    return folder / f"imported-{slug(recipe)}" / "weights.pt"
+    values = (dataset, network, activation, recipe)
+    return Path(root) / training.place(dict(zip(NAMES, values, strict=True)) | {"seed": None})
 
 
 def find(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:

@@ -154,7 +154,7 @@ def run(
     stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
     fresh = _empty(job, source, calibration_hash)
     record = _kept(job, root, fresh) or fresh
-    grids = runs_of(job, sorted(set(T) - {int(t) for t in record["T"]}))
+    grids = runs_of(job.method, sorted(set(T) - {int(t) for t in record["T"]}))
     notebook = Notebook(job, root, record, grids)
     if not grids:
         notebook.close()
@@ -183,9 +183,9 @@ def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
     return before if before and _fingerprint(before) == _fingerprint(record) else None
 
 
-def runs_of(job: Job, T: list[int]) -> list[list[int]]:
+def runs_of(method: str, T: list[int]) -> list[list[int]]:
     """One run for each T where the conversion depends on T, else one for all of them."""
-    return [[t] for t in T] if find(job.method).depends_on_T else [T] if T else []
+    return [[t] for t in T] if find(method).depends_on_T else [T] if T else []
 
 
 def _chunks(split: Split) -> Iterator[tuple[int, Split]]:
@@ -349,7 +349,7 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
 
 def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
     images = len(source.data.test) + len(source.data.validation)
-    total = images * sum(grid[-1] for job in jobs for grid in runs_of(job, sorted(T)))
+    total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
     with closing(Bar(name, total)) as bar:
         for job in jobs:

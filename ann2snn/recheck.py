@@ -70,7 +70,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
 
 def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bool) -> list[Checked]:
     test, validation, lines = source.data.test, source.data.validation, []
-    runs = runs_of(job, sorted(map(int, record["T"])))
+    runs = runs_of(job.method, sorted(map(int, record["T"])))
     ann = ("ANN",) if same and source.results != record["ann"] else ()
     with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:

@@ -234,21 +234,17 @@ def describe(data, network: str, activation: str, seed: int, recipe: str | None 
 
 def weights_file(data, network: str, activation: str, seed: int, root, recipe: str | None = None) -> Path:
     """Where the finished weights of a source lie: the key of all that they depend on."""
-    return Path(root) / _place(describe(data, network, activation, seed, recipe))
+    return Path(root) / place(describe(data, network, activation, seed, recipe))
 
 
-def _place(info: dict) -> Path:
-    """Where a source lies below the root of all results."""
+def place(info: dict) -> Path:
+    """Where a source lies below the root of all results: all of one network and activation in one folder."""
     if info["seed"] is None:
         made = f"imported-{slug(info['recipe'])}"
     else:
         made = f"seed{info['seed']}-{info['recipe']}-{info['data_hash'][:8]}"
-    return sources_folder("", info["dataset"], info["network"], info["activation"]) / made / "weights.pt"
-
-
-def sources_folder(root, dataset: str, network: str, activation: str) -> Path:
-    """Where all sources of one network and activation lie, trained and imported."""
-    return Path(root) / "sources" / slug(dataset) / f"{slug(network)}-{slug(activation)}"
+    kind = f"{slug(info['network'])}-{slug(info['activation'])}"
+    return Path("sources") / slug(info["dataset"]) / kind / made / "weights.pt"
 
 
 def save_source(net: nn.Module, info: dict, path: Path) -> None:
@@ -283,7 +279,7 @@ def load_source(path) -> tuple[nn.Module, dict]:
         if not isinstance(source, dict):
             raise TypeError
         info, state, stated = source["info"], source["state_dict"], source["info"]["weights_hash"]
-        place = _place(info)
+        at = place(info)
         with torch.random.fork_rng([]):
             net = _create(info)
     except UserError as error:
@@ -299,9 +295,9 @@ def load_source(path) -> tuple[nn.Module, dict]:
         raise UserError(
             f"{path} is no source of ann2snn: its weights are not those of {info['network']}; train the source again."
         ) from error
-    found = Path(path).absolute().parts[-len(place.parts) :]
-    if found[0] == "sources" and found != place.parts:
-        raise UserError(f"{path} holds another source than its place says: move it to {place}, and run this again.")
+    found = Path(path).absolute().parts[-len(at.parts) :]
+    if found[0] == "sources" and found != at.parts:
+        raise UserError(f"{path} holds another source than its place says: move it to {at}, and run this again.")
     for name, value in state.items():
         if not value.isfinite().all():
             raise UserError(f"{path} has a NaN or an infinity in {name}; train the source again.")

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, fx
 
 from ann2snn import records
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
-from ann2snn.diagnosis import evenly_timed
-from ann2snn.graph import activations, prepare
+from ann2snn.diagnosis import evenly_timed, through
+from ann2snn.graph import prepare
 from ann2snn.neurons import IF
 from ann2snn.pipeline import Source
 from ann2snn.recheck import find_weights
@@ -62,15 +61,6 @@ CASES = (  # network, activation, training seed, method, reset
 T = (1, 2, 4, 8, 16, 32)
 
 
-def last_layer(ann: fx.GraphModule, images: Tensor) -> tuple[str, Tensor]:
-    """The last activation's name and what it gives."""
-    (*_, (name, module)), kept = activations(ann).items(), []
-    hook = module.register_forward_hook(lambda _m, _i, out: kept.append(out))
-    ann(images)
-    hook.remove()
-    return name, kept[0]
-
-
 def experiment(network: str, activation: str, seed: int, method: str, reset: str) -> str:
     """One table: a line for every T."""
     path, record = next(
@@ -88,7 +78,7 @@ def experiment(network: str, activation: str, seed: int, method: str, reset: str
     double_stats = Statistics(double, lambda: (x.double() for x, _ in data.calibration(1024).batches(500)))
     lines = []
     with torch.inference_mode():
-        name, expected = last_layer(source.ann, images)
+        *_, (name, (_, expected)) = through(source.ann, images).items()
         for t in T:
             snn = find(method)(source.ann, stats, t, reset=reset)
             result = simulate(snn, images, t)

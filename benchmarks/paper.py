@@ -409,16 +409,22 @@ def imagenet_table(known: Known) -> str:
 
 
 ALL = tuple(sweep.id for sweep in (*PAPER, *CIFAR))
-OURS = tuple(sweep.id for sweep in CIFAR)
+CODE = ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented")
+NETWORKS = tuple(sweep.id for sweep in PAPER if sweep.networks[0] in DENG and not sweep.recipe)
 TABLES = (
     Table("ann", "Accuracy of the ANNs", ALL, ann_table),
-    Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", ALL[:3] + ALL[5:8], snn_table),
+    Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", NETWORKS, snn_table),
     Table("ablation", "With and without threshold, shift and soft reset", ALL, ablation_table),
     Table("length", "How many steps: smallest T within 1 point of the ANN", ALL, length_table),
     Table("layers", "The error of every layer, beside V^2 / (12 T^2)", ALL, layer_table, diagnosed=True),
     Table("convertible", "What makes a source convertible", ALL, convertible_table, diagnosed=True),
-    Table("conventions", "What the conventions of the released code cost", OURS[4:6], convention_table),
-    Table("thresholds", "The threshold y_th", OURS[1:2] + OURS[3:4], threshold_table),
+    Table(
+        "conventions",
+        "What the conventions of the released code cost",
+        ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
+        convention_table,
+    ),
+    Table("thresholds", "The threshold y_th", ("cifar10-resnet20", "cifar10-thresholds"), threshold_table),
     Table("others", "Other methods on the same networks", ALL, others_table),
     Table("imagenet", "ImageNet, VGG-16", tuple(sweep.id for sweep in IMAGENET), imagenet_table),
     Table("photographs", "A network of ImageNet's size on photographs", (), lambda known: known.photographs),

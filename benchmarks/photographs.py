@@ -16,28 +16,26 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 from tabulate import tabulate
 from torch import Tensor, nn
-from torchvision.transforms import CenterCrop, Resize
-from torchvision.transforms.functional import pil_to_tensor
 
 from ann2snn import networks
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import Normalise
-from ann2snn.data.imagenet import PICTURES
+from ann2snn.data.imagenet import PICTURES, picture
 from ann2snn.diagnosis import evenly_timed
 from ann2snn.errors import UserError
 from ann2snn.graph import prepare
 from ann2snn.metrics import costs
+from ann2snn.pipeline import runs_of
 from ann2snn.records import pack, provenance, write_atomic
 from ann2snn.simulation import simulate
 
@@ -107,15 +105,7 @@ def load_pictures(folder: Path | str) -> tuple[Tensor, Tensor]:
     paths = [next(filter(Path.exists, (table.with_name(n + end) for end in PICTURES)), None) for n in names]
     if missing := [name for name, path in zip(names, paths, strict=True) if path is None]:
         raise UserError(f"{folder} lacks {len(missing)} of {len(rows)} pictures of images.csv, such as {missing[0]}.")
-    return torch.stack([_picture(path) for path in paths if path]), torch.tensor(labels)
-
-
-def _picture(path: Path) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            return pil_to_tensor(CenterCrop(SIDE)(Resize(LARGER)(image.convert("RGB"))))
-    except Exception as error:  # a damaged picture can raise anything
-        raise UserError(f"{path} is no readable picture ({error}): fetch it again.") from error
+    return torch.stack([picture(path, LARGER, SIDE) for path in paths if path]), torch.tensor(labels)
 
 
 def split(n: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +138,7 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
     record["results"] = _kept(path, record)
     for name, options in METHODS:
         found = record["results"].setdefault(_label(name, options), {})
-        for part in _runs(name, sorted(t for t in {*grid} if str(t) not in found)):
+        for part in runs_of(name, sorted(t for t in {*grid} if str(t) not in found)):
             result = simulate(find(name)(ann, stats, part[-1], **options), images, part[-1], at=part)
             for t in part:
                 predictions = result.predictions(t)
@@ -172,14 +162,6 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
             found[str(t)] = {"agree": int((predictions == expected).sum()), "predictions": pack(predictions.numpy())}
     write_atomic(path, json.dumps(record, indent=1) + "\n")
     return record
-
-
-def _runs(name: str, grid: list[int]) -> Iterator[list[int]]:
-    """One run for each T where the conversion depends on T, else one for all of them."""
-    if find(name).depends_on_T:
-        yield from ([t] for t in grid)
-    elif grid:
-        yield grid
 
 
 def _label(name: str, options: dict) -> str:

@@ -363,15 +363,20 @@ def test_comparison_is_over_what_both_have(make_record, publish):
 # ----------------------------------------------------------------------------------------------------------- figures
 
 
-def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
-    from ann2snn.leaderboard import figures
-
-    records = [
+def crossed(make_record):
+    """Two seeds, two sources, two resets."""
+    return [
         make_record(seed=s, activation=a, options={"reset": r}, T={1: 2 + s, 8: 9})
         for s in range(2)
         for a in ("relu", "threshold_relu:1")
         for r in ("soft", "hard")
     ]
+
+
+def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
+    from ann2snn.leaderboard import figures
+
+    records = crossed(make_record)
     records.append(make_record(method="fire_once", options={}, T={8: 9}))
     (section,) = sections(records)
     curves = figures.curves(section)
@@ -390,12 +395,7 @@ def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
 def test_panels_show_what_the_dashboard_shows(make_record):
     from ann2snn.leaderboard import panels
 
-    records = [
-        make_record(seed=s, activation=a, options={"reset": r}, T={1: 2 + s, 8: 9})
-        for s in range(2)
-        for a in ("relu", "threshold_relu:1")
-        for r in ("soft", "hard")
-    ]
+    records = crossed(make_record)
     (section,) = sections(records)
     relu, threshold = panels.curves(section)
     assert (relu["source"], threshold["source"], relu["reset"]) == ("relu", "threshold_relu:1", "soft")

@@ -10,19 +10,20 @@ import numpy as np
 from ann2snn.data import Data, Normalise, dataset, in_memory
 from ann2snn.data.files import LAYOUTS, Layout, all_classes, checked, read
 
+CIFAR10 = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+
 
 @dataset
 def cifar10(root: Path, accept_unofficial: bool) -> Data:
     """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean of that of each image."""
-    normalise = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-    return _cifar("cifar10", 10, normalise, root, accept_unofficial)
+    return _cifar("cifar10", 10, CIFAR10, root, accept_unofficial)
 
 
 @dataset
 def cifar100(root: Path, accept_unofficial: bool) -> Data:
     """CIFAR-100 (Krizhevsky 2009), fine labels; mean and std as in Deng & Gu's code."""
-    normalise = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-    return _cifar("cifar100", 100, normalise, root, accept_unofficial)
+    return _cifar("cifar100", 100, CIFAR100, root, accept_unofficial)
 
 
 def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_unofficial: bool) -> Data:

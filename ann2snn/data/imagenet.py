@@ -13,6 +13,7 @@ from ann2snn.data import Data, Normalise, dataset, three_splits
 from ann2snn.data.files import absent, accepted, unofficial
 from ann2snn.errors import UserError
 
+IMAGENET = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PICTURES = (".jpeg", ".jpg", ".png", ".webp")
 ARCHIVES = {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}  # bytes
 
@@ -40,8 +41,7 @@ def imagenet(root: Path, accept_unofficial: bool) -> Data:
         if not accept_unofficial:
             raise unofficial(defect, "complete it")
         accepted(defect)
-    normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    splits = three_splits(train, test, normalise, most=10_000)
+    splits = three_splits(train, test, IMAGENET, most=10_000)
     digest = hashlib.sha256((listed + also_listed).encode()).hexdigest()
     return Data("imagenet", len(classes), (3, 224, 224), *splits, hash=digest, official=official)
 
@@ -115,16 +115,17 @@ class ImageFiles:
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         with ThreadPoolExecutor() as pool:
-            return torch.stack(list(pool.map(_picture, [self.paths[i] for i in indices.tolist()])))
+            return torch.stack(list(pool.map(picture, [self.paths[i] for i in indices.tolist()])))
 
 
-def _picture(path: str) -> Tensor:
+def picture(path: str | Path, shorter: int = 256, side: int = 224) -> Tensor:
+    """uint8 (3, side, side): the middle of the picture, once Pillow's bilinear filter took its shorter side to that."""
     from PIL import Image
     from torchvision.transforms import CenterCrop, Resize
     from torchvision.transforms.functional import pil_to_tensor
 
     try:
         with Image.open(path) as image:
-            return pil_to_tensor(CenterCrop(224)(Resize(256)(image.convert("RGB"))))
+            return pil_to_tensor(CenterCrop(side)(Resize(shorter)(image.convert("RGB"))))
     except Exception as error:  # a damaged picture can raise anything
         raise UserError(f"{path} is no readable picture ({error}): fetch it again.") from error

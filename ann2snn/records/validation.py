@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from ann2snn.errors import UserError
+from ann2snn.facts import DATASETS
 from ann2snn.records.job import PROTOCOL, Job
 from ann2snn.records.packing import unpack
 
@@ -11,7 +12,6 @@ ANY = "*"
 COUNTED = {"n": int, "correct": int}
 PREDICTED = COUNTED | {"predictions": str}
 MAYBE = type(None)
-OFFICIAL_TEST = {"cifar10": 10_000, "cifar100": 10_000, "fashion_mnist": 10_000, "imagenet": 50_000}  # images
 SCHEMA = {
     "id": str,
     "job": {
@@ -91,7 +91,9 @@ def _count(record: dict) -> None:
     labels, n = unpack(record["labels"]), record["data"]["n"]
     if not record["T"]:
         raise ValueError("it has no T")
-    whole = OFFICIAL_TEST.get(record["job"]["dataset"], n["test"])
+    dataset = record["job"]["dataset"]
+    read = dataset in DATASETS and dataset != "digits"  # these come with a library, whole
+    whole = DATASETS[dataset].images[2] if read else n["test"]
     if record["data"]["official"] and n["test"] != whole:
         raise ValueError(f"it has {n['test']:,} test images of official data, which has {whole:,}")
     if record["job"]["seed"] is None and n["validation"]:
