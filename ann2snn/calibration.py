@@ -1,6 +1,7 @@
 """What each activation was seen to do on the calibration images: computed when first asked for, then kept."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -44,23 +45,32 @@ class Statistics:
 
     def __init__(self, ann: fx.GraphModule, batches: Callable[[], Iterable[Tensor]]):
         self.ann, self.batches = ann, batches
-        self.images = 0
+        self.count = 0  # of the images, once a statistic was asked for
+        self.seconds: dict[str, float] = {}  # what each pass took
+        self.used: set[str] = set()  # the passes whose results were asked for
         self._layers: dict[str, LayerStatistics] = {}
-        self._counted = False
 
     def __getitem__(self, name: str) -> "LayerStatistics":
         if not self._layers:
-            layers = {n: LayerStatistics(n, self._count) for n in [*activations(self.ann), "output"]}
-            self.images = self._pass(layers, LayerStatistics.see)
-            if not self.images:
+            layers = {n: LayerStatistics(n, self._histograms) for n in [*activations(self.ann), "output"]}
+            began = time.perf_counter()
+            self.count = self._pass(layers, LayerStatistics.see)
+            if not self.count:
                 raise UserError("There are no calibration images: give at least one.")
-            self._layers = layers
+            self._layers, self.seconds["maxima"] = layers, time.perf_counter() - began
+        self.used.add("maxima")
         return self._layers[name]
 
-    def _count(self) -> None:
-        if not self._counted:
+    def images(self) -> Tensor:
+        """(N, C, H, W): the calibration images, all at once."""
+        return torch.cat([check_images(self.ann, batch) for batch in self.batches()])
+
+    def _histograms(self) -> None:
+        if "histograms" not in self.seconds:
+            began = time.perf_counter()
             self._pass(self._layers, LayerStatistics.count)
-            self._counted = True
+            self.seconds["histograms"] = time.perf_counter() - began
+        self.used.add("histograms")
 
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
         modules, images = activations(self.ann), 0
@@ -86,6 +96,7 @@ class LayerStatistics:
     def __init__(self, name: str, count: Callable[[], None]):
         self.name, self._count = name, count
         self.unit_max = torch.tensor(-torch.inf)  # (C, H, W) once seen: the exact maximum of every unit
+        self._sum, self._seen = torch.tensor(0.0), 0  # (C, H, W) in double precision, and of how many images
         self._bins = torch.tensor(0)  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
         self._zeros = torch.tensor(0)  # (C,): how many values are zero (or below, for the output)
 
@@ -97,6 +108,8 @@ class LayerStatistics:
                 f"{self.name} has values that are not finite on the calibration images: check images and weights."
             )
         self.unit_max = torch.maximum(self.unit_max.to(top), top)
+        total = values.sum(0, dtype=torch.double)
+        self._sum, self._seen = self._sum.to(total) + total, self._seen + len(values)
 
     @property
     def max(self) -> Tensor:
@@ -107,6 +120,17 @@ class LayerStatistics:
     def channel_max(self) -> Tensor:
         """(C, 1, 1) or (F,): the largest value of every channel, ready to broadcast over an image's activation."""
         return self.unit_max.reshape(len(self.unit_max), -1).amax(1).reshape(-1, *[1] * (self.unit_max.dim() - 1))
+
+    @property
+    def unit_mean(self) -> Tensor:
+        """(C, H, W) or (F,): the mean of every unit over the images."""
+        return (self._sum / self._seen).to(self.unit_max)
+
+    @property
+    def channel_mean(self) -> Tensor:
+        """(C, 1, 1) or (F,): the mean of every channel over images and places."""
+        mean = (self._sum / self._seen).reshape(len(self._sum), -1).mean(1)
+        return mean.reshape(self.channel_max.shape).to(self.unit_max)
 
     @property
     def dead(self) -> float:

@@ -19,7 +19,7 @@ from ann2snn.activations import ThresholdReLU
 from ann2snn.calibration import Statistics, images_of
 from ann2snn.errors import UserError
 from ann2snn.graph import activations
-from ann2snn.neurons import RESETS
+from ann2snn.neurons import RESETS, Neuron
 
 METHODS: dict[str, "Method"] = {}
 
@@ -28,19 +28,36 @@ METHODS: dict[str, "Method"] = {}
 class Method:
     """A conversion method; what it depends on is its signature.
 
-    `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; keyword-only parameters are its
-    options.
+    `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; further parameters are `images`, the
+    calibration images (N, C, H, W), and `generator`, for one that draws. Keyword-only parameters are its options; one
+    that is called `warmup` is a number of steps before the read-out begins, which count as all others do.
     """
 
     name: str
     function: Callable[..., fx.GraphModule]
     paper: str
     published_on: str  # the activation of the source networks that its paper uses
+    only_on: str | None  # the activation that it needs, where it does not convert every network
     version: int
 
     @property
+    def needs(self) -> list[str]:
+        """What the function takes besides the network and its statistics."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+
+    @property
     def depends_on_T(self) -> bool:
-        return "T" in inspect.signature(self.function).parameters
+        return "T" in self.needs
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives another network."""
+        return "generator" in self.needs
+
+    def applies(self, activation: str) -> bool:
+        """Whether it converts networks with this activation, such as `threshold_relu:1`."""
+        return self.only_on is None or activation.partition(":")[0] == self.only_on
 
     @property
     def options(self) -> dict[str, Any]:
@@ -59,15 +76,22 @@ class Method:
             raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
         return options
 
-    def __call__(self, ann: fx.GraphModule, stats: Statistics, T: int | None = None, **options) -> fx.GraphModule:
+    def __call__(
+        self, ann: fx.GraphModule, stats: Statistics, T: int | None = None, *, seed: int = 0, **options
+    ) -> fx.GraphModule:
         options = self.check(options)
         if "reset" in options:
             options["reset"] = RESETS.get(options["reset"], options["reset"])
         T = None if T is None else steps(T)
         if self.depends_on_T and T is None:
             raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
-        snn = self.function(ann, stats, *([T] if self.depends_on_T else []), **options)
-        snn.meta |= {"T": T, "depends_on_T": self.depends_on_T}
+        if T is not None and T <= (warmup := options.get("warmup", 0)):
+            raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
+        if not all(self.applies(activation.kind) for activation in activations(ann).values()):
+            raise UserError(f"{self.name} converts networks trained with {self.only_on}: it does not apply to this one.")
+        given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
+        snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
+        snn.meta |= {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
         return snn
 
 
@@ -82,14 +106,17 @@ def steps(T: int) -> int:
     return T
 
 
-def method(*, paper: str, published_on: str = "relu", version: int = 1):
-    """Registers a conversion method under its function's name. `version` is raised whenever its numbers change."""
+def method(*, paper: str, published_on: str = "relu", only_on: str | None = None, version: int = 1):
+    """Registers a conversion method under its function's name. `version` is raised whenever its numbers change.
+
+    `only_on` is the activation, such as "qcfs", of the only networks that it converts.
+    """
 
     def register(function):
         name = function.__name__
         if name in METHODS and METHODS[name].function.__module__ != function.__module__:
             raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
-        METHODS[name] = Method(name, function, paper, published_on, version)
+        METHODS[name] = Method(name, function, paper, published_on, only_on, version)
         return function
 
     return register
@@ -140,13 +167,15 @@ def convert(
     method: str,
     calibration: Statistics | Tensor | Iterable,
     T: int | None = None,
+    *,
+    seed: int = 0,
     **options,
 ) -> fx.GraphModule:
     """The spiking network of a prepared `ann`, by a method's name; `ann` stays as it is.
 
     `calibration` is a tensor of images (N, C, H, W), batches of them (a DataLoader's (images, labels) will do), or the
-    Statistics of an earlier call. `T` is needed by methods that convert for a given number of steps. Options are the
-    method's own, such as `reset="hard"`.
+    Statistics of an earlier call. `T` is needed by methods that convert for a given number of steps, and `seed` by
+    those that draw. Options are the method's own, such as `reset="hard"`.
     """
     if not isinstance(ann, fx.GraphModule):
         raise UserError(
@@ -155,10 +184,10 @@ def convert(
     if not isinstance(calibration, Statistics):
         batches = list(images_of(calibration, 500))
         calibration = Statistics(ann, lambda: batches)
-    return find(method)(ann, calibration, T, **options)
+    return find(method)(ann, calibration, T, seed=seed, **options)
 
 
-def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], nn.Module]) -> fx.GraphModule:
+def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], Neuron]) -> fx.GraphModule:
     """A graph with `neuron(activation)` in the place of every activation call; the weights are shared with `ann`."""
     snn = fx.GraphModule(ann, copy.deepcopy(ann.graph))
     snn.meta |= {"shape": ann.meta["shape"]} if "shape" in ann.meta else {}
@@ -166,9 +195,9 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], n
     for node in snn.graph.nodes:
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):
             module = neuron(activation).to(next(ann.parameters()))
-            module.name = activation.name  # type: ignore
+            module.name = activation.name
             setattr(snn, node.target, module)
-    assert len(names) == sum(hasattr(m, "step") and m.name in names for m in snn.children())
+    assert len(names) == sum(isinstance(m, Neuron) and m.name in names for m in snn.children())
     return snn.eval()
 
 

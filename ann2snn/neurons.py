@@ -24,7 +24,24 @@ def hard(m: Tensor, v_th: Tensor, fired: Tensor) -> Tensor:
 RESETS: dict[str, Reset] = {"soft": soft, "hard": hard}
 
 
-class IF(nn.Module):
+class Neuron(nn.Module):
+    """A layer of neurons: currents in, spikes out.
+
+    Either it goes step by step, with `init(current)` for the state before the first step and `step(state, current)` ->
+    (state, spikes), all (B, ...); or it has `run(currents)` only, which takes a whole train (T, B, ...) and gives the
+    train of its spikes: then `delay(T)` says how many steps pass before its first spike can leave.
+    """
+
+    name: str  # of the activation that it stands for
+
+    def delay(self, T: int) -> int:
+        return 0
+
+    def forward(self, *_) -> NoReturn:
+        raise UserError("A converted network runs over time: call simulate(snn, images, T) instead of the network.")
+
+
+class IF(Neuron):
     """Integrate and fire, at most one spike a step:
 
         m <- m + current + shift;   s = [m >= v_th];   m <- reset(m, v_th, s);   out = v_th * s
@@ -36,7 +53,6 @@ class IF(nn.Module):
     v_th: Tensor
     shift: Tensor
     v_init: Tensor
-    name: str  # of the activation that it stands for
 
     def __init__(
         self, v_th: Tensor | float, reset: Reset = soft, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0
@@ -60,15 +76,29 @@ class IF(nn.Module):
 
     def run(self, currents: Tensor) -> Tensor:
         """A whole train of currents (T, B, ...) -> its spikes (T, B, ...)."""
-        m, spikes = self.init(currents[0]), []
+        state, spikes = self.init(currents[0]), []
         for current in currents:
-            m, s = self.step(m, current)
+            state, s = self.step(state, current)
             spikes.append(s)
         return torch.stack(spikes)
-
-    def forward(self, *_) -> NoReturn:
-        raise UserError("A converted network runs over time: call simulate(snn, images, T) instead of the network.")
 
     def extra_repr(self) -> str:
         low, high = self.v_th.min().item(), self.v_th.max().item()
         return f"v_th={low:g}" + (f"..{high:g}" if high > low else "") + f", reset={self.reset.__name__}"
+
+
+class TimedIF(IF):
+    """`IF` whose shift differs from step to step: `shift` (T, C, 1, 1), (T, C, H, W) or (T, F); none after T steps."""
+
+    def init(self, current: Tensor) -> tuple[int, Tensor]:
+        return 0, super().init(current)
+
+    def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
+        t, m = state
+        m = m + current + self.shift_at(t)
+        fired = m >= self.v_th
+        return (t + 1, self.reset(m, self.v_th, fired)), self.v_th * fired
+
+    def shift_at(self, t: int) -> Tensor:
+        """The shift of step t, counted from 0."""
+        return self.shift[t] if t < len(self.shift) else torch.zeros_like(self.shift[0])

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from ann2snn import imports, records, tracking, training
 from ann2snn.calibration import Statistics
@@ -154,14 +155,14 @@ def run(
     stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
     fresh = _empty(job, source, calibration_hash)
     record = _kept(job, root, fresh) or fresh
-    grids = runs_of(job.method, sorted(set(T) - {int(t) for t in record["T"]}))
+    grids = runs_of(job.method, sorted(readable(job, T) - {int(t) for t in record["T"]}))
     notebook = Notebook(job, root, record, grids)
     if not grids:
         notebook.close()
         return record
     record["provenance"] = fresh["provenance"]
     for grid in grids:
-        snn = find(job.method)(source.ann, stats, grid[-1], **job.options)
+        snn, spent = converted(job, source, stats, grid[-1])
         for split in ("test", "validation"):
             for chunk, images in _chunks(getattr(source.data, split)):
                 key = f"{split} {chunk} T {' '.join(map(str, grid))}"
@@ -170,10 +171,19 @@ def run(
                     result = simulate(snn, batches, grid[-1], at=grid, batch=source.batch)
                     notebook.write(key, read(result, images.labels, source, split))
                 tick(len(images) * grid[-1])
-        record["T"] |= {str(t): notebook.gather(t) for t in grid}
+        record["T"] |= {str(t): notebook.gather(t) | {"conversion_seconds": spent} for t in grid}
     records.save(record, root)
     notebook.close()
     return record
+
+
+def converted(job: Job, source: "Source", stats: Statistics, T: int) -> tuple[fx.GraphModule, float]:
+    """The spiking network of a job, and the seconds that it takes from a source whose statistics are not known yet."""
+    before, began = sum(stats.seconds.values()), time.perf_counter()
+    stats.used.clear()
+    snn = find(job.method)(source.ann, stats, T, seed=job.calibration_seed, **job.options)
+    spent = time.perf_counter() - began - (sum(stats.seconds.values()) - before)
+    return snn, round(spent + sum(stats.seconds[name] for name in stats.used), 4)
 
 
 def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
@@ -181,6 +191,14 @@ def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
     path = job.path(root)
     before = records.load(path) if path.exists() else None
     return before if before and _fingerprint(before) == _fingerprint(record) else None
+
+
+def readable(job: Job, T: Iterable[int]) -> set[int]:
+    """Those T at which there is something to read: a method's warm-up counts as steps. UserError for none."""
+    warmup = job.options.get("warmup", 0)
+    if not (found := {t for t in T if t > warmup}):
+        raise UserError(f"{job.method} reads nothing in its first {warmup} steps: name a T of {warmup + 1} or more.")
+    return found
 
 
 def runs_of(method: str, T: list[int]) -> list[list[int]]:
@@ -205,6 +223,7 @@ def read(result: Result, labels: Tensor, source: Source, split: str) -> dict:
                 "spikes": result.spikes(t),
                 "operations": source.costs.operations(result.events[t]),
                 "seconds": result.seconds[t],
+                "latency": result.latency[t],
             }
     return out
 
@@ -278,6 +297,7 @@ class Notebook:
             if split == "test":
                 out[split]["predictions"] = pack([p for c in chunks for p in c["predictions"]])
                 out["seconds"] = round(sum(c["seconds"] for c in chunks), 4)
+                out["latency"] = chunks[0]["latency"]
                 for name in ("spikes", "operations"):
                     out[name] = {layer: sum(c[name][layer] for c in chunks) for layer in chunks[0][name]}
         return out
@@ -349,6 +369,9 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
 
 def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
     images = len(source.data.test) + len(source.data.validation)
+    for job in [job for job in jobs if not find(job.method).applies(job.activation)]:
+        outcome.skipped.append((f"{name} {job.method}", f"it is for networks trained with {find(job.method).only_on}."))
+        jobs.remove(job)
     total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
     with closing(Bar(name, total)) as bar:

@@ -9,10 +9,9 @@ import torch
 
 from ann2snn import records, training
 from ann2snn.calibration import Statistics
-from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import BATCH, Settings, Source, cpu_threads, place_of, read, runs_of
+from ann2snn.pipeline import BATCH, Settings, Source, converted, cpu_threads, place_of, read, runs_of
 from ann2snn.progress import Bar
 from ann2snn.records import Job, unpack
 from ann2snn.simulation import simulate
@@ -74,7 +73,7 @@ def _compare(source: Source, job: Job, stats: Statistics, record: dict, same: bo
     ann = ("ANN",) if same and source.results != record["ann"] else ()
     with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:
-            snn = find(job.method)(source.ann, stats, times[-1], **job.options)
+            snn, _ = converted(job, source, stats, times[-1])
 
             def again(part, change=0.0, snn=snn, times=times):
                 images = (x * (1 + change) for x, _ in part.batches(BATCH))

@@ -71,7 +71,7 @@ def test_max_is_exact_for_every_order_and_batch_size():
             assert torch.equal(stats[name].max, values.max())
             assert torch.equal(stats[name].unit_max, values.amax(0))
             assert stats[name].dead == (values.amax(0) <= 0).float().mean().item()
-        assert stats.images == 37
+        assert stats.count == 37
 
 
 def test_statistics_of_a_real_net_do_not_depend_on_the_batch_size():
@@ -152,7 +152,7 @@ def test_one_pass_for_the_maxima_one_for_the_quantiles():
     convert(ann, "robust_norm", stats)
     convert(ann, "robust_norm", stats, quantile=0.9)
     _ = [stats[name].quantile(0.5, per_channel=True) for name in activations(ann)]
-    assert len(passes) == 2 and stats.images == 6
+    assert len(passes) == 2 and stats.count == 6
     assert not any(m._forward_hooks for m in ann.modules())
 
 

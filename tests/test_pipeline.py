@@ -38,7 +38,7 @@ def job_of(source, method="optimal", **options):
 
 def numbers(record):
     """A record without what the clock says."""
-    T = {t: {k: v for k, v in at.items() if k != "seconds"} for t, at in record["T"].items()}
+    T = {t: {k: v for k, v in at.items() if not k.endswith("seconds")} for t, at in record["T"].items()}
     return {k: record[k] for k in ("id", "job", "labels", "ann", "network", "source", "data")} | {"T": T}
 
 

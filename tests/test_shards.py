@@ -87,7 +87,7 @@ def numbers(root):
     """The records without what clock, command and machine say."""
     out = {}
     for record in records.load_all(root):
-        T = {t: {k: v for k, v in at.items() if k != "seconds"} for t, at in record["T"].items()}
+        T = {t: {k: v for k, v in at.items() if not k.endswith("seconds")} for t, at in record["T"].items()}
         out[record["id"]] = record | {"T": T, "provenance": None}
     return out
 

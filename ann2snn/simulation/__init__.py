@@ -23,8 +23,8 @@ LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 class Result:
     """What a simulation leaves behind, at every step that was asked for.
 
-    `outputs[t]` (N, classes) is the sum of the network's outputs over the steps 1..t (divide by t for the mean), and
-    `events[t][layer]` (C, H, W) how often every unit of a layer emitted something in these steps, summed over the
+    `outputs[t]` (N, classes) is the sum of the network's outputs over the steps 1..t, without a method's warm-up
+    (`mean(t)` divides it by their number), `latency[t]` how many steps pass until it is known, and `events[t][layer]` (C, H, W) how often every unit of a layer emitted something in these steps, summed over the
     images: a neuron its spikes, a max-pool (one of `pools`) its non-zero increments.
     """
 
@@ -32,6 +32,12 @@ class Result:
     events: dict[int, dict[str, Tensor]] = field(repr=False)
     pools: frozenset[str] = frozenset()
     seconds: dict[int, float] = field(default_factory=dict)  # wall time to reach the step, all images
+    latency: dict[int, int] = field(default_factory=dict)  # t, and what neurons wait that take a whole train
+    warmup: int = 0  # steps before the read-out begins
+
+    def mean(self, t: int) -> Tensor:
+        """(N, classes): the mean output of the steps that are read."""
+        return self.outputs[t] / (t - self.warmup)
 
     def predictions(self, t: int) -> Tensor:
         """(N,): the class of every image after t steps; ties go to the lowest class index."""
@@ -64,13 +70,15 @@ def simulate(
 
     Batches of images will do, also a DataLoader's (images, labels). `T` may be left out where the network was converted
     for one. `at` asks for outputs at further steps up to T. Every batch starts from a fresh state, and what lies before
-    the first neuron is computed once. Memory does not grow with T; `batch` (by default what suits the network's size)
-    is halved where it does not fit.
+    the first neuron is computed once. Memory does not grow with T: where neurons take whole trains, fewer images are
+    run at once. `batch` (by default what suits the network's size) is halved where it does not fit.
     """
     T = _steps(snn, T)
     at = sorted({T, *at})
-    if at[0] < 1 or at[-1] > T:
-        raise UserError(f"Outputs can be read at the steps 1 to T = {T}, not at {[t for t in at if not 1 <= t <= T]}.")
+    warmup = snn.meta.get("warmup", 0)
+    if at[0] <= warmup or at[-1] > T:
+        wrong = [t for t in at if not warmup < t <= T]
+        raise UserError(f"Outputs can be read at the steps {warmup + 1} to T = {T}, not at {wrong}.")
     plan = Plan(snn)
     outputs: dict[int, list[Tensor]] = {t: [] for t in at}
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
@@ -83,12 +91,13 @@ def simulate(
                 batch = batch_for(snn.meta["neurons"])
             while len(part):
                 began = time.perf_counter()
+                block, size = (T, max(1, batch * BLOCK // max(T, BLOCK))) if plan.whole else (BLOCK, batch)
                 try:
-                    found = [(*read, time.perf_counter() - began) for read in plan.run(part[:batch], at, BLOCK)]
+                    found = [(*read, time.perf_counter() - began) for read in plan.run(part[:size], at, block)]
                 except RuntimeError as error:
-                    batch = _smaller(batch, error)
+                    batch = _smaller(size, error)
                     continue
-                part = part[batch:]
+                part = part[size:]
                 for t, total, counts, spent in found:
                     seconds[t] += spent
                     outputs[t].append(total)
@@ -96,7 +105,8 @@ def simulate(
                         events[t][name] = events[t].get(name, 0) + count
     if not outputs[T]:
         raise UserError("There are no images to simulate: give at least one.")
-    return Result({t: torch.cat(parts) for t, parts in outputs.items()}, events, plan.pools, seconds)
+    latency = {t: t + plan.delay(T) for t in at}
+    return Result({t: torch.cat(parts) for t, parts in outputs.items()}, events, plan.pools, seconds, latency, warmup)
 
 
 def batch_for(units: int) -> int:

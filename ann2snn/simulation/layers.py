@@ -1,12 +1,14 @@
-"""Layers while they run: the compiled ones, which take many steps of a batch at once, and any other by its `step`."""
+"""Layers while they run: compiled ones, which take many steps of a batch at once; others by their `step` or `run`."""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
 
-from ann2snn.neurons import IF, hard, soft
+from ann2snn.neurons import IF, Neuron, TimedIF, hard, soft
 from ann2snn.simulation import native
 from ann2snn.simulation.spikes import Spikes, by_channel
 from ann2snn.simulation.synapses import Current, in_order, layout
@@ -15,8 +17,8 @@ Value = Tensor | Spikes | Current
 
 
 def compiled(module: nn.Module) -> bool:
-    """Whether `layer.c` does what this module does: `IF` itself, in float32 on the CPU, with a reset that it knows."""
-    if type(module) is not IF or module.reset not in (soft, hard):
+    """Whether `layer.c` does what this module does: `IF` or `TimedIF`, in float32 on the CPU, with a reset it knows."""
+    if type(module) not in (IF, TimedIF) or module.reset not in (soft, hard):
         return False
     return module.v_th.dtype == torch.float32 and module.v_th.device.type == "cpu" and native.library() is not None
 
@@ -36,7 +38,8 @@ class Compiled:
         height, width = shape[2:] if len(shape) == 4 else (1, 1)
         self.given = {"out_height": height, "out_width": width, "out_channels": channels, "tile": channels}
         self.broadcast("v_th", neuron.v_th)
-        self.broadcast("shift", neuron.shift)
+        self.broadcast("shift", neuron.shift if type(neuron) is IF else torch.zeros(()))
+        self.t = 0
 
     def broadcast(self, name: str, value: Tensor) -> None:
         """A value for every channel, or for every unit in memory order."""
@@ -70,15 +73,19 @@ class Compiled:
             moving["extra"] = in_order(extra.dense if isinstance(extra, Current) else extra)
         shape = (sum(pieces) * self.shape[0], *self.shape[1:])
         out = torch.empty(shape, dtype=torch.uint8, memory_format=layout(len(shape)))
-        done, events = 0, []
-        for steps in pieces:
+        done, events, ends = 0, [], set(accumulate(pieces))
+        for steps in [1] * sum(pieces) if isinstance(self.neuron, TimedIF) else pieces:
+            if isinstance(self.neuron, TimedIF):
+                self.broadcast("shift", self.neuron.shift_at(self.t + done))
+                values |= {name: self.values[name] for name in ("shift", "shift_stride")}
             for name, tensor in moving.items():
                 still = len(tensor) == self.shape[0] and sum(pieces) > 1
                 values[name] = tensor if still else tensor[done * self.shape[0] :]
                 values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
             native.run(steps=steps, out=out[done * self.shape[0] :], **values)
             done += steps
-            events += [self.events()] if len(events) < reads else []
+            events += [self.events()] if done in ends and len(events) < reads else []
+        self.t += done
         return Spikes(out, self.neuron.v_th), events
 
     def events(self) -> Tensor:
@@ -106,3 +113,15 @@ class Eager:
                 self.counts = fired if self.counts is None else self.counts + fired
             events.append(self.counts)
         return torch.cat(out) if len(out) > 1 else out[0], events
+
+
+class Whole:
+    """A layer that takes the whole train of a batch by its `run`."""
+
+    def __init__(self, neuron: Neuron):
+        self.neuron = neuron
+
+    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
+        spikes = self.neuron.run(current.unflatten(0, (sum(pieces), -1)))
+        fired = [part.count_nonzero((0, 1)) for part in spikes.split(pieces)]
+        return spikes.flatten(0, 1), list(accumulate(fired))

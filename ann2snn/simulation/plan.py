@@ -1,7 +1,7 @@
 """A converted network as two lists of nodes, computed once a batch and at every step, and the loop over T.
 
 Steps are taken in blocks: the layers of the network see the steps of a block as further images, and a neuron goes
-through them in order.
+through them in order. Where a neuron takes its whole train at once, all steps are one block.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from ann2snn.errors import UserError
 from ann2snn.graph import MaxPool
-from ann2snn.simulation.layers import Compiled, Eager, compiled
+from ann2snn.neurons import Neuron
+from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled
 from ann2snn.simulation.spikes import Spikes, apply
 from ann2snn.simulation.synapses import Current, Synapses, synapses
 
@@ -31,16 +32,18 @@ class Plan:
         self.once, self.each, changing = [], [], set()
         self.images = set()  # the nodes with one value for each image
         for node in snn.graph.nodes:
-            starts = hasattr(self.modules.get(node), "step") and not isinstance(self.modules[node], MaxPool)
+            starts = isinstance(self.modules.get(node), Neuron)
             if starts or changing.intersection(node.all_input_nodes):
                 changing.add(node)
             if node.op == "placeholder" or self.images.intersection(node.all_input_nodes):
                 self.images.add(node)
             (self.each if node in changing else self.once).append(node)
-        self.emitters = {n: self.modules[n].name for n in self.each if hasattr(self.modules.get(n), "step")}
+        emitting = (n for n in self.each if isinstance(self.modules.get(n), Neuron | MaxPool))
+        self.emitters = {n: self.modules[n].name for n in emitting}
         if not self.emitters:
             raise UserError("This network has no spiking neurons: convert(ann, method, calibration_images, T) first.")
         self.pools = frozenset(str(self.modules[n].name) for n in self.emitters if isinstance(self.modules[n], MaxPool))
+        self.whole = any(not hasattr(self.modules[n], "step") for n in self.emitters)  # some take a train at once
         self.compiled = {n for n in self.emitters if compiled(self.modules[n])}
         self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
         self.each = [n for n in self.each if n not in self.sums]
@@ -63,15 +66,24 @@ class Plan:
         _, _, events = next(self.run(image, [1], 1))
         return sum(count.numel() for name, count in events.items() if name not in self.pools)
 
+    def delay(self, T: int) -> int:
+        """The steps before the first output can leave: those of the neurons on the longest way through the network."""
+        delays: dict[fx.Node, int] = {}
+        for node in self.snn.graph.nodes:
+            before = max((delays[n] for n in node.all_input_nodes), default=0)
+            delays[node] = before + (self.modules[node].delay(T) if isinstance(self.modules.get(node), Neuron) else 0)
+        return max(delays.values())
+
     def run(self, images: Tensor, at: list[int], block: int) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
         """(t, accumulated output (B, classes), events per unit and layer) of one batch, at every t of `at`."""
+        warmup = self.snn.meta.get("warmup", 0)
         images = images.to(next(self.snn.parameters()))
         if images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         once: dict[fx.Node, Tensor] = {}
         for node in self.once:
             once[node] = images if node.op == "placeholder" else self.value(node, once)
-        layers: dict[fx.Node, Compiled | Eager] = {}
+        layers: dict[fx.Node, Compiled | Eager | Whole] = {}
         total, size = torch.zeros((), device=images.device), len(images)
         for first in range(1, at[-1] + 1, block):
             steps = min(block, at[-1] + 1 - first)
@@ -85,26 +97,28 @@ class Plan:
                         layers[node] = self.start(node, current, size)
                     env[node], events[self.emitters[node]] = layers[node].run(current, extra, pieces, len(reads))
                 elif node.op == "output":
-                    last = _dense(env[node.args[0]]).reshape(steps, size, -1)
+                    last = dense(env[node.args[0]]).reshape(steps, size, -1)
                 else:
                     env[node] = self.value(node, env)
                 for past in self.last_use[node]:
                     env.pop(past, None)  # its memory is the next layer's, still in the cache
             for k, t in enumerate(range(first, first + steps)):
-                total = total + last[k]
+                total = total + last[k] if t > warmup else torch.zeros_like(last[k])
                 if t in reads:
                     yield t, total, {name: found[reads.index(t)] for name, found in events.items()}
 
-    def start(self, node: fx.Node, current, size: int) -> Compiled | Eager:
+    def start(self, node: fx.Node, current, size: int) -> Compiled | Eager | Whole:
         if node in self.compiled:
             return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
+        if not hasattr(self.modules[node], "step"):
+            return Whole(self.modules[node])
         return Eager(self.modules[node], current[:size])
 
     def currents(self, node: fx.Node, env: "Block", size: int):
         """What a neuron receives; for a compiled one perhaps two parts, which it adds itself."""
         source = node.args[0]
         if node not in self.compiled:
-            return _dense(env[source]), None
+            return dense(env[source]), None
         if source not in self.sums:
             current = env.still(source)
             return current.dense if isinstance(current, Spikes) else current, None
@@ -115,7 +129,7 @@ class Plan:
             len(v.shape) and v.shape[0] in (size, env.steps * size) for v in (x, y)
         )
         if not alike or isinstance(x, Spikes):
-            x, y = (_dense(env[n]) for n in source.args)
+            x, y = (dense(env[n]) for n in source.args)
             return x + y, None
         return x, y
 
@@ -133,7 +147,7 @@ class Plan:
         if arguments and isinstance(x := arguments[0], Spikes):
             if (spikes := apply(function, x, *arguments[1:], **keywords)) is not None:
                 return spikes
-        return function(*map(_dense, arguments), **{name: _dense(value) for name, value in keywords.items()})
+        return function(*map(dense, arguments), **{name: dense(value) for name, value in keywords.items()})
 
 
 class Block(dict):
@@ -153,9 +167,9 @@ class Block(dict):
         return self.once[node] if node in self.once else self[node]
 
 
-def _dense(value):
+def dense(value):
     if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
-        return [_dense(v) for v in value]
+        return [dense(v) for v in value]
     return value.dense if isinstance(value, Spikes | Current) else value
 
 

@@ -1,0 +1,150 @@
+"""Spike trains of a whole network, one layer after the other: what methods that calibrate their neurons look at.
+
+The trains of a layer are kept as bits until the last layer that hears them is done, so that T steps of N images cost
+N x T / 8 bytes for a unit. What lies between two layers of neurons is computed anew whenever it is asked for.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from ann2snn import simulation
+from ann2snn.calibration import check_images
+from ann2snn.neurons import Neuron
+from ann2snn.simulation.plan import Block, Plan, dense
+from ann2snn.simulation.spikes import Spikes
+
+
+def layer_by_layer(snn: fx.GraphModule, images: Tensor, T: int, visit: Callable[[Neuron, "Train"], None]) -> None:
+    """Runs `snn` for T steps on images (N, C, H, W): all steps of a layer before the first of the next one.
+
+    `visit(neuron, train)` is called for every layer of neurons before its spikes are passed on, and may change the
+    neuron (its thresholds, shifts, start): the layers after it hear what it then does.
+    """
+    _Network(snn, check_images(snn, images), T).walk(visit)
+
+
+class Train:
+    """What one layer of neurons receives, and what it makes of that, over T steps of all images."""
+
+    def __init__(self, network: "_Network", node: fx.Node):
+        self.network, self.node, self.T, self.images = network, node, network.T, len(network.images)
+
+    def currents(self) -> Iterator[tuple[int, Tensor]]:
+        """(t, currents (steps, B, ...) from the step t on, counted from 0): some images after the others."""
+        for first, _, (steps, size), current, extra in self.network.inputs(self.node):
+            total = _still(current, steps, size)
+            total = total if extra is None else total + _still(extra, steps, size)
+            yield first, total.unflatten(0, (steps, size))
+
+    def spikes(self) -> Iterator[tuple[int, Tensor]]:
+        """The same of the spikes that the neuron emits, as it is now: (steps, B, ...) in units of the activation."""
+        for first, shape, emitted in self.network.outputs(self.node):
+            yield first, dense(emitted).unflatten(0, shape)
+
+    def mean(self) -> Tensor:
+        """(C, H, W) or (F,): the mean output of every unit over steps and images, as the neuron is now."""
+        return sum(spikes.sum((0, 1), dtype=torch.double) for _, spikes in self.spikes()) / (self.T * self.images)  # type: ignore
+
+
+class _Network:
+    def __init__(self, snn: fx.GraphModule, images: Tensor, T: int):
+        self.plan, self.T = Plan(snn), T
+        self.images = images.to(next(snn.parameters()))
+        with torch.inference_mode():
+            size = simulation.batch_for(self.plan.units(self.images[:1]))
+            self.parts = [self.begin(part) for part in self.images.split(size)]
+        self.kept: dict[fx.Node, list[_Bits | Tensor]] = {}  # by part and block
+
+    def begin(self, images: Tensor) -> dict[fx.Node, Tensor]:
+        """What is the same at every step, for some of the images."""
+        if images.dim() == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        once: dict[fx.Node, Tensor] = {}
+        for node in self.plan.once:
+            once[node] = images if node.op == "placeholder" else self.plan.value(node, once)
+        return once
+
+    def walk(self, visit: Callable[[Neuron, Train], None]) -> None:
+        hears = {node: self.sources(node) for node in self.plan.emitters}
+        with torch.no_grad():
+            for node in self.plan.emitters:
+                if isinstance(module := self.plan.modules[node], Neuron):
+                    visit(module, Train(self, node))
+                later = [n for n in hears if list(hears).index(n) > list(hears).index(node)]
+                if any(node in hears[n] for n in later):
+                    pack = _pack if isinstance(module, Neuron) else dense
+                    self.kept[node] = [pack(emitted) for _, _, emitted in self.outputs(node)]
+                self.kept = {n: kept for n, kept in self.kept.items() if any(n in hears[m] for m in later)}
+
+    def sources(self, node: fx.Node) -> set[fx.Node]:
+        """The layers of neurons whose spikes reach a node directly."""
+        found, stack = set(), list(node.all_input_nodes)
+        while stack:
+            if (n := stack.pop()) in self.plan.emitters:
+                found.add(n)
+            else:
+                stack += n.all_input_nodes
+        return found
+
+    def inputs(self, node: fx.Node):
+        """(first step, index of the block, (steps, images), current, extra): part after part, block after block."""
+        between, index = self.between(node), 0
+        for once in self.parts:
+            size = len(next(iter(once.values())))
+            for first in range(0, self.T, simulation.BLOCK):
+                steps = min(simulation.BLOCK, self.T - first)
+                env = Block(once, self.plan.images, steps)
+                for n in between:
+                    env[n] = self.train(n, index) if n in self.kept else self.plan.value(n, env)
+                current, extra = self.plan.currents(node, env, size)
+                yield first, index, (steps, size), current, extra
+                index += 1
+
+    def outputs(self, node: fx.Node):
+        """(first step, (steps, images), spikes) of a layer of neurons, or what a pool emits."""
+        layer = None
+        for first, _, (steps, size), current, extra in self.inputs(node):
+            if first == 0:
+                layer = self.plan.start(node, current, size)
+            emitted, _ = layer.run(current, extra, [steps], 0)  # type: ignore
+            yield first, (steps, size), emitted
+
+    def between(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes from the layers of neurons before, these included, to this one, in order."""
+        found, stack = set(), list(node.all_input_nodes)
+        while stack:
+            if (n := stack.pop()) in found or n in self.parts[0]:
+                continue
+            found.add(n)
+            stack += [] if n in self.plan.emitters else n.all_input_nodes
+        return [n for n in self.plan.snn.graph.nodes if n in found and n not in self.plan.sums]
+
+    def train(self, node: fx.Node, index: int) -> Spikes | Tensor:
+        kept = self.kept[node][index]
+        return kept if isinstance(kept, Tensor) else Spikes(kept.unpacked(), self.plan.modules[node].v_th)
+
+
+class _Bits:
+    """Spikes (B, ...) with a bit for each, in memory order."""
+
+    def __init__(self, fired: Tensor):
+        ordered = fired.movedim(1, -1)
+        self.shape, self.device = ordered.shape, fired.device
+        self.bits = np.packbits(ordered.reshape(-1).cpu().numpy())
+
+    def unpacked(self) -> Tensor:
+        flat = torch.from_numpy(np.unpackbits(self.bits, count=self.shape.numel()))
+        return flat.reshape(self.shape).movedim(-1, 1).to(self.device)
+
+
+def _pack(emitted: Spikes | Tensor) -> _Bits:
+    return _Bits(emitted.counts if isinstance(emitted, Spikes) else emitted != 0)
+
+
+def _still(current, steps: int, size: int) -> Tensor:
+    """The current of a block (steps * B, ...), also where it is the same at every step."""
+    current = dense(current)
+    return current.repeat(steps, *[1] * (current.dim() - 1)) if len(current) == size != steps * size else current
