@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from ann2snn.errors import UserError
 from ann2snn.progress import Bar
 from ann2snn.records import write_atomic
-from ann2snn.training import Recipe, epoch_seed
+from ann2snn.training import Recipe, epoch_seed, norms_and_head
 
 EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
     r".*does not have many workers",
@@ -74,10 +74,8 @@ class Source(LightningModule):
 
     def configure_optimizers(self):
         recipe, momentum = self.recipe, self.recipe.momentum
-        decayed = [p for p in self.net.parameters() if p.ndim > 1 or recipe.decay_all]
-        others = [p for p in self.net.parameters() if p.ndim <= 1 and not recipe.decay_all]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.SGD(groups, recipe.lr, momentum, nesterov=recipe.nesterov and momentum > 0)
+        nesterov = recipe.nesterov and momentum > 0
+        optimizer = torch.optim.SGD(groups(self.net, recipe), recipe.lr, momentum, nesterov=nesterov)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate(step, self.steps_per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
@@ -106,6 +104,21 @@ class Source(LightningModule):
         if not all(value.isfinite().all() for value in values):
             diverged = f"The training of {self.label} diverged in epoch {self.current_epoch + 1}"
             raise UserError(f"{diverged}; give its recipe a lower lr than {self.recipe.lr:g}.")
+
+
+def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
+    """The parameters with their learning rates and weight decays.
+
+    With a `gamma` the network moves exactly as one with scales 1 and thresholds y_th / gamma does: scales and biases of
+    batch norm are gamma times, and the weight of the last layer is 1 / gamma times that one's.
+    """
+    found: dict[tuple[float, float], list] = {}
+    norms, head = norms_and_head(net) if recipe.gamma else ([], None)
+    for p in net.parameters():
+        scale = recipe.gamma if any(p is norm for norm in norms) else 1 / recipe.gamma if p is head else 1.0  # type: ignore
+        decay = recipe.weight_decay if p.ndim > 1 or recipe.decay_all else 0.0
+        found.setdefault((recipe.lr * scale**2, decay / scale**2), []).append(p)
+    return [{"params": these, "lr": lr, "weight_decay": decay} for (lr, decay), these in found.items()]
 
 
 class EpochOrder(Sampler[int]):

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from ann2snn import data, networks, training
+from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.training import Recipe, load_source, train, weights_hash
 
@@ -222,7 +224,7 @@ def test_recipes():
 
 def test_keys_of_recipes_stay_when_recipes_learn_new_fields():
     assert training.RECIPES["digits"].key == "digits-b656cf1e"
-    assert training.RECIPES["cifar"].key == "cifar-6d096865"
+    assert training.RECIPES["cifar"].key == "cifar-2f44449d"
     keys = {dataclasses.replace(SHORT, **change).key for change in ({}, {"nesterov": False}, {"milestones": (1,)})}
     assert len(keys) == 3
 
@@ -480,3 +482,33 @@ def test_weights_hash_sees_names_shapes_dtypes_and_bytes():
     assert len({weights_hash(s) for s in variants}) == len(variants)
     transposed = state["a"].t().contiguous().t()  # the same values, laid out otherwise
     assert weights_hash({"n": state["n"], "a": transposed}) == weights_hash(state)
+
+
+def test_gamma_is_a_change_of_units():
+    """With scales 1/4 and threshold 1 a network learns what it learns with scales 1 and threshold 4: bit for bit, as
+    all factors are powers of two and the epsilon of batch norm is lost in rounding."""
+    from ann2snn import lightning
+
+    def learnt(y_th, gamma):
+        torch.manual_seed(0)
+        act = partial(ThresholdReLU, y_th)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
+            nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
+            nn.Flatten(), nn.Linear(64, 3),
+        )  # fmt: skip
+        recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
+        if gamma:
+            training._rescale(net, gamma)
+        optimizer = torch.optim.SGD(lightning.groups(net, recipe), recipe.lr, 0.5, nesterov=True)
+        images = torch.randn(8, 1, 8, 8)
+        for _ in range(5):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(images), torch.arange(8) % 3).backward()
+            optimizer.step()
+        return net(images), list(net.parameters())
+
+    (one, ours), (other, theirs) = learnt(1.0, 0.25), learnt(4.0, None)
+    assert torch.equal(one, other)
+    scales = [1, 1 / 4, 1 / 4, 1, 1 / 4, 1 / 4, 4, 1]
+    assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
