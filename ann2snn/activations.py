@@ -58,12 +58,37 @@ class Clip(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward.grad_input(grad, y, 0.0, ctx.top, grad_input=out), None
 
 
-class QCFS(ThresholdReLU):
+class TCL(ThresholdReLU):
+    """clip(x, 0, y_th) with a trained `y_th` (their lambda): a trainable clipping layer (Ho & Chang 2021).
+
+    One `y_th` for each module, which starts at 4 as in the codes of QCFS and SlipReLU, where they compare with it. The
+    gradient with respect to y_th is 1 where x > y_th and 0 below. Any shape in, the same shape out. Read: those codes.
+    """
+
+    kind = "tcl"
+    y_th: nn.Parameter  # type: ignore
+
+    def __init__(self, y_th: float = 4.0, inplace: bool = False):
+        super().__init__(y_th)
+        self.y_th = nn.Parameter(torch.tensor(float(y_th)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.minimum(F.relu(x), self.y_th)
+
+    def extra_repr(self) -> str:
+        return f"y_th={self.y_th.item():g}"
+
+
+ROUNDINGS = {"round": (torch.floor, 0.5), "floor": (torch.floor, 0.0), "ceil": (torch.ceil, 0.0)}
+
+
+class QCFS(TCL):
     """y_th clip(floor(x L / y_th + 1/2) / L, 0, 1): quantisation clip-floor-shift (Bu et al. 2022), stairs of L steps.
 
     `y_th` (their lambda) is a parameter, one for each module, and starts at 8 as in their code. L = inf is the clip
     that the stairs go round. A neuron with the threshold y_th that starts at y_th / 2 fires exactly this value in T = L
-    steps of constant current.
+    steps of constant current. `rounding` is one of ROUNDINGS: to the nearest step as above, or down ("floor": from a
+    start at 0), or up ("ceil": from just below y_th).
 
     The gradient is that of their code, which clips before it floors and goes straight through the floor: with respect
     to x it is 1 for 0 < x < y_th and 0 elsewhere; with respect to y_th it is (y - x) / y_th there, 0 below and 1 above.
@@ -71,43 +96,72 @@ class QCFS(ThresholdReLU):
     """
 
     kind = "qcfs"
-    y_th: nn.Parameter  # type: ignore
 
-    def __init__(self, L: float, y_th: float = 8.0, inplace: bool = False):
+    def __init__(self, L: float, y_th: float = 8.0, inplace: bool = False, rounding: str = "round"):
         super().__init__(y_th)
         if not L >= 1:
             raise UserError(f"The number of steps of a QCFS must be 1 or more, not {L}.")
-        self.L = L
-        self.y_th = nn.Parameter(torch.tensor(float(y_th)))
+        self.L, self.rounding = L, rounding
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.clamp(x / self.y_th, 0, 1)
         if not math.isinf(self.L):
-            x = x * self.L + 0.5
-            x = (x.detach().floor() + (x - x.detach())) / self.L  # exactly the floor, with the gradient of x
+            rounded, shift = ROUNDINGS[self.rounding]
+            x = x * self.L + shift
+            x = (rounded(x.detach()) + (x - x.detach())) / self.L  # exactly the step, with the gradient of x
         return x * self.y_th
 
     def extra_repr(self) -> str:
-        return f"y_th={self.y_th.item():g}, L={self.L:g}"
+        rounding = "" if self.rounding == "round" else f", {self.rounding}"
+        return f"{super().extra_repr()}, L={self.L:g}{rounding}"
+
+
+class SlipReLU(QCFS):
+    """a clip(x, 0, y_th) + (1 - a) QCFS(x): stairs that lean towards the clip (Jiang et al. 2023), 0 <= a <= 1.
+
+    `y_th` starts at 8 as in their code. The gradient is that of QCFS. Any shape in, the same shape out. Read: the code.
+    """
+
+    kind = "slip_relu"
+
+    def __init__(self, L: float, a: float, y_th: float = 8.0, inplace: bool = False):
+        super().__init__(L, y_th)
+        if not 0 <= a <= 1:
+            raise UserError(f"The share of the clip in a SlipReLU lies in [0, 1]; {a} does not.")
+        self.a = a
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a * TCL.forward(self, x) + (1 - self.a) * super().forward(x)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, a={self.a:g}"
 
 
 def make(spec: str) -> Callable[..., nn.Module]:
-    """The activation class of a name: `relu`, `threshold_relu:Y_TH`, `threshold_relu:Y_TH:T_REF` (shifted by
-    y_th / (2 T_ref) in the training) or `qcfs:L`; usable as timm's `act_layer`."""
-    name, _, value = spec.partition(":")
+    """The activation class of a name, usable as timm's `act_layer`.
+
+    `relu`, `threshold_relu:Y_TH`, `threshold_relu:Y_TH:T_REF` (shifted by y_th / (2 T_ref) in the training), `tcl`,
+    `qcfs:L`, `qcfs:L:floor`, `qcfs:L:ceil` or `slip_relu:L:A`.
+    """
     try:
-        match name:
-            case "relu" if spec == name:
+        match spec.split(":"):
+            case ["relu"]:
                 return nn.ReLU
-            case "threshold_relu":
-                y_th, _, T_ref = value.partition(":")
-                shift = float(y_th) / (2 * int(T_ref)) if T_ref else 0.0
-                return partial(ThresholdReLU, float(y_th), shift)
-            case "qcfs":
-                return partial(QCFS, int(value))
+            case ["threshold_relu", y_th]:
+                return partial(ThresholdReLU, float(y_th))
+            case ["threshold_relu", y_th, T_ref]:
+                return partial(ThresholdReLU, float(y_th), float(y_th) / (2 * int(T_ref)))
+            case ["tcl"]:
+                return TCL
+            case ["qcfs", L]:
+                return partial(QCFS, int(L))
+            case ["qcfs", L, ("floor" | "ceil") as rounding]:
+                return partial(QCFS, int(L), rounding=rounding)
+            case ["slip_relu", L, a]:
+                return partial(SlipReLU, int(L), float(a))
     except (ValueError, ZeroDivisionError):
         pass
     raise UserError(
-        f"No activation is called {spec!r}; known are 'relu', 'threshold_relu:Y_TH', such as 'threshold_relu:1', and"
-        " 'qcfs:L', such as 'qcfs:4'."
+        f"No activation is called {spec!r}; known are 'relu', 'threshold_relu:Y_TH', such as 'threshold_relu:1', 'tcl',"
+        " 'qcfs:L', such as 'qcfs:4', and 'slip_relu:L:A', such as 'slip_relu:4:0.5'."
     )

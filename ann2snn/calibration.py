@@ -12,6 +12,7 @@ from ann2snn.graph import activations
 
 OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
 DEPTH = OCTAVES * BINS
+CHUNK = 2**22  # how many values, or bins, are looked at together
 
 
 def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
@@ -140,14 +141,32 @@ class LayerStatistics:
     def count(self, values: Tensor) -> None:
         """Takes a batch (B, C, ...) into the histogram: a bin is the exponent and the first 10 bits of the mantissa."""
         tops = self._tops()
-        channels = len(tops)
-        values = values.transpose(0, 1).reshape(channels, -1).float()
-        depth = (tops[:, None] - (values.contiguous().view(torch.int32) >> 13)).clamp(0, DEPTH)
-        positive = values > 0
-        index = (torch.arange(channels, device=values.device)[:, None] * (DEPTH + 1) + depth)[positive]
-        bins = torch.bincount(index, minlength=channels * (DEPTH + 1)).reshape(channels, -1).int()
-        zeros = (~positive).sum(1)
-        self._bins, self._zeros = self._bins.to(bins) + bins, self._zeros.to(zeros) + zeros
+        if not self._bins.dim():
+            self._bins = torch.zeros(len(tops), DEPTH + 1, dtype=torch.int, device=values.device)
+            self._zeros = torch.zeros(len(tops), dtype=torch.long, device=values.device)
+        channels = values.transpose(0, 1)
+        step = max(1, CHUNK // max(channels[0].numel(), DEPTH + 1))
+        for first in range(0, len(tops), step):
+            some = slice(first, first + step)
+            seen = channels[some].flatten(1).float()
+            positive = seen > 0
+            depth = (tops[some, None] - (seen.contiguous().view(torch.int32) >> 13)).clamp_(0, DEPTH)
+            depth += torch.arange(len(seen), dtype=torch.int32, device=seen.device)[:, None] * (DEPTH + 1)
+            bins = torch.bincount(depth[positive], minlength=len(seen) * (DEPTH + 1))
+            self._bins[some] += bins.reshape(len(seen), -1).int()
+            self._zeros[some] += (~positive).sum(1)
+
+    def histogram(self, *, per_channel: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """(values, counts), both (c, bins): the positive values from the largest down, some channels after the others.
+
+        One row for each channel, or one for the layer. The first value is the maximum, and every other one the middle
+        of a bin of relative width 2^-10; what lies below 2^-16 of the maximum is in the last.
+        """
+        for bins, _, tops, maxima in self._rows(per_channel):
+            places = (tops[:, None] - torch.arange(DEPTH + 1, device=tops.device)).clamp(min=0)
+            values = ((places << 13) + (1 << 12)).int().view(torch.float32).double()
+            values[:, 0] = maxima
+            yield values, bins
 
     def quantile(self, q: float, *, nonzero: bool = False, per_channel: bool = False) -> Tensor:
         """The nearest-rank quantile, a scalar or (C, 1, 1), over all values or over the non-zero ones.
@@ -157,21 +176,30 @@ class LayerStatistics:
         """
         if not 0 < q <= 1:
             raise UserError(f"A quantile lies in (0, 1], such as 0.999; {q} does not.")
+        found = []
+        for bins, zeros, tops, maxima in self._rows(per_channel):
+            zeros = torch.zeros_like(zeros) if nonzero else zeros
+            total = zeros + bins.sum(1)
+            rank = torch.tensor([math.ceil(q * n - 1e-9) for n in total.tolist()], device=bins.device)
+            above = (total - rank)[:, None]  # how many values lie above the one of this rank
+            depth = (bins.cumsum(1) <= above).sum(1)
+            edge = ((tops - depth + 1).clamp(min=1) << 13).int().view(torch.float32).to(maxima.dtype)
+            found.append(torch.where(rank > zeros, torch.minimum(edge, maxima), torch.zeros_like(maxima)))
+        return torch.cat(found).reshape(self.channel_max.shape) if per_channel else found[0][0]
+
+    def _rows(self, per_channel: bool) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """(bins, zeros, highest bin, maximum) of some channels after the others, or of the layer as one channel."""
         self._count()
-        bins, zeros, tops, maxima = self._bins, self._zeros, self._tops(), self.channel_max.flatten()
-        if not per_channel:
-            top = tops.max()
-            deepened = [_deepen(row.long(), int(top - t)) for row, t in zip(bins, tops, strict=True)]
-            bins = torch.stack(deepened).sum(0, keepdim=True)
-            zeros, tops, maxima = zeros.sum()[None], top[None], maxima.max()[None]
-        zeros = torch.zeros_like(zeros) if nonzero else zeros
-        total = zeros + bins.sum(1)
-        rank = torch.tensor([math.ceil(q * n - 1e-9) for n in total.tolist()], device=bins.device)
-        above = (total - rank)[:, None]  # how many values lie above the one of this rank
-        depth = (bins.cumsum(1) <= above).sum(1)
-        edge = ((tops - depth + 1).clamp(min=1) << 13).int().view(torch.float32).to(maxima.dtype)
-        value = torch.where(rank > zeros, torch.minimum(edge, maxima), torch.zeros_like(maxima))
-        return value.reshape(self.channel_max.shape) if per_channel else value[0]
+        all_of = self._bins, self._zeros, self._tops(), self.channel_max.flatten()
+        if per_channel:
+            for bins, *rest in zip(*(of.split(CHUNK // (DEPTH + 1)) for of in all_of), strict=True):
+                yield bins.long(), *rest
+            return
+        bins, zeros, tops, maxima = all_of
+        layer = torch.zeros_like(bins[0], dtype=torch.long)
+        for row, top in zip(bins, tops, strict=True):
+            layer += _deepen(row.long(), int(tops.max() - top))
+        yield layer[None], zeros.sum()[None], tops.max()[None], maxima.max()[None]
 
     def _tops(self) -> Tensor:
         return self.channel_max.flatten().clamp(min=0).float().view(torch.int32) >> 13

@@ -126,7 +126,9 @@ def parser() -> Parser:
     p.add_argument("file", type=Path, help="the file as its author published it")
     p.add_argument("--dataset", help="cifar10, cifar100 or imagenet")
     p.add_argument("--network", help="our name of it, such as deng_vgg16")
-    p.add_argument("--activation", help="with what is in no file: threshold_relu:Y_TH, relu or qcfs:L")
+    p.add_argument(
+        "--activation", help="with what is in no file: threshold_relu:Y_TH, relu, qcfs:L, tcl or slip_relu:L:A"
+    )
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.set_defaults(command="import_weights")  # `import` is a word of Python
 
@@ -177,6 +179,10 @@ def parser() -> Parser:
     for name in ("dataset", "network", "method"):
         p.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show these {name}s only")
     p.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON: no key, account or network")
+
+    p = command("compare", "compare two records image by image")
+    p.add_argument("first", type=Path, metavar="A", help="a record, such as results/records/.../optimal-soft-....json")
+    p.add_argument("second", type=Path, metavar="B")
 
     p = command("recheck", "recompute records and say whether they agree")
     p.add_argument("record", type=Path, nargs="+")

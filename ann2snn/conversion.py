@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ann2snn.activations import ThresholdReLU
+from ann2snn.activations import TCL, ThresholdReLU
 from ann2snn.calibration import Statistics, images_of
 from ann2snn.errors import UserError
 from ann2snn.graph import activations
@@ -88,7 +88,7 @@ class Method:
         if T is not None and T <= (warmup := options.get("warmup", 0)):
             raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
         if not all(self.applies(activation.kind) for activation in activations(ann).values()):
-            raise UserError(f"{self.name} converts networks trained with {self.only_on}: it does not apply to this one.")
+            raise UserError(f"{self.name} converts networks trained with {self.only_on}: not this one.")
         given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
         snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
         snn.meta |= {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
@@ -222,3 +222,14 @@ def threshold(value: Tensor, layer: str) -> Tensor:
             f"{layer} was never active on the calibration images: calibrate on more images, or train the network again."
         )
     return torch.where(value > 0, value, value.max())
+
+
+def ceiling(activation: ThresholdReLU, stats: Statistics, per_channel: bool = False) -> Tensor:
+    """The threshold that a source was trained with where it has one, else the largest activation seen.
+
+    Of the layer, or (C, 1, 1) of every channel. Raises UserError for a layer that was silent.
+    """
+    if isinstance(activation, TCL):
+        return activation.y_th.detach().clone()
+    seen = stats[activation.name]
+    return threshold(seen.channel_max if per_channel else seen.max, activation.name)

@@ -113,9 +113,9 @@ def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
     batch norm are gamma times, and the weight of the last layer is 1 / gamma times that one's.
     """
     found: dict[tuple[float, float], list] = {}
-    norms, head = norms_and_head(net) if recipe.gamma else ([], None)
+    gamma, (norms, head) = recipe.gamma or 1.0, norms_and_head(net) if recipe.gamma else ([], None)
     for p in net.parameters():
-        scale = recipe.gamma if any(p is norm for norm in norms) else 1 / recipe.gamma if p is head else 1.0  # type: ignore
+        scale = gamma if any(p is norm for norm in norms) else 1 / gamma if p is head else 1.0
         decay = recipe.weight_decay if p.ndim > 1 or recipe.decay_all else 0.0
         found.setdefault((recipe.lr * scale**2, decay / scale**2), []).append(p)
     return [{"params": these, "lr": lr, "weight_decay": decay} for (lr, decay), these in found.items()]

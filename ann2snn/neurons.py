@@ -59,10 +59,7 @@ class IF(Neuron):
     ):
         super().__init__()
         self.reset = reset
-        for name, value in {"v_th": v_th, "shift": shift, "v_init": v_init}.items():
-            self.register_buffer(name, torch.as_tensor(value, dtype=getattr(value, "dtype", torch.float32)))
-        if not (torch.isfinite(self.v_th) & (self.v_th > 0)).all():
-            raise UserError("Every threshold of a spiking layer must be positive and finite.")
+        _own(self, v_th, shift, v_init)
 
     def init(self, current: Tensor) -> Tensor:
         """The membrane before the first step, for currents of this shape (B, ...)."""
@@ -83,8 +80,7 @@ class IF(Neuron):
         return torch.stack(spikes)
 
     def extra_repr(self) -> str:
-        low, high = self.v_th.min().item(), self.v_th.max().item()
-        return f"v_th={low:g}" + (f"..{high:g}" if high > low else "") + f", reset={self.reset.__name__}"
+        return f"{_range(self.v_th)}, reset={self.reset.__name__}"
 
 
 class TimedIF(IF):
@@ -102,3 +98,40 @@ class TimedIF(IF):
     def shift_at(self, t: int) -> Tensor:
         """The shift of step t, counted from 0."""
         return self.shift[t] if t < len(self.shift) else torch.zeros_like(self.shift[0])
+
+
+class WholeTrain(Neuron):
+    """Hears all T steps before its first spike; `v_th`, `shift` and `v_init` are as those of `IF`.
+
+    `run(currents)` is the subclass's. What a unit has heard in the end is `heard(currents)` (B, ...).
+    """
+
+    v_th: Tensor
+    shift: Tensor
+    v_init: Tensor
+
+    def __init__(self, v_th: Tensor | float, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0):
+        super().__init__()
+        _own(self, v_th, shift, v_init)
+
+    def delay(self, T: int) -> int:
+        return T
+
+    def heard(self, currents: Tensor) -> Tensor:
+        """The start and the currents and shifts of all steps, added up."""
+        return self.v_init + currents.sum(0) + len(currents) * self.shift
+
+    def extra_repr(self) -> str:
+        return _range(self.v_th)
+
+
+def _own(neuron: IF | WholeTrain, v_th: Tensor | float, shift: Tensor | float, v_init: Tensor | float) -> None:
+    for name, value in {"v_th": v_th, "shift": shift, "v_init": v_init}.items():
+        neuron.register_buffer(name, torch.as_tensor(value, dtype=getattr(value, "dtype", torch.float32)))
+    if not (torch.isfinite(neuron.v_th) & (neuron.v_th > 0)).all():
+        raise UserError("Every threshold of a spiking layer must be positive and finite.")
+
+
+def _range(v_th: Tensor) -> str:
+    low, high = v_th.min().item(), v_th.max().item()
+    return f"v_th={low:g}" + (f"..{high:g}" if high > low else "")

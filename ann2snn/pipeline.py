@@ -50,9 +50,17 @@ class Sweep:
     def sources(self) -> Iterator[tuple[str, str, int | None]]:
         return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
 
+    def methods_for(self, activation: str) -> tuple[tuple[str, dict], ...]:
+        """Those that convert networks with this activation."""
+        return tuple((name, options) for name, options in self.methods if find(name).applies(activation))
+
     def parts(self) -> "list[Sweep]":
         """The same jobs, in parts of one source each."""
-        return [replace(self, networks=(n,), activations=(a,), seeds=(s,)) for n, a, s in self.sources()]
+        return [
+            replace(self, networks=(n,), activations=(a,), seeds=(s,), methods=methods)
+            for n, a, s in self.sources()
+            if (methods := self.methods_for(a))
+        ]
 
     def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source. UserError for a method or option that does not exist, or too few training images."""
@@ -60,6 +68,9 @@ class Sweep:
         if self.calibration_transform not in ("none", *AUGMENTATIONS):
             known = ", ".join(AUGMENTATIONS)
             raise UserError(f"No augmentation is called {self.calibration_transform!r}; there is: {known}.")
+        if not (methods := self.methods_for(activation)):
+            only = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
+            raise UserError(f"{only}: none of these converts networks trained with {activation}.")
         recipe = str(self.recipe) if seed is None else training.recipe_of(data.name, network, self.recipe).key
         return [
             Job(
@@ -77,7 +88,7 @@ class Sweep:
                 calibration_transform=self.calibration_transform,
                 readout=options.get("readout", "accumulated"),
             )
-            for method, options in self.methods
+            for method, options in methods
             for calibration_seed in self.calibration_seeds
         ]
 
@@ -369,9 +380,6 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
 
 def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
     images = len(source.data.test) + len(source.data.validation)
-    for job in [job for job in jobs if not find(job.method).applies(job.activation)]:
-        outcome.skipped.append((f"{name} {job.method}", f"it is for networks trained with {find(job.method).only_on}."))
-        jobs.remove(job)
     total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
     with closing(Bar(name, total)) as bar:

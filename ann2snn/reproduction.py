@@ -11,7 +11,7 @@ from textwrap import wrap
 from tabulate import tabulate
 
 from ann2snn import diagnosis, leaderboard, pipeline, records, shards, tracking, training
-from ann2snn.benchmarks import paper  # type: ignore
+from ann2snn.benchmarks import matrix, paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
 from ann2snn.errors import UserError
@@ -65,6 +65,7 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
     print("building tables and figures", file=sys.stderr, flush=True)
     leaderboard.build(settings.runs)
     paper.build(settings.runs)
+    matrix.build(settings.runs)
     tracking.log_tables(settings.runs, settings.runs, settings.wandb)
     if table := paper.TABLE.get(options.only):
         print(paper.section(table, paper.read(settings.runs)))
@@ -88,7 +89,7 @@ def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
     """(id, part of the table) for every row of it: one activation and one method."""
     for network in table.networks:
         for activation in table.activations:
-            for method, options in table.methods:
+            for method, options in table.methods_for(activation):
                 name = "-".join([method, *(slug(value) for value in options.values())])
                 part = replace(table, networks=(network,), activations=(activation,), methods=((method, options),))
                 yield f"{table.id}/{slug(activation)}/{name}", part

@@ -192,7 +192,7 @@ def _round(net: nn.Module) -> None:
                 value.copy_(value.half())
 
 
-def norms_and_head(net: nn.Module) -> tuple[list[nn.Parameter], nn.Parameter]:
+def norms_and_head(net: nn.Module) -> tuple[list[nn.Parameter], Tensor]:
     """Scales and biases of batch norm, and the weight of the last layer: what depends on the unit of activations."""
     norms = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
     return norms, [m for m in net.modules() if isinstance(m, nn.Linear)][-1].weight

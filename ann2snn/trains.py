@@ -5,6 +5,7 @@ N x T / 8 bytes for a unit. What lies between two layers of neurons is computed 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,9 +53,10 @@ class Train:
 class _Network:
     def __init__(self, snn: fx.GraphModule, images: Tensor, T: int):
         self.plan, self.T = Plan(snn), T
+        assert not self.plan.whole, "neurons that take a whole train have no steps to look at"
         self.images = images.to(next(snn.parameters()))
         with torch.inference_mode():
-            size = simulation.batch_for(self.plan.units(self.images[:1]))
+            size = simulation.batch_for(Plan(snn).units(self.images[:1]))
             self.parts = [self.begin(part) for part in self.images.split(size)]
         self.kept: dict[fx.Node, list[_Bits | Tensor]] = {}  # by part and block
 
@@ -62,7 +64,7 @@ class _Network:
         """What is the same at every step, for some of the images."""
         if images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        once: dict[fx.Node, Tensor] = {}
+        once: dict[fx.Node, Any] = {}
         for node in self.plan.once:
             once[node] = images if node.op == "placeholder" else self.plan.value(node, once)
         return once
@@ -124,7 +126,7 @@ class _Network:
 
     def train(self, node: fx.Node, index: int) -> Spikes | Tensor:
         kept = self.kept[node][index]
-        return kept if isinstance(kept, Tensor) else Spikes(kept.unpacked(), self.plan.modules[node].v_th)
+        return kept if isinstance(kept, Tensor) else Spikes(kept.unpacked(), self.plan.modules[node].v_th)  # type: ignore
 
 
 class _Bits:

@@ -6,18 +6,17 @@ runs what one of them lacks and prints it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import sqrt
 from pathlib import Path
 
-from ann2snn.benchmarks import photographs  # type: ignore
-from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from tabulate import tabulate
 
 from ann2snn import diagnosis
+from ann2snn.benchmarks import photographs  # type: ignore
+from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
+from ann2snn.comparison import paired
 from ann2snn.leaderboard.published import Published, find, load
 from ann2snn.leaderboard.rows import Estimate, Row, ann, sections, snn
-from ann2snn.records import load_all, unpack, write_atomic
-from ann2snn.significance import mcnemar_exact
+from ann2snn.records import load_all, write_atomic
 
 RESULTS = Path("results")
 
@@ -312,7 +311,7 @@ def convention_table(known: Known) -> str:
         lines.append(["none: `optimal`", *(f"{100 * float(snn(plain, t) or 0):.2f}" for t in T)])
         for row in variants:
             record = next(r for r in row.records if r["job"]["seed"] == 0)
-            lines.append([_convention(row), *(_difference(record, plain, t) for t in T)])
+            lines.append([_convention(row), *(paired(plain, record, t).interval for t in T)])
     heads = ["convention", *(f"T = {t}" for t in T)]
     note = (
         "Test accuracy of `optimal`, below it what a convention adds, with the 95 % interval of the paired difference"
@@ -334,16 +333,6 @@ def _convention(row: Row) -> str:
         return "calibrated on augmented images"
     usual = {"readout": "accumulated", "residual_shift": True, "shifts": 1, "shift_T": None}
     return ", ".join(CONVENTIONS[name] for name, value in usual.items() if row.job.options[name] != value) or "none"
-
-
-def _difference(record: dict, base: dict, T: int) -> str:
-    """`-0.52 ± 0.31`: the paired difference of two accuracies and its 95 % interval, in points."""
-    labels = unpack(record["labels"])
-    right = [unpack(r["T"][str(T)]["test"]["predictions"]) == labels for r in (base, record)]
-    lost, won, _ = mcnemar_exact(*(side.tolist() for side in right))
-    n = len(labels)
-    error = sqrt(max(lost + won - (won - lost) ** 2 / n, 0)) / n
-    return f"{100 * (won - lost) / n:+.2f} ± {196 * error:.2f}"
 
 
 def layer_table(known: Known) -> str:

@@ -139,7 +139,7 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
     for name, options in METHODS:
         found = record["results"].setdefault(_label(name, options), {})
         for part in runs_of(name, sorted(t for t in {*grid} if str(t) not in found)):
-            result = simulate(find(name)(ann, stats, part[-1], **options), images, part[-1], at=part)
+            result = simulate(find(name)(ann, stats, part[-1], seed=0, **options), images, part[-1], at=part)
             for t in part:
                 predictions = result.predictions(t)
                 found[str(t)] = {

@@ -7,9 +7,10 @@ from ann2snn.pipeline import Sweep
 RESETS = ("soft", "hard")
 METHODS = tuple((name, {"reset": reset}) for name in ("optimal", "max_norm", "robust_norm", "opi") for reset in RESETS)
 T = (1, 2, 4, 8, 16, 32, 64, 128)
+ACTIVATIONS = ("threshold_relu:1", "relu")
 
 
-def digits(id: str, network: str, activations: tuple[str, ...] = ("threshold_relu:1", "relu")) -> Sweep:
+def digits(id: str, network: str, activations: tuple[str, ...] = ACTIVATIONS) -> Sweep:
     """All methods on one network for the digits, three training seeds; one thread, on which networks this small lose
     little and every machine rounds alike."""
     return Sweep(id, "digits", (network,), activations, seeds=(0, 1, 2), methods=METHODS, T=T, threads=1)
@@ -75,4 +76,53 @@ PAPER = (
 )
 IMAGENET = (replace(paper("imagenet", "deng_vgg16_imagenet"), seeds=(0,)),)
 
-PROFILES = {"quick": QUICK, "digits": DIGITS, "cifar": CIFAR, "paper": PAPER, "imagenet": IMAGENET}
+# -------------------------------------------------------- every method on the same sources: results/METHODS.md
+
+VARIANTS = (
+    *(METHODS[i] for i in (0, 2, 4, 6)),
+    *(
+        ("channel_norm", {"quantile": quantile, "start": start})
+        for quantile, start in ((1.0, 0.0), (1.0, 0.5), (0.999, 0.5))
+    ),
+    ("mmse", {"error": "round"}),
+    ("mmse", {"error": "floor"}),
+    *((name, {}) for name in ("spike_norm", "rmp", "snnc_lp", "snnc_ap", "ftbc", "ltb", "srp", "cos")),
+    ("accumulate_then_fire", {"per_channel": False}),
+    *((name, {}) for name in ("accumulate_then_fire", "da_qcfs", "tpp", "permute", "qcfs", "tcl", "slip_relu")),
+)
+LONG = ("optimal", "robust_norm", "opi", "snnc_lp", "ftbc", "ltb")  # those that are run to T = 128 too
+TRAINED = ("qcfs:4", "qcfs:8", "tcl", "slip_relu:8:0.5")  # activations of sources that some methods need
+
+
+def matrix(id: str, dataset: str, network: str, activations: tuple[str, ...], seeds=(0,), **how) -> Sweep:
+    return Sweep(id, dataset, (network,), activations, seeds, **{"methods": VARIANTS, "T": T[:6]} | how)
+
+
+DRAWING = tuple((name, options) for name, options in VARIANTS if name in ("tpp", "permute"))
+PUBLIC = {"seeds": (None,), "recipe": "akamaster-12fca82f"}
+MATRIX = (
+    *(
+        matrix(f"matrix-digits-{kind}", "digits", f"digits_{kind}", (*ACTIVATIONS, *TRAINED), (0, 1, 2), threads=1)
+        for kind in ("plain", "residual")
+    ),
+    matrix("matrix-public", "cifar10", "cifar_resnet20", ("relu",), **PUBLIC),
+    matrix("matrix-cifar10", "cifar10", "cifar_resnet20", ACTIVATIONS, (0, 1)),
+    matrix("matrix-cifar100", "cifar100", "cifar_resnet20", (Y_TH["cifar100"],)),
+    matrix("matrix-trained", "cifar10", "cifar_resnet20", TRAINED),
+    matrix(
+        "matrix-long",
+        "cifar10",
+        "cifar_resnet20",
+        ("relu",),
+        methods=tuple(variant for variant in VARIANTS if variant[0] in LONG),
+        T=T[6:],
+        **PUBLIC,
+    ),
+    *(
+        matrix(f"matrix-seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=DRAWING, T=(16,),
+               calibration_seeds=(1, 2), **how)
+        for kind, activations, how in (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
+    ),
+)  # fmt: skip
+
+PROFILES = {"quick": QUICK, "digits": DIGITS, "cifar": CIFAR, "paper": PAPER, "imagenet": IMAGENET, "matrix": MATRIX}

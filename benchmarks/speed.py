@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from ann2snn.benchmarks import profiles  # type: ignore
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
 from ann2snn import imports, lightning, networks, training
+from ann2snn.benchmarks import profiles  # type: ignore
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, find
 from ann2snn.data import load

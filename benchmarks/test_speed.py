@@ -8,9 +8,9 @@ from argparse import Namespace
 from functools import cache, partial
 
 import pytest
+
 from ann2snn.benchmarks import speed  # type: ignore
 from ann2snn.benchmarks.peers import PEERS, agreement  # type: ignore
-
 from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.simulation import simulate

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from ann2snn.baselines.deng_code import residual_additions
 from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from sources import put
 
 from ann2snn import convert, data, pipeline, prepare, simulate
+from ann2snn.baselines.deng_code import residual_additions
 from ann2snn.calibration import Statistics
 from ann2snn.diagnosis import neurons, steps
 from ann2snn.errors import UserError

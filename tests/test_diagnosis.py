@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from ann2snn.benchmarks import paper
 from sources import put
 from torch import nn
 
 from ann2snn import convert, prepare, reproduction, simulate
 from ann2snn.activations import ThresholdReLU
+from ann2snn.benchmarks import paper
 from ann2snn.diagnosis import evenly_timed, layers, load_all, neurons, steps
 from ann2snn.pipeline import Sweep
 

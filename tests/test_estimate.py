@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ann2snn.benchmarks.profiles import PROFILES
 
 from ann2snn import data, networks, records, reproduction, training
+from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.data.files import LAYOUTS
 from ann2snn.estimate import DATASETS, EXTRAPOLATED, MEASURED, UNKNOWN, Estimates, clock, size, size_of
 from ann2snn.graph import prepare

@@ -1,10 +1,10 @@
 """The paper's tables from fabricated records and published numbers: every cell is worked out by hand."""
 
 import pytest
+
 from ann2snn.benchmarks import paper
 from ann2snn.benchmarks.paper import TABLES, Known
 from ann2snn.benchmarks.profiles import PROFILES
-
 from ann2snn.leaderboard.published import Published
 from ann2snn.records import save
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from ann2snn.benchmarks.peers import PEERS, agreement
 from torch import nn
 from torch.nn.functional import pad
 
 from ann2snn import IF, Statistics, UserError, convert, networks, prepare, replace_activations, simulate, threshold
+from ann2snn.benchmarks.peers import PEERS, agreement
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nets import Net, dyadic, dyadic_images, one_thread, residual  # noqa: E402, F401

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from ann2snn.benchmarks import photographs
-from ann2snn.benchmarks.photographs import main
 from PIL import Image
 
+from ann2snn.benchmarks import photographs
+from ann2snn.benchmarks.photographs import main
 from ann2snn.errors import UserError
 from ann2snn.records import unpack
 

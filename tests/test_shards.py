@@ -11,9 +11,9 @@ from threading import Timer
 
 import pytest
 import torch
-from ann2snn.benchmarks.profiles import PROFILES
 
 from ann2snn import records, reproduction, shards
+from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.errors import UserError
 from ann2snn.estimate import trainings
 from ann2snn.pipeline import Sweep

@@ -12,7 +12,6 @@ from ann2snn.neurons import IF, TimedIF
 from ann2snn.simulation import simulate
 from ann2snn.trains import layer_by_layer
 
-
 WAYS = [{}, {"compiled": False}, {"compiled": True, "block": 3}]
 
 
@@ -67,9 +66,12 @@ def test_later_layers_hear_what_was_changed(way):
     images = dyadic_images(6)
     ann = prepare(dyadic(residual()), images)
 
+    means = {}
+
     def visit(neuron, train):
         neuron.v_th = 2 * neuron.v_th
         neuron.v_init = torch.full_like(train.mean().float(), 0.25)
+        means[neuron.name] = train.mean()
 
     with engine(**way):
         changed = replace_activations(ann, lambda a: IF(1.0))
@@ -80,6 +82,7 @@ def test_later_layers_hear_what_was_changed(way):
         layer_by_layer(changed, images, 8, lambda neuron, train: last.append(train.mean()))
     events = simulate(same, images, 8).events[8]
     assert torch.equal(last[-1], 2 * events["a3"].double() / (8 * 6))
+    assert all(torch.equal(mean, 2 * events[name].double() / (8 * 6)) for name, mean in means.items())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,14 +5,14 @@ from pathlib import Path
 from types import ModuleType
 
 from ann2snn.errors import UserError
-from ann2snn.leaderboard import figures, panels, tables
+from ann2snn.leaderboard import figures, methods, panels, tables
 from ann2snn.leaderboard.rows import Section, sections
 from ann2snn.leaderboard.tables import Compared, compare, comparison_table
 from ann2snn.records import load_all, write_atomic
 
 __all__ = ["Compared", "build", "check", "compare", "comparison_table", "readme_table", "update_readme"]
 
-DRAWN = {"": figures, "dashboard-": panels}  # how the names of their figures begin
+DRAWN = {"": figures, "dashboard-": panels, "methods-": methods}  # how the names of their figures begin
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 
 
@@ -78,6 +78,8 @@ def _figures(root: Path, records: list[dict]) -> Iterator[tuple[Section, ModuleT
     """Section, what draws it, and where the figure goes by kind."""
     for section in sections(records):
         for begin, drawer in DRAWN.items():
+            if not drawer.curves(section):
+                continue
             name = begin + tables.figure_name(section)
             yield section, drawer, {kind: root / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
 

@@ -20,7 +20,7 @@ def curves(section: Section) -> list[dict]:
         return [round(float(100 * cell.mean), 4), round(100 * cell.std, 4) if cell.std is not None else None]
 
     found = []
-    for row in sorted(section.rows, key=lambda row: row.job.row):
+    for row in sorted(section.main, key=lambda row: row.job.row):
         other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
         found.append({
             "activation": row.job.activation,

@@ -13,8 +13,8 @@ LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: l
 
 def curves(section: Section) -> list[dict]:
     """What is drawn: the rows with soft reset (all of them where none has it), in %, points and ms."""
-    soft = [row for row in section.rows if row.job.options.get("reset") == "soft"]
-    return [_curve(section, row) for row in sorted(soft or section.rows, key=lambda row: row.job.row)]
+    soft = [row for row in section.main if row.job.options.get("reset") == "soft"]
+    return [_curve(section, row) for row in sorted(soft or section.main, key=lambda row: row.job.row)]
 
 
 def _curve(section: Section, row: Row) -> dict:

@@ -15,6 +15,7 @@ from ann2snn.significance import holm, mcnemar_exact
 
 WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
 Number = TypeVar("Number")
+MAIN = ("optimal", "max_norm", "robust_norm", "opi")
 TELLING = ("recipe", "method_version", "calibration", "calibration_transform", "readout", "precision", "data_hash")
 
 
@@ -81,6 +82,10 @@ class Row:
             lambda r: Fraction(sum(r["T"][str(T)][what].values()), self.n_test) if str(T) in r["T"] else None
         )
 
+    def one(self, T: int, what: str):
+        """`what` of any record at this T: "latency"; None where no record says it."""
+        return next((r["T"][str(T)][what] for r in self.records if what in r["T"].get(str(T), {})), None)
+
     def sampling_error(self, T: int) -> float | None:
         """Standard error of the accuracy from drawing the test images: sqrt(p (1 - p) / images)."""
         cell = self.accuracy(T)
@@ -121,6 +126,11 @@ class Section:
     dataset: str
     network: str
     rows: list[Row]
+
+    @cached_property
+    def main(self) -> list[Row]:
+        """What short tables and figures show: the rows of the paper's method and its classic rivals, else all."""
+        return [row for row in self.rows if row.job.method in MAIN] or self.rows
 
     @cached_property
     def varies(self) -> list[str]:

@@ -200,7 +200,7 @@ def readme_table(records: list[dict]) -> str:
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
-        for row in sorted(section.rows, key=lambda row: row.job.activation == "relu"):
+        for row in sorted(section.main, key=lambda row: row.job.activation == "relu"):
             others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
             label = ", ".join([row.job.method, *others, *section.told(row)])
             groups[_source(row), label][row.job.options.get("reset", "soft")] = row

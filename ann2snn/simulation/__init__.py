@@ -24,8 +24,9 @@ class Result:
     """What a simulation leaves behind, at every step that was asked for.
 
     `outputs[t]` (N, classes) is the sum of the network's outputs over the steps 1..t, without a method's warm-up
-    (`mean(t)` divides it by their number), `latency[t]` how many steps pass until it is known, and `events[t][layer]` (C, H, W) how often every unit of a layer emitted something in these steps, summed over the
-    images: a neuron its spikes, a max-pool (one of `pools`) its non-zero increments.
+    (`mean(t)` divides it by their number), and `latency[t]` how many steps pass until it is known. `events[t][layer]`
+    (C, H, W) is how often every unit of a layer emitted something in these steps, summed over the images: a neuron its
+    spikes, a max-pool (one of `pools`) its non-zero increments.
     """
 
     outputs: dict[int, Tensor]

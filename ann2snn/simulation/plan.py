@@ -10,6 +10,7 @@ through them in order. Where a neuron takes its whole train at once, all steps a
 
 import operator
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -167,7 +168,7 @@ class Block(dict):
         return self.once[node] if node in self.once else self[node]
 
 
-def dense(value):
+def dense(value) -> Any:
     if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
         return [dense(v) for v in value]
     return value.dense if isinstance(value, Spikes | Current) else value

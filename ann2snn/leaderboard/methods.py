@@ -1,0 +1,102 @@
+"""All methods over T: a figure for each dataset and network that has more than the paper's method and its rivals.
+
+The reference is accumulate-then-fire on the largest activations: unit for unit it is the quantised network in closed
+form, which is what `optimal` would be if spikes came evenly in time.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+
+from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved
+from ann2snn.leaderboard.rows import MAIN, Row, Section, known
+
+DRAWING = 1  # raised when the drawing below changes: every figure is stale then
+AT, NAMED, LONGEST = 16, 6, 32
+SHOWN = ("quantile", "start", "error", "per_channel")  # options that tell the variants of a method apart
+REFERENCE = ("accumulate_then_fire", {"per_channel": False})
+
+
+def curves(section: Section) -> list[dict]:
+    """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
+    rows = [r for r in section.rows if r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
+    rows = [r for r in rows if r.job.calibration_transform == "none" and r.job.method != "deng_code"]
+    if len({row.job.method for row in rows}) <= len(MAIN):
+        return []
+    return [_curve(row) for row in rows]
+
+
+def _curve(row: Row) -> dict:
+    method, options = REFERENCE
+    same = all(row.job.options.get(name) == value for name, value in options.items())
+    shown = [f"{name} {value}" for name, value in sorted(row.job.options.items()) if name in SHOWN]
+    return {
+        "source": f"{row.job.activation}, n = {row.n}",
+        "method": " ".join([row.job.method, *shown]),
+        "reference": row.job.method == method and same,
+        "ann": round(float(100 * row.ann.mean), 4),
+        "T": {T: round(float(100 * known(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
+    }
+
+
+def stamp(section: Section) -> str:
+    """The hash of what is drawn; it stands in the metadata of the figure."""
+    data = json.dumps([DRAWING, section.dataset, section.network, curves(section)], sort_keys=True)
+    return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
+
+
+def draw(section: Section) -> dict[str, bytes]:
+    """{"svg": ..., "png": ...}: a panel for each source; the best are named, the others grey."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = defaultdict(list)
+    for curve in curves(section):
+        panels[curve["source"]].append(curve)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
+        figure = Figure(figsize=(4.6 * columns, 4.6 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        for ax, (source, found) in zip(axes, panels.items(), strict=False):
+            _panel(ax, source, found)
+        for ax in axes[len(panels) :]:
+            ax.remove()
+        for ax in axes[::columns]:
+            ax.set_ylabel("test accuracy (%)")
+        figure.suptitle(f"{section.dataset}, {section.network}: every method, soft reset", fontsize=11)
+        return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+
+
+def _panel(ax, source: str, found: list[dict]) -> None:
+    named = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"][:NAMED]
+    colours = {id(curve): colour for curve, colour in zip(named, COLOURS[1:], strict=False)}
+    for curve in reversed(found):
+        T, accuracy = list(curve["T"]), list(curve["T"].values())
+        if curve["reference"]:
+            look = {
+                "color": "black",
+                "linestyle": "--",
+                "linewidth": 1.6,
+                "label": "closed form (accumulate, then fire)",
+            }
+        elif curve["method"] == "optimal":
+            look = {"color": COLOURS[0], "linewidth": 2.6, "label": "optimal"}
+        elif id(curve) in colours:
+            look = {"color": colours[id(curve)], "linewidth": 1.4, "marker": "o", "markersize": 3}
+            look["label"] = curve["method"]
+        else:
+            look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
+        ax.plot(T, accuracy, **look)
+    ax.axhline(found[0]["ann"], color=GREY, linestyle=DASHED, linewidth=1)
+    ticks = sorted({T for curve in found for T in curve["T"]})
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ticks, [str(T) for T in ticks])
+    ax.minorticks_off()
+    ax.set(title=source, xlabel="T (time steps)")
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=7, frameon=False)

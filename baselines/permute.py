@@ -1,0 +1,44 @@
+"""Spike trains that are shuffled in time: the control for methods that change when neurons fire."""
+
+from torch import Tensor
+
+from ann2snn.baselines.tpp import draws, new_seed  # type: ignore
+from ann2snn.conversion import ceiling, method, replace_activations
+from ann2snn.neurons import IF, WholeTrain
+
+
+class Permuted(WholeTrain):
+    """The spikes of an `IF` with soft reset, the steps of every unit's train in an order of its own.
+
+    The orders are those of `seed`, the same for all images, whatever batches they come in.
+    """
+
+    def __init__(self, v_th: Tensor, shift: float, v_init: Tensor, seed: int):
+        super().__init__(v_th, shift, v_init)
+        self.seed = seed
+
+    def run(self, currents: Tensor) -> Tensor:
+        spikes = IF(self.v_th, shift=self.shift, v_init=self.v_init).run(currents)
+        return spikes.gather(0, draws(self.seed, currents).argsort(0).expand_as(spikes))
+
+
+@method(paper="bojkovic2025tpp", published_on="qcfs")
+def permute(ann, stats, T, generator, *, per_channel=True):
+    """IF neurons with soft reset and m(0) = V/2 whose trains are shuffled in time, every unit's on its own.
+
+    What a unit of the first layer fires stays the same, only its timing does not; the layers after it, which hear the
+    spikes evenly in the mean, fire differently. V is that of `accumulate_then_fire`.
+
+    The control experiment of V. Bojkovic, X. Wu, B. Gu, "Temporal Misalignment in ANN-SNN Conversion and its Mitigation
+    via Probabilistic Spiking Neurons", ICML 2025 (arXiv 2502.14487), which found that the shuffle alone helps.
+
+    Differences from the paper: it shuffles the trains of networks that another method converted (QCFS, SNN calibration,
+    Deng & Gu), which here is so on QCFS sources only; the same orders serve all images. Whether there the units of a
+    layer share an order is not known. Read: second hand (reviews of the paper).
+    """
+
+    def neuron(activation):
+        v_th = ceiling(activation, stats, per_channel)
+        return Permuted(v_th, -activation.shift, v_th / 2, new_seed(generator))
+
+    return replace_activations(ann, neuron)

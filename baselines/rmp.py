@@ -1,0 +1,22 @@
+"""Residual membrane potentials: the soft reset, and thresholds below the largest input."""
+
+from ann2snn.baselines.spike_norm import balance  # type: ignore
+from ann2snn.conversion import method
+from ann2snn.neurons import soft
+
+
+@method(paper="han2020rmp")
+def rmp(ann, stats, images, *, alpha=0.7, steps=2500):
+    """V_th = alpha times the largest weighted input sum, as in `spike_norm`; reset by subtraction.
+
+    A neuron keeps what exceeds its threshold, so an input of up to V_th a step is not lost, and a threshold below the
+    largest input makes it fire more often, that is earlier: what exceeds V_th on average is clipped.
+
+    B. Han, G. Srinivasan, K. Roy, "RMP-SNN: Residual Membrane Potential Neuron for Enabling Deeper High-Accuracy and
+    Low-Latency Spiking Neural Network", CVPR 2020.
+
+    Differences from the paper: those of `spike_norm`; and alpha: the paper's values were not found, 0.7 is the default
+    factor for few steps in the same laboratory's code (nitin-rathi/hybrid-snn-conversion). Read: the abstract; the
+    thresholds second hand.
+    """
+    return balance(ann, stats, images, soft, steps, alpha)

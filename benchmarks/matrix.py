@@ -1,0 +1,352 @@
+"""Every method on the same source networks, steps and simulator: `results/METHODS.md`.
+
+The page is a function of the records and the published numbers. It starts with findings: what one factor changes, all
+others equal, measured on the same test images.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ann2snn.benchmarks.profiles import TRAINED, VARIANTS  # type: ignore
+from ann2snn.comparison import Paired, paired
+from ann2snn.conversion import discover
+from ann2snn.leaderboard.published import Published, find, load
+from ann2snn.leaderboard.rows import Estimate, Row, sections
+from ann2snn.records import load_all, write_atomic
+from ann2snn.significance import holm
+
+PAGE, AT, ALPHA = "METHODS.md", 16, 0.05
+RESULTS = Path("results")
+GRID = (1, 2, 4, 8, 16, 32)
+LONGER = (64, 128)
+BASE = ("optimal", {"reset": "soft"})
+NOT_RUN = "not run"
+
+HEAD = """\
+# Every method on the same networks
+
+<!-- Generated from records/ and published.csv by `ann2snn leaderboard`. Do not edit. -->
+
+One simulator, one protocol, the same source weights, calibration images and test images for every method: binary
+spikes, constant input current, accumulated read-out, every simulated step counted in T. Soft reset where nothing
+else is said; hard reset is in [LEADERBOARD.md](LEADERBOARD.md), and so is every other number of these records. What
+each method is, with its equations, its source and every known difference from it: the docstrings in
+[baselines/](../baselines). `ann2snn compare A B` prints any two records image by image; `./reproduce.sh --profile
+matrix` makes them all.
+"""
+
+TABLES = f"""\
+## The tables
+
+Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in
+brackets (-: never, or public weights, which have seen the validation images). **Latency** is how many steps pass at
+T = {AT} until the output is known: more than T where neurons wait for a whole train. **Calibration** is the images
+given and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
+magnitude, not a benchmark. **Operations** are synaptic operations per image at T = {AT}, in millions. **Against
+`optimal`** is the paired difference at T = {AT} with its 95 % interval (unadjusted, from drawing the test images);
+*better* and *worse* mean that the exact McNemar test has p < {ALPHA} after Holm's correction over the methods of
+the table. Several training seeds are tested one by one and never pooled: the verdict says how many agree, and the
+interval is the first seed's. `n/a`: a T at or below the method's warm-up, in which nothing is read.
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All methods on one kind of source: one dataset, network, activation and recipe."""
+
+    dataset: str
+    network: str
+    activation: str
+    recipe: str
+    rows: list[Row]
+
+    @property
+    def name(self) -> str:
+        made = self.recipe if any(r["job"]["seed"] is None for r in self.rows[0].records) else self.recipe[:-9]
+        return f"{self.dataset}, {self.network}, {self.activation} ({made})"
+
+    def row(self, method: str, options: dict) -> Row | None:
+        """The row of this method whose options have these values, at the usual calibration."""
+        return next((row for row in self.rows if _is(row, method, options)), None)
+
+
+def _is(row: Row, method: str, options: dict) -> bool:
+    """Whether a row has these options, and for the rest the defaults."""
+    if row.job.method != method:
+        return False
+    known = discover()
+    wanted = (known[method].options if method in known else {}) | options
+    return all(row.job.options.get(name, value) == value for name, value in wanted.items())
+
+
+def tables(records: list[dict]) -> list[Table]:
+    """One for each kind of source that has other methods than the paper's and its classic rivals."""
+    found: dict[tuple, list[Row]] = {}
+    for section in sections(records):
+        for row in section.rows:
+            usual = row.job.calibration == 1024 and row.job.calibration_transform == "none"
+            if usual and any(_is(row, method, options) for method, options in VARIANTS):
+                key = section.dataset, section.network, row.job.activation, row.job.recipe
+                found.setdefault(key, []).append(row)
+    whole = [Table(*key, rows=rows) for key, rows in found.items()]
+    return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
+
+
+def label(row: Row) -> str:
+    """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
+    known = discover()
+    usual = known[row.job.method].options if row.job.method in known else {}
+    options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
+    return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
+
+
+def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:
+    """The paired comparison with a row of the same sources, by training seed; first calibration seeds only."""
+    if base is None or base is row:
+        return {}
+    ours, theirs = ({r["job"]["seed"]: r for r in reversed(side.records)} for side in (row, base))
+    both = sorted(theirs.keys() & ours.keys(), key=str)
+    return {s: paired(theirs[s], ours[s], T) for s in both if str(T) in theirs[s]["T"] and str(T) in ours[s]["T"]}
+
+
+def verdicts(table: Table) -> dict[str, str]:
+    """By row: `+1.20 ± 0.41, better in 2 of 2`."""
+    base, pairs = table.row(*BASE), {}
+    for row in table.rows:
+        for seed, pair in against(row, base).items():
+            pairs[row.job.row, seed] = pair
+    adjusted: dict[tuple, float] = {}
+    for seed in {seed for _, seed in pairs}:
+        keys = [key for key in pairs if key[1] == seed]
+        adjusted |= dict(zip(keys, holm([pairs[key].p for key in keys]), strict=True))
+    out = {}
+    for row in table.rows:
+        mine = [(pairs[key], p) for key, p in adjusted.items() if key[0] == row.job.row]
+        if mine:
+            found = [("better" if x.won > x.lost else "worse") if p < ALPHA else "" for x, p in mine]
+            counts = {word: found.count(word) for word in ("better", "worse") if word in found}
+            words = [f"{word} in {n} of {len(mine)}" if len(mine) > 1 else word for word, n in counts.items()]
+            first = next(pairs[key] for key in pairs if key[0] == row.job.row)
+            out[row.job.row] = ", ".join([first.interval, *words])
+    return out
+
+
+def table_text(table: Table, published: list[Published]) -> str:
+    verdict, lines = verdicts(table), []
+    grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
+    for row in table.rows:
+        price, seconds = row.per_image(AT, "operations"), row.one(AT, "conversion_seconds")
+        lines.append([
+            label(row),
+            str(row.n),
+            *(_cell(row, T) for T in grid),
+            "-" if row.smallest_T is None else f"{row.smallest_T} ({_points(row.accuracy(row.smallest_T))})",
+            str(row.one(AT, "latency") or AT),
+            f"{row.job.calibration:,}" + ("" if seconds is None else f", {seconds:.3g} s"),
+            "-" if price is None else f"{float(price.mean) / 1e6:.3g}",
+            verdict.get(row.job.row, "-"),
+            _published(row, published),
+        ])  # fmt: skip
+    heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration", "operations"]
+    heads += ["against `optimal`", f"published, T = {AT}"]
+    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    ann = table.rows[0].ann
+    about = f"ANN {_points(ann)} %, {table.rows[0].n_test:,} test images."
+    return "\n\n".join([f"### {table.name}", about, text, _missing(table)]) + "\n"
+
+
+def _cell(row: Row, T: int) -> str:
+    return "n/a" if T <= row.job.options.get("warmup", 0) else _points(row.accuracy(T))
+
+
+def _points(cell: Estimate | None) -> str:
+    if cell is None:
+        return NOT_RUN
+    return f"{float(100 * cell.mean):z.2f}" + ("" if cell.std is None else f" ± {100 * cell.std:.2f}")
+
+
+def _published(row: Row, published: list[Published]) -> str:
+    """Of the same method on the same network, layer for layer; the weights are others."""
+    same = find(published, method=row.job.method, dataset=row.job.dataset, network=row.job.network, T=AT)
+    return "; ".join(f"{x.accuracy:.2f} ({x.pipeline})" for x in same) or "-"
+
+
+def _missing(table: Table) -> str:
+    """The methods that have no row, and why."""
+    known, lacking = discover(), []
+    for method, options in VARIANTS:
+        if method in known and not table.row(method, options):
+            if not known[method].applies(table.activation):
+                lacking.append(f"`{method}` does not apply (it is for sources trained with {known[method].only_on})")
+            else:
+                lacking.append(f"`{', '.join([method, *(f'{k} {v}' for k, v in options.items())])}` is not run")
+    return f"No row: {'; '.join(lacking)}." if lacking else "All methods have a row."
+
+
+# ----------------------------------------------------------------------------------------------------- the findings
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one factor buys: `b` has it, `a` has not, and all else is equal."""
+
+    title: str
+    factor: str
+    a: tuple[str, dict]
+    b: tuple[str, dict]
+    source: str | None = None  # the activation of the source of `b`, where it is another one than that of `a`
+
+
+SOFT = {"reset": "soft"}
+QUESTIONS = (
+    Question("What thresholds buy", "thresholds of least squared error by channel, instead of the layer's maximum",
+             BASE, ("mmse", {"error": "round"})),
+    Question("What the start potential buys", "membranes that start at V/2, instead of empty",
+             ("max_norm", SOFT), ("opi", SOFT)),
+    Question("What a bias for each step buys", "FTBC's bias by channel and step, on thresholds of least floor error",
+             ("mmse", {"error": "floor"}), ("ftbc", {})),
+    Question("What a trained source buys", "a QCFS source, instead of a ReLU source converted by `optimal`",
+             BASE, ("qcfs", {}), TRAINED[0]),
+    Question("What accumulate-then-fire buys", "neurons that wait for their whole train, instead of firing at once",
+             ("opi", SOFT), ("accumulate_then_fire", {"per_channel": False})),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    table: Table
+    pairs: dict[int | None, Paired]
+    latency: int
+
+    @property
+    def first(self) -> Paired:
+        return next(iter(self.pairs.values()))
+
+    def text(self) -> str:
+        agree = sum(pair.difference > 0 for pair in self.pairs.values())
+        seeds = "" if len(self.pairs) == 1 else f"; up in {agree} of {len(self.pairs)} training seeds"
+        return f"{self.first.interval} points on {self.table.name}{seeds}"
+
+
+def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
+    """On every kind of source that has both rows; largest test sets first."""
+    for table in sorted(found, key=lambda t: (-t.rows[0].n_test, t.name)):
+        row, base = table.row(*question.b), table.row(*question.a)
+        if question.source:
+            if table.activation != question.source:
+                continue
+            same = (t for t in found if (t.dataset, t.network, t.activation) == (table.dataset, table.network, "relu"))
+            other = next((t for t in same if t.row(*question.a) and t.recipe == table.recipe), None)
+            base = other and other.row(*question.a)
+        if row and base and (pairs := against(row, base)):
+            yield Answer(table, pairs, row.one(AT, "latency") or AT)
+
+
+def findings(found: list[Table]) -> str:
+    """One sentence a question. What did not come out as its paper says stands first, then the largest effects."""
+    lines = []
+    for question in QUESTIONS:
+        if all_ := list(answers(question, found)):
+            first, rest = all_[0], all_[1:]
+            against_it = first.first.difference - first.first.margin <= 0
+            text = f"- **{question.title}** ({question.factor}; T = {AT}): {first.text()}"
+            if first.latency > AT:
+                text += f", at a latency of {first.latency} steps instead of {AT}"
+            if rest:
+                text += f". Elsewhere: {'; '.join(answer.text() for answer in rest)}"
+            lines.append((not against_it, -abs(first.first.difference), text + "."))
+        else:
+            lines.append((True, 1.0, f"- **{question.title}** ({question.factor}): {NOT_RUN}."))
+    return "\n".join(text for *_, text in sorted(lines))
+
+
+def chosen_on_test(found: list[Table], records: list[dict]) -> str:
+    """What it is worth to pick FTBC's update by test accuracy, as its script does."""
+    lines = []
+    for table in found:
+        runs: dict[int, float] = {}
+        for r in records:
+            job = r["job"]
+            usual = job["method"] == "ftbc" and job["calibration_seed"] == 0 and job["seed"] in (0, None)
+            if _same_source(job, table) and usual and job["calibration"] == 1024 and str(AT) in r["T"]:
+                test = r["T"][str(AT)]["test"]
+                runs[job["options"]["updates"]] = 100 * test["correct"] / test["n"]
+        if len(runs) > 1:
+            usual = discover()["ftbc"].options["updates"]
+            best = max(runs, key=lambda k: runs[k])
+            own = f", {runs[best] - runs[usual]:.2f} points above that of its {usual}" if usual in runs else ""
+            lines.append(f"- {table.name}: the best of {len(runs)} has {best} updates and {runs[best]:.2f} %{own}.")
+    return "\n".join(lines) or NOT_RUN.capitalize() + "."
+
+
+def other_calibrations(found: list[Table], records: list[dict]) -> str:
+    """The same jobs with other calibration images, or other draws, beside the table's row of the same source."""
+    lines = []
+    for table in found:
+        for r in records:
+            job = r["job"]
+            row = table.row(job["method"], job["options"])
+            usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
+            if row is None or usual or not _same_source(job, table) or str(AT) not in r["T"]:
+                continue
+            base = next((b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]
+                         and b["job"]["calibration_seed"] == 0), None)  # fmt: skip
+            share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
+            lines.append([table.name, label(row), f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
+                          paired(base, r, AT).interval if base else NOT_RUN])  # fmt: skip
+    heads = ["source", "method", "calibration images", "seed", f"T = {AT}", "against 1,024 images, seed 0"]
+    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
+
+
+def _same_source(job: dict, table: Table) -> bool:
+    names = ("dataset", "network", "activation", "recipe")
+    return all(job[name] == getattr(table, name) for name in names)
+
+
+LEFT_OUT = {
+    "TSC (Han & Roy, ECCV 2020)": "codes a value in the time between two spikes; its rules were not to be read",
+    "AdaFire (AAAI 2025)": "several spikes a step: not binary",
+    "burst spikes (IJCAI 2022)": "several spikes a step: not binary",
+    "SNM (Wang 2022)": "signed spikes: not binary",
+    "DCGS (ICML 2025), H-MT (AAAI 2026), GN (2024)": "graded spikes, or several neurons for one: not binary",
+    "PASCAL (TMLR 2025)": "inhibitory counts between the steps, and levels of each layer's own",
+}
+
+
+def page(records: list[dict], published: list[Published]) -> str:
+    found = tables(records)
+    parts = [HEAD, "## What it says\n", findings(found) + "\n"]
+    parts += ["## What picking by test accuracy is worth\n"]
+    parts += ["FTBC's script keeps the update with the best *test* accuracy. Nothing here does; what it would add,"]
+    parts += [
+        f"at T = {AT}, over records that differ in the number of updates only:\n",
+        chosen_on_test(found, records),
+    ]
+    parts += ["", "## Other calibrations\n", f"At T = {AT}: the budgets of the papers, and other draws.\n"]
+    parts += [other_calibrations(found, records), "", TABLES, *(table_text(table, published) for table in found)]
+    parts += ["## Left out\n", *(f"- {name}: {why}." for name, why in LEFT_OUT.items())]
+    return "\n".join(parts) + "\n"
+
+
+def build(root: Path | str) -> list[Path]:
+    """Writes `root/METHODS.md`; returns what was stale, and so was written."""
+    stale = check(root)
+    for path in stale:
+        write_atomic(path, _fresh(root))
+    return stale
+
+
+def check(root: Path | str) -> list[Path]:
+    """`root/METHODS.md`, where it is not what `build` would write. Where no source has all methods there is none."""
+    path = Path(root) / PAGE
+    if not path.exists() and not tables(load_all(root)):
+        return []
+    return [] if path.exists() and path.read_text(encoding="utf-8") == _fresh(root) else [path]
+
+
+def _fresh(root: Path | str) -> str:
+    files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
+    return page(load_all(root), next((load(path) for path in files if path.exists()), []))

@@ -1,0 +1,210 @@
+import pytest
+
+from ann2snn import leaderboard
+from ann2snn.benchmarks import matrix  # type: ignore
+from ann2snn.benchmarks.profiles import MATRIX, VARIANTS  # type: ignore
+from ann2snn.comparison import paired
+from ann2snn.conversion import discover, find
+from ann2snn.leaderboard import methods
+from ann2snn.leaderboard.published import Published
+from ann2snn.leaderboard.rows import sections
+from ann2snn.records import save
+from ann2snn.significance import holm
+
+N = 400
+
+
+@pytest.fixture
+def made(make_record):
+    """A record of a variant, right at T = 16 on `right` of N images; the ANN on 380."""
+
+    def make(method, options=None, right=300, T=None, **job):
+        options = find(method).options | (options or {})
+        job = {"calibration": 1024, "activation": "relu"} | job
+        at = {16: right} if T is None else T
+        return make_record(n=N, ann=380, ann_validation=380, T=at, method=method, options=options, **job)
+
+    return make
+
+
+def some(made, **job):
+    """Five methods: enough for a table."""
+    rows = [("optimal", 300), ("max_norm", 200), ("opi", 301), ("robust_norm", 300), ("channel_norm", 350)]
+    return [made(method, right=right, **job) for method, right in rows]
+
+
+def cells(text):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+
+
+def test_every_variant_is_a_method_with_these_options_and_every_sweep_has_jobs():
+    for method, options in VARIANTS:
+        assert set(options) <= set(find(method).options), method
+    assert len({repr(variant) for variant in VARIANTS}) == len(VARIANTS)
+    assert {method for method, _ in VARIANTS} == set(discover()) - {"deng_code"}
+    for sweep in MATRIX:
+        assert all(part.methods for part in sweep.parts())
+        for part in sweep.parts():
+            assert all(find(method).applies(part.activations[0]) for method, _ in part.methods)
+
+
+def test_a_table_is_ordered_and_says_better_after_holm(made):
+    records = some(made)
+    (table,) = matrix.tables(records)
+    found = cells(matrix.table_text(table, []))
+    assert list(found) == ["channel_norm", "opi", "optimal", "robust_norm", "max_norm"]
+    assert [row["T = 16"] for row in found.values()] == ["87.50", "75.25", "75.00", "75.00", "50.00"]
+    assert found["channel_norm"]["against `optimal`"].endswith("better")
+    assert found["max_norm"]["against `optimal`"].endswith("worse")
+    assert found["optimal"]["against `optimal`"] == "-"
+    pair = paired(records[0], records[2], 16)
+    assert found["opi"]["against `optimal`"] == pair.interval and pair.won == 1
+    ps = [paired(records[0], record, 16).p for record in records[1:]]
+    assert max(p for p in holm(ps) if p < 0.05) < 0.05 < min(p for p in holm(ps) if p > 0.05)
+
+
+def test_holm_can_take_a_verdict_back(made):
+    """Six images more: p = 0.031 alone, and not among four."""
+    rows = [("optimal", 300), ("max_norm", 300), ("opi", 306), ("robust_norm", 300), ("channel_norm", 300)]
+    records = [made(method, right=right) for method, right in rows]
+    assert 0.03 < paired(records[0], records[2], 16).p < 0.05
+    found = cells(matrix.table_text(matrix.tables(records)[0], []))
+    assert found["opi"]["against `optimal`"] == paired(records[0], records[2], 16).interval
+
+
+def test_several_seeds_are_tested_one_by_one(made):
+    records = some(made, seed=0) + some(made, seed=1)
+    records[9] = made("channel_norm", right=300, seed=1)
+    (table,) = matrix.tables(records)
+    row = cells(matrix.table_text(table, []))["channel_norm"]
+    assert row["n"] == "2" and row["T = 16"].startswith("81.25 ±")
+    assert row["against `optimal`"] == paired(records[0], records[4], 16).interval + ", better in 1 of 2"
+
+
+def test_what_is_not_there_is_said(made):
+    records = [made("srp", T={8: 340, 16: 345}), *some(made)]
+    (table,) = matrix.tables(records)
+    text = matrix.table_text(table, [])
+    row = cells(text)["srp"]
+    assert (row["T = 2"], row["T = 4"], row["T = 8"], row["T = 32"]) == ("n/a", "n/a", "85.00", "not run")
+    assert "`qcfs` does not apply (it is for sources trained with qcfs)" in text
+    assert "`channel_norm, quantile 0.999, start 0.5` is not run" in text and "`opi` is not run" not in text
+
+
+def test_other_calibrations_resets_and_few_methods_stay_out(made):
+    assert matrix.tables(some(made)[:4]) == []
+    others = [made("opi", {"reset": "hard"}, right=10), made("opi", right=20, calibration=128)]
+    (table,) = matrix.tables(some(made) + others)
+    assert len(table.rows) == 5
+
+
+def test_columns(made):
+    record = made("opi", right=310)
+    record["T"]["16"] |= {"latency": 48, "conversion_seconds": 1.25, "operations": {"conv": N * 2_500_000}}
+    records = [record, *[r for r in some(made) if r["job"]["method"] != "opi"]]
+    published = [
+        Published("x", 2022, "opi", "own", "digits", "plain", "a net", 90.0, 16, 0, 88.5, "its table", "seen", ""),
+        Published("x", 2022, "opi", "own", "digits", "other", "a net", 90.0, 16, 0, 11.1, "its table", "seen", ""),
+    ]
+    row = cells(matrix.table_text(matrix.tables(records)[0], published))["opi"]
+    assert (row["latency"], row["calibration"], row["operations"]) == ("48", "1,024, 1.25 s", "2.5")
+    assert row["published, T = 16"] == "88.50 (own)" and row["T within 1 point"] == "-"
+    (other,) = [r for r in cells(matrix.table_text(matrix.tables(records)[0], published)).values()
+                if r["method"] == "optimal"]  # fmt: skip
+    assert other["latency"] == "16" and other["published, T = 16"] == "-"
+
+
+def test_findings_name_number_interval_and_source(made):
+    text = matrix.findings(matrix.tables(some(made)))
+    pair = paired(made("max_norm", right=200), made("opi", right=301), 16)
+    assert (
+        f"**What the start potential buys** (membranes that start at V/2, instead of empty; T = 16): {pair.interval}"
+        in text
+    )
+    assert "on digits, plain, relu (short)" in text
+    assert text.count("not run") == 4 and text.count("\n") == 4
+
+
+def test_surprises_come_first(made):
+    """What does not do what its paper says stands before what does, however large."""
+    records = [*some(made), made("mmse", {"error": "round"}, right=290)]
+    lines = matrix.findings(matrix.tables(records)).splitlines()
+    assert lines[0].startswith("- **What thresholds buy**") and ": -2.50 ±" in lines[0]
+    assert lines[1].startswith("- **What the start potential buys**")
+    records[-1] = made("mmse", {"error": "round"}, right=390)
+    lines = matrix.findings(matrix.tables(records)).splitlines()
+    assert lines[0].startswith("- **What the start potential buys**")
+
+
+def test_a_trained_source_is_compared_with_the_relu_source(made):
+    trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
+    records = some(made) + trained
+    (line,) = [x for x in matrix.findings(matrix.tables(records)).splitlines() if "trained source" in x]
+    assert paired(records[0], trained[-1], 16).interval in line and "qcfs:4 (short)" in line
+
+
+def test_what_picking_by_test_accuracy_is_worth(made):
+    usual = find("ftbc").options["updates"]
+    runs = [
+        made("ftbc", {"updates": k}, right=right) for k, right in ((usual, 300), (usual + 1, 310), (usual + 2, 305))
+    ]
+    records = some(made) + runs
+    text = matrix.chosen_on_test(matrix.tables(records), records)
+    assert f"the best of 3 has {usual + 1} updates and 77.50 %, 2.50 points above that of its {usual}." in text
+    (table,) = matrix.tables(records)
+    assert len([row for row in table.rows if row.job.method == "ftbc"]) == 1
+    assert matrix.chosen_on_test(matrix.tables(some(made)), some(made)) == "Not run."
+
+
+def test_other_calibrations_stand_beside_the_usual_one(made):
+    records = some(made) + [
+        made("opi", right=310, calibration=128),
+        made("opi", right=295, calibration_seed=2),
+        made("opi", right=10, calibration=128, activation="threshold_relu:1"),
+    ]
+    text = matrix.other_calibrations(matrix.tables(records), records)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    assert [row[1:5] for row in rows] == [["opi", "128", "0", "77.50"], ["opi", "1,024", "2", "73.75"]]
+    assert rows[0][5] == paired(records[2], records[5], 16).interval
+    assert matrix.other_calibrations(matrix.tables(some(made)), some(made)) == "Not run."
+
+
+def test_the_page_is_written_and_checked(made, tmp_path):
+    for record in some(made)[:4]:
+        save(record, tmp_path)
+    assert matrix.build(tmp_path) == [] and not (tmp_path / "METHODS.md").exists()
+    save(some(made)[4], tmp_path)
+    assert matrix.check(tmp_path) == matrix.build(tmp_path) == [tmp_path / "METHODS.md"]
+    assert matrix.check(tmp_path) == []
+    save(made("spike_norm"), tmp_path)
+    assert matrix.check(tmp_path) == [tmp_path / "METHODS.md"]
+
+
+def test_the_figure(made, tmp_path):
+    records = some(made)
+    (section,) = sections(records)
+    assert [curve["method"] for curve in methods.curves(section)][0].startswith("channel_norm")
+    assert not methods.curves(sections(records[:4])[0])
+    records.append(made("accumulate_then_fire", {"per_channel": False}, right=370))
+    (section,) = sections(records)
+    assert [curve["reference"] for curve in methods.curves(section)] == [True, *[False] * 5]
+    for record in records:
+        save(record, tmp_path)
+    leaderboard.build(tmp_path)
+    assert (tmp_path / "figures" / "methods-digits-plain.png").exists()
+    assert leaderboard.check(tmp_path) == []
+    stamp = methods.stamp(section)
+    records[0] = made("optimal", right=299)
+    assert methods.stamp(sections(records)[0]) != stamp
+
+
+def test_short_tables_and_figures_show_the_main_methods(made, tmp_path):
+    (section,) = sections(some(made))
+    assert {row.job.method for row in section.main} == {"optimal", "max_norm", "robust_norm", "opi"}
+    for record in some(made):
+        save(record, tmp_path)
+    assert "channel_norm" not in leaderboard.readme_table(tmp_path) and "opi" in leaderboard.readme_table(tmp_path)
+    (section,) = sections([made("channel_norm")])
+    assert [row.job.method for row in section.main] == ["channel_norm"]
