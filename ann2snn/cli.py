@@ -126,9 +126,7 @@ def parser() -> Parser:
     p.add_argument("file", type=Path, help="the file as its author published it")
     p.add_argument("--dataset", help="cifar10, cifar100 or imagenet")
     p.add_argument("--network", help="our name of it, such as deng_vgg16")
-    p.add_argument(
-        "--activation", help="threshold_relu:Y_TH, relu, qcfs:L, tcl or slip_relu:L:A"
-    )
+    p.add_argument("--activation", help="threshold_relu:Y_TH, relu, qcfs:L, tcl or slip_relu:L:A")
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.set_defaults(command="import_weights")  # `import` is a word of Python
 

@@ -100,6 +100,9 @@ def matrix(id: str, dataset: str, network: str, activations: tuple[str, ...], se
 
 DRAWING = tuple((name, options) for name, options in VARIANTS if name in ("tpp", "permute"))
 PUBLIC = {"seeds": (None,), "recipe": "akamaster-12fca82f"}
+KINDS = (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
+BUDGETS = {128: ("snnc_lp", "snnc_ap"), 45_000: ("optimal", "ltb", "da_qcfs")}  # of the papers, on CIFAR
+UPDATES = tuple(("ftbc", {"updates": n}) for n in (10, 20, 30, 40))  # one in ten of its 50 is what its script looks at
 MATRIX = (
     *(
         matrix(f"matrix-digits-{kind}", "digits", f"digits_{kind}", (*ACTIVATIONS, *TRAINED), (0, 1, 2), threads=1)
@@ -121,8 +124,15 @@ MATRIX = (
     *(
         matrix(f"matrix-seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=DRAWING, T=(16,),
                calibration_seeds=(1, 2), **how)
-        for kind, activations, how in (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
+        for kind, activations, how in KINDS
     ),
+    *(
+        matrix(f"matrix-budget-{kind}-{images}", "cifar10", "cifar_resnet20", activations, T=(16,), calibration=images,
+               methods=tuple((name, {}) for name in names), **how)
+        for kind, activations, how in KINDS
+        for images, names in BUDGETS.items()
+    ),
+    matrix("matrix-ftbc", "cifar10", "cifar_resnet20", ("relu",), methods=UPDATES, T=(16,), **PUBLIC),
 )  # fmt: skip
 
 PROFILES = {"quick": QUICK, "digits": DIGITS, "cifar": CIFAR, "paper": PAPER, "imagenet": IMAGENET, "matrix": MATRIX}

@@ -182,6 +182,12 @@ def test_the_page_is_written_and_checked(made, tmp_path):
     assert matrix.check(tmp_path) == [tmp_path / "METHODS.md"]
 
 
+def test_every_method_is_told_in_a_sentence():
+    lines = matrix.method_list().splitlines()[2:]
+    assert len(lines) == len({method for method, _ in VARIANTS})
+    assert all(all(len(cell.strip()) > 5 for cell in line.strip("|").split(" | ")[1:]) for line in lines)
+
+
 def test_the_figure(made, tmp_path):
     records = some(made)
     (section,) = sections(records)
