@@ -1,8 +1,6 @@
 """What sets thresholds: by channel, by quantisation error, by the spiking network's own currents."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -228,32 +226,3 @@ def test_balancing_takes_fewer_images_where_trains_are_long(monkeypatch):
     monkeypatch.setattr(spike_norm, "layer_by_layer", lambda snn, images, T, visit: taken.append((len(images), T)))
     convert(prepare(net, images), "spike_norm", images, steps=10)
     assert taken == [(7, 10)]
-
-
-MEMORY = """
-import resource
-import torch
-from ann2snn.calibration import Statistics
-from ann2snn.graph import prepare
-from torch import nn
-
-torch.set_num_threads(1)
-net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(65536, 32), nn.ReLU(),
-                    nn.Linear(32, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 10))
-ann = prepare(net.eval(), torch.zeros(1, 3, 32, 32))
-with open("/proc/self/statm") as file:
-    before = int(file.read().split()[1]) * resource.getpagesize()
-images = torch.randn(64, 3, 32, 32)
-stats = Statistics(ann, lambda: [images])
-for name in ("1", "6", "8"):
-    stats[name].quantile(0.999, per_channel=True)
-    stats[name].quantile(0.999)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_the_statistics_of_vgg16():
-    """Its largest layers: 64 channels of 32 x 32, and two of 4,096 units, whose histograms take 537 MB."""
-    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    assert int(ran.stdout) < 2**30

@@ -1,0 +1,43 @@
+"""Calibration is bounded in memory: under 2 GiB beyond the network, on the paper's VGG-16 for CIFAR."""
+
+import subprocess
+import sys
+
+import pytest
+
+PEAK = """
+import resource, sys
+import torch
+from ann2snn import networks
+from ann2snn.calibration import Statistics
+from ann2snn.conversion import find
+from ann2snn.graph import prepare
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+ann = prepare(networks.create("deng_vgg16", num_classes=10, in_chans=3).eval(), torch.zeros(1, 3, 32, 32))
+images = torch.randn(int(sys.argv[1]), 3, 32, 32)
+stats = Statistics(ann, lambda: images.split(500))
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1]) * resource.getpagesize()
+name, T, options = sys.argv[2], int(sys.argv[3]), eval(sys.argv[4])
+find(name)(ann, stats, T, **options)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "name, images, T, options",
+    [
+        # histograms: two layers of 4,096 units with 16,385 bins each; then the trains of all images, as bits:
+        # with 1,024 images and T = 32 the largest layer's take 268 MB, and two of them are kept
+        ("snnc_lp", 64, 8, {}),
+        ("da_qcfs", 200, 1, {"iterations": 1}),  # two copies of a batch
+    ],
+)
+def test_peak(name, images, T, options):
+    """With few images, less what many would add: the trains."""
+    command = [sys.executable, "-c", PEAK, str(images), name, str(T), repr(options)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 2**26 < int(ran.stdout) < 2**31 - 2 * 268e6
