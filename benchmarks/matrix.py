@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ann2snn.benchmarks.profiles import TRAINED, VARIANTS  # type: ignore
+from ann2snn.benchmarks.profiles import QUANTISERS, TRAINED, VARIANTS  # type: ignore
 from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.published import Published, find, load
@@ -283,6 +283,22 @@ def chosen_on_test(found: list[Table], records: list[dict]) -> str:
     return "\n".join(lines) or NOT_RUN.capitalize() + "."
 
 
+def quantisers(records: list[dict]) -> str:
+    """A QCFS source's quantiser against the potential that its neurons start from: floor, round, ceil x 0, V/2, V."""
+    lines = []
+    for section in sections(records):
+        rows = [r for r in section.rows if r.job.method == "qcfs" and r.job.activation in QUANTISERS]
+        kinds = {row.job.activation for row in rows}
+        if kinds >= set(QUANTISERS):
+            for row in sorted(rows, key=lambda r: (QUANTISERS.index(r.job.activation), r.job.options["start"])):
+                rounding = row.job.activation.split(":")[2:] or ["round"]
+                source = [f"{section.dataset}, {section.network}", rounding[0], str(row.n), _points(row.ann)]
+                start = {0.0: "0", 0.5: "V/2", 1.0: "V"}[row.job.options["start"]]
+                lines.append([*source, start, *(_points(row.accuracy(T)) for T in GRID)])
+    heads = ["source", "quantiser", "n", "ANN", "start", *(f"T = {T}" for T in GRID)]
+    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
+
+
 def other_calibrations(found: list[Table], records: list[dict]) -> str:
     """The same jobs with other calibration images, or other draws, beside the table's row of the same source."""
     lines = []
@@ -340,7 +356,12 @@ def page(records: list[dict], published: list[Published]) -> str:
         chosen_on_test(found, records),
     ]
     parts += ["", "## Other calibrations\n", f"At T = {AT}: the budgets of the papers, and other draws.\n"]
-    parts += [other_calibrations(found, records), "", TABLES, *(table_text(table, published) for table in found)]
+    parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
+    parts += [
+        f"Sources trained with QCFS of {TRAINED[0][-1]} steps, whose stairs are floored, rounded or ceiled: at as"
+    ]
+    parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs.\n"]
+    parts += [quantisers(records), "", TABLES, *(table_text(table, published) for table in found)]
     parts += [
         "## The methods\n",
         method_list(),

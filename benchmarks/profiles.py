@@ -103,6 +103,8 @@ PUBLIC = {"seeds": (None,), "recipe": "akamaster-12fca82f"}
 KINDS = (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
 BUDGETS = {128: ("snnc_lp", "snnc_ap"), 45_000: ("optimal", "ltb", "da_qcfs")}  # of the papers, on CIFAR
 UPDATES = tuple(("ftbc", {"updates": n}) for n in (10, 20, 30, 40))  # one in ten of its 50 is what its script looks at
+QUANTISERS = tuple(f"{TRAINED[0]}{rounding}" for rounding in (":floor", "", ":ceil"))
+STARTS = tuple(("qcfs", {"reset": "soft", "start": start}) for start in (0.0, 0.5, 1.0))
 MATRIX = (
     *(
         matrix(f"matrix-digits-{kind}", "digits", f"digits_{kind}", (*ACTIVATIONS, *TRAINED), (0, 1, 2), threads=1)
@@ -132,6 +134,7 @@ MATRIX = (
         for kind, activations, how in KINDS
         for images, names in BUDGETS.items()
     ),
+    matrix("matrix-quantisers", "digits", "digits_residual", QUANTISERS, (0, 1, 2), methods=STARTS, threads=1),
     matrix("matrix-ftbc", "cifar10", "cifar_resnet20", ("relu",), methods=UPDATES, T=(16,), **PUBLIC),
 )  # fmt: skip
 

@@ -182,6 +182,18 @@ def test_the_page_is_written_and_checked(made, tmp_path):
     assert matrix.check(tmp_path) == [tmp_path / "METHODS.md"]
 
 
+def test_quantisers_against_starts(made):
+    records = [
+        made("qcfs", {"start": start}, right=300 + 10 * k + round(2 * start), activation=kind)
+        for k, kind in enumerate(("qcfs:4:floor", "qcfs:4", "qcfs:4:ceil"))
+        for start in (0.0, 0.5, 1.0)
+    ]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in matrix.quantisers(records).splitlines()[2:]]
+    assert [(row[1], row[4]) for row in rows] == [(q, s) for q in ("floor", "round", "ceil") for s in ("0", "V/2", "V")]
+    assert [row[9] for row in rows][:4] == ["75.00", "75.25", "75.50", "77.50"] and rows[0][5] == "not run"
+    assert matrix.quantisers(records[:6]) == "Not run."
+
+
 def test_every_method_is_told_in_a_sentence():
     lines = matrix.method_list().splitlines()[2:]
     assert len(lines) == len({method for method, _ in VARIANTS})
