@@ -287,9 +287,9 @@ def threshold_table(known: Known) -> str:
     lines, T = [], (4, 8, 16, 32)
     rows = known.rows(dataset="cifar10", network="cifar_resnet20", recipe="cifar", method="optimal")
     for row in sorted(rows, key=lambda row: float(row.job.activation.partition(":")[2].partition(":")[0] or "inf")):
-        if row.job.calibration_transform == "none" and row.job.options["reset"] == "soft":
-            first = [r for r in row.records if r["job"]["seed"] == 0]
-            one = Row(first, {})
+        usual = row.job.calibration_transform == "none" and row.job.options["reset"] == "soft"
+        if usual and (first := _first(row)):
+            one = Row([first], {})
             cells = [points(one.accuracy(t, "validation"), "-") for t in T]
             lines.append([row.job.activation, points(one.over_seeds(lambda r: ann(r, "validation"))), *cells])
     heads = ["source", "ANN", *(f"T = {t}" for t in T)]
@@ -299,19 +299,23 @@ def threshold_table(known: Known) -> str:
     return markdown(lines, heads, note)
 
 
+def _first(row: Row | None) -> dict | None:
+    """The record of training seed 0."""
+    return next((r for r in row.records if r["job"]["seed"] == 0), None) if row else None
+
+
 def convention_table(known: Known) -> str:
     """What each convention of the released code costs, against `optimal` on the same weights."""
     lines, T = [], (8, 16, 32)
-    base = known.row(*OPTIMAL, dataset="cifar10", network="cifar_resnet20", recipe="cifar", activation=Y_TH["cifar10"])
     wanted = {"dataset": "cifar10", "network": "cifar_resnet20", "recipe": "cifar", "activation": Y_TH["cifar10"]}
+    plain = _first(known.row(*OPTIMAL, **wanted))
     variants = known.rows(method="deng_code", **wanted)
     variants += known.rows(method="optimal", calibration_transform="crop_flip", **wanted)
-    if base and variants:
-        plain = next(r for r in base.records if r["job"]["seed"] == 0)
-        lines.append(["none: `optimal`", *(f"{100 * float(snn(plain, t) or 0):.2f}" for t in T)])
-        for row in variants:
-            record = next(r for r in row.records if r["job"]["seed"] == 0)
+    for row in variants:
+        if plain and (record := _first(row)):
             lines.append([_convention(row), *(paired(plain, record, t).interval for t in T)])
+    if plain and lines:
+        lines.insert(0, ["none: `optimal`", *(f"{100 * float(snn(plain, t) or 0):.2f}" for t in T)])
     heads = ["convention", *(f"T = {t}" for t in T)]
     note = (
         "Test accuracy of `optimal`, below it what a convention adds, with the 95 % interval of the paired difference"

@@ -107,7 +107,7 @@ QUANTISERS = tuple(f"{TRAINED[0]}{rounding}" for rounding in (":floor", "", ":ce
 STARTS = tuple(("qcfs", {"reset": "soft", "start": start}) for start in (0.0, 0.5, 1.0))
 MATRIX = (
     *(
-        matrix(f"matrix-digits-{kind}", "digits", f"digits_{kind}", (*ACTIVATIONS, *TRAINED), (0, 1, 2), threads=1)
+        matrix(f"matrix-{kind}", "digits", f"digits_{kind}", (*ACTIVATIONS, *TRAINED), (0, 1, 2), threads=1)
         for kind in ("plain", "residual")
     ),
     matrix("matrix-public", "cifar10", "cifar_resnet20", ("relu",), **PUBLIC),
@@ -124,17 +124,17 @@ MATRIX = (
         **PUBLIC,
     ),
     *(
-        matrix(f"matrix-seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=DRAWING, T=(16,),
+        matrix(f"seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=DRAWING, T=(16,),
                calibration_seeds=(1, 2), **how)
         for kind, activations, how in KINDS
     ),
     *(
-        matrix(f"matrix-budget-{kind}-{images}", "cifar10", "cifar_resnet20", activations, T=(16,), calibration=images,
+        matrix(f"budget-{kind}-{images}", "cifar10", "cifar_resnet20", activations, T=(16,), calibration=images,
                methods=tuple((name, {}) for name in names), **how)
         for kind, activations, how in KINDS
         for images, names in BUDGETS.items()
     ),
-    matrix("matrix-quantisers", "digits", "digits_residual", QUANTISERS, (0, 1, 2), methods=STARTS, threads=1),
+    matrix("quantisers", "digits", "digits_residual", QUANTISERS, (0, 1, 2), methods=STARTS, threads=1),
     matrix("matrix-ftbc", "cifar10", "cifar_resnet20", ("relu",), methods=UPDATES, T=(16,), **PUBLIC),
 )  # fmt: skip
 

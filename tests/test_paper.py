@@ -129,6 +129,19 @@ def test_what_a_convention_costs_is_a_paired_difference(make_record):
     assert list(third.values()) == ["calibrated on augmented images", "+0.00 ± 0.00", "+0.00 ± 0.00", "+1.00 ± 1.95"]
 
 
+def test_tables_of_the_first_seed_wait_for_it(make_record):
+    """Where so far only another seed has run."""
+    usual = {"reset": "soft", "readout": "spiking", "residual_shift": True, "shifts": 1, "shift_T": None}
+    at = {8: 9, 16: 9, 32: 9}
+    later = [
+        make_record(T=at, seed=1, **HE),
+        make_record(T=at, seed=1, method="deng_code", options=usual, **HE),
+    ]
+    for known in (Known(later, []), Known([*later, make_record(T=at, **HE)], [])):
+        assert "Not run." in table("conventions").text(known)
+    assert "Not run." in table("thresholds").text(Known(later, []))
+
+
 def test_published_rows_of_other_networks_stay_out(make_record):
     other = published(7.64, 16, "re-implementation by li2021snnc", network="cifar_vgg16")
     numbers = [published(92.29, 16, paper.OWN), other,
