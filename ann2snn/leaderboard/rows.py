@@ -16,6 +16,7 @@ from ann2snn.significance import holm, mcnemar_exact
 WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
 Number = TypeVar("Number")
 MAIN = ("optimal", "max_norm", "robust_norm", "opi")
+CROWD = 6  # methods
 TELLING = ("recipe", "method_version", "calibration", "calibration_transform", "readout", "precision", "data_hash")
 
 
@@ -129,8 +130,9 @@ class Section:
 
     @cached_property
     def main(self) -> list[Row]:
-        """What short tables and figures show: the rows of the paper's method and its classic rivals, else all."""
-        return [row for row in self.rows if row.job.method in MAIN] or self.rows
+        """What short tables and figures show: all rows, or of a crowd the paper's method and its classic rivals."""
+        crowd = len({row.job.method for row in self.rows}) > CROWD
+        return [row for row in self.rows if row.job.method in MAIN] or self.rows if crowd else self.rows
 
     @cached_property
     def varies(self) -> list[str]:
