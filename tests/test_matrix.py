@@ -123,7 +123,11 @@ def test_findings_name_number_interval_and_source(made):
         f"**What the start potential buys** (membranes that start at V/2, instead of empty; T = 16): {pair.interval}"
         in text
     )
-    assert "on digits, plain, relu (short)" in text
+    assert "on digits, plain, relu (short)." in text
+    both = [made(m, right=r, T={4: early, 16: r}) for m, r, early in (("max_norm", 200, 50), ("opi", 301, 250))]
+    rest = [record for record in some(made) if record["job"]["method"] not in ("max_norm", "opi")]
+    text = matrix.findings(matrix.tables(both + rest))
+    assert f"{pair.interval} points on digits, plain, relu (short), at T = 4: {paired(*both, 4).interval}." in text
     assert text.count("not run") == 4 and text.count("\n") == 4
 
 
