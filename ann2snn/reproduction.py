@@ -22,6 +22,7 @@ from ann2snn.records import slug
 RESULTS = Path("results")
 FURTHER = """\
 further    ./reproduce.sh --profile digits: T to 128 and a timm network;
+           --profile matrix: every conversion method on the same sources;
            --profile cifar, paper or imagenet, with --data-root FOLDER: CIFAR and ImageNet;
            --dry-run lists the jobs of a profile, --only ID runs one table or row"""
 
