@@ -36,7 +36,9 @@ class Paired:
 
     @property
     def interval(self) -> str:
-        """`+0.52 ± 0.31`, in points."""
+        """`+0.52 ± 0.31`, in points; where no image differs there is nothing to estimate an error from."""
+        if not self.lost + self.won:
+            return "0 (no image differs)"
         return f"{100 * self.difference:+.2f} ± {100 * self.margin:.2f}"
 
 

@@ -4,6 +4,7 @@ import copy
 import importlib
 import importlib.util
 import inspect
+import math
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
@@ -72,6 +73,8 @@ class Method:
             known = ", ".join(self.options) or "none"
             raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {known}.")
         options = self.options | {name: _named(value) for name, value in options.items()}
+        for name, value in options.items():
+            _check(f"The option {name} of {self.name}", value, self.options[name])
         if "reset" in options and not callable(options["reset"]) and options["reset"] not in RESETS:
             raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
         return options
@@ -88,11 +91,26 @@ class Method:
         if T is not None and T <= (warmup := options.get("warmup", 0)):
             raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
         if not all(self.applies(activation.kind) for activation in activations(ann).values()):
-            raise UserError(f"{self.name} converts networks trained with {self.only_on}: not this one.")
+            raise UserError(
+                f"{self.name} converts networks trained with {self.only_on}, not this one: train it so, or take another"
+                " method."
+            )
         given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
         snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
         snn.meta |= {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
         return snn
+
+
+def _check(what: str, value, usual) -> None:
+    """UserError for a value of another kind than the default, or a number that is negative or not finite."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    if isinstance(usual, bool):
+        if not isinstance(value, bool):
+            raise UserError(f"{what} is True or False, not {value!r}.")
+    elif isinstance(usual, int) and not (number and isinstance(value, int)):
+        raise UserError(f"{what} is a whole number of 0 or more, such as {usual}, not {value!r}.")
+    elif isinstance(usual, float) and not number:
+        raise UserError(f"{what} is a number of 0 or more, such as {usual}, not {value!r}.")
 
 
 def _named(value):

@@ -1,6 +1,7 @@
 """Threshold balancing by the spiking network itself."""
 
 from ann2snn.conversion import method, replace_activations, threshold
+from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
 from ann2snn.trains import layer_by_layer
 
@@ -29,6 +30,8 @@ def spike_norm(ann, stats, images, *, reset=soft, steps=2500):
 
 def balance(ann, stats, images, reset, steps, factor):
     """The network whose thresholds are `factor` times the largest input sum that arrives in so many steps."""
+    if steps < 1:
+        raise UserError(f"steps is a number of 1 or more, not {steps}.")
     snn = replace_activations(ann, lambda activation: IF(1.0, reset, shift=-activation.shift))
     largest = max(stats[neuron.name].unit_max.numel() for neuron in snn.children() if isinstance(neuron, IF))
     count = min(IMAGES, max(1, TRAINS * 8 // (steps * largest)))

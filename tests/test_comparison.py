@@ -34,6 +34,7 @@ def test_the_interval_is_that_of_the_differences_of_single_images(make_record):
 def test_one_and_the_same(make_record):
     x = paired(make_record(), make_record(), 8)
     assert (x.lost, x.won, x.p, x.difference, x.margin, x.agree) == (0, 0, 1, 0, 0, 10)
+    assert x.interval == "0 (no image differs)"
 
 
 def test_what_cannot_be_compared(make_record):

@@ -80,7 +80,7 @@ def test_several_seeds_are_tested_one_by_one(made):
     (table,) = matrix.tables(records)
     row = cells(matrix.table_text(table, []))["channel_norm"]
     assert row["n"] == "2" and row["T = 16"].startswith("81.25 ±")
-    assert row["against `optimal`"] == paired(records[0], records[4], 16).interval + ", better in 1 of 2"
+    assert row["against `optimal`"] == "+12.50 / +0.00, better in 1 of 2"
 
 
 def test_what_is_not_there_is_said(made):
@@ -120,33 +120,37 @@ def test_findings_name_number_interval_and_source(made):
     text = matrix.findings(matrix.tables(some(made)))
     pair = paired(made("max_norm", right=200), made("opi", right=301), 16)
     assert (
-        f"**What the start potential buys** (membranes that start at V/2, instead of empty; T = 16): {pair.interval}"
+        "**What the start potential buys** (membranes that start at V/2, instead of empty), in points: on digits"
         in text
     )
-    assert "on digits, plain, relu (short)." in text
+    assert f"on digits, plain, relu (short) {pair.interval} at T = 16." in text
+    assert text.count("not run") == 4 and text.count("\n") == 4
     both = [made(m, right=r, T={4: early, 16: r}) for m, r, early in (("max_norm", 200, 50), ("opi", 301, 250))]
     rest = [record for record in some(made) if record["job"]["method"] not in ("max_norm", "opi")]
     text = matrix.findings(matrix.tables(both + rest))
-    assert f"{pair.interval} points on digits, plain, relu (short), at T = 4: {paired(*both, 4).interval}." in text
-    assert text.count("not run") == 4 and text.count("\n") == 4
+    assert f"{pair.interval} at T = 16 and {paired(*both, 4).interval} at T = 4." in text
+    several = some(made, seed=0) + some(made, seed=1)
+    assert "(short) +25.25 / +25.25 at T = 16." in matrix.findings(matrix.tables(several))
 
 
-def test_surprises_come_first(made):
-    """What does not do what its paper says stands before what does, however large."""
-    records = [*some(made), made("mmse", {"error": "round"}, right=290)]
-    lines = matrix.findings(matrix.tables(records)).splitlines()
-    assert lines[0].startswith("- **What thresholds buy**") and ": -2.50 ±" in lines[0]
-    assert lines[1].startswith("- **What the start potential buys**")
-    records[-1] = made("mmse", {"error": "round"}, right=390)
-    lines = matrix.findings(matrix.tables(records)).splitlines()
-    assert lines[0].startswith("- **What the start potential buys**")
+def test_what_makes_it_worse_comes_first_then_the_largest_effect(made):
+    def order(right):
+        records = [*some(made), made("mmse", {"error": "round"}, right=right)]
+        return [line.split("**")[1] for line in matrix.findings(matrix.tables(records)).splitlines()][:2]
+
+    thresholds, start = "What thresholds buy", "What the start potential buys"
+    assert order(right=270) == [thresholds, start]  # 30 of 400 images fewer, surely worse
+    assert order(right=299) == [start, thresholds]  # one image fewer
+    assert order(right=390) == [start, thresholds]  # 22.5 points, less than 25.25
 
 
-def test_a_trained_source_is_compared_with_the_relu_source(made):
+def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(made):
     trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
     records = some(made) + trained
-    (line,) = [x for x in matrix.findings(matrix.tables(records)).splitlines() if "trained source" in x]
-    assert paired(records[0], trained[-1], 16).interval in line and "qcfs:4 (short)" in line
+    lines = matrix.findings(matrix.tables(records)).splitlines()
+    (line,) = (line for line in lines if "trained source" in line)
+    assert f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16." in line
+    assert not any("qcfs:4" in other for other in lines if other is not line)
 
 
 def test_what_picking_by_test_accuracy_is_worth(made):

@@ -156,6 +156,18 @@ def test_options():
         ("opi", None, {"reset": "zero"}, "No reset rule is called 'zero'; known are soft and hard."),
         ("optimal", None, {}, "optimal converts for a given number of steps: pass T"),
         ("robust_norm", None, {"quantile": 99.9}, "A quantile lies in"),
+        (
+            "robust_norm",
+            None,
+            {"quantile": "x"},
+            "quantile of robust_norm is a number of 0 or more, such as 0.999, not",
+        ),
+        ("channel_norm", None, {"start": math.nan}, "option start of channel_norm is a number of 0 or more"),
+        ("srp", 8, {"warmup": -1}, "option warmup of srp is a whole number of 0 or more, such as 4, not -1"),
+        ("srp", 8, {"warmup": 2.5}, "option warmup of srp is a whole number"),
+        ("ftbc", 8, {"updates": True}, "option updates of ftbc is a whole number"),
+        ("mmse", 8, {"per_channel": "x"}, "option per_channel of mmse is True or False, not 'x'"),
+        ("spike_norm", None, {"steps": 0}, "steps is a number of 1 or more"),
         *[(name, T, {}, "T is a number of steps") for name in METHODS for T in (0, -1, True, 4.0, "4")],
     ],
 )
@@ -386,5 +398,5 @@ def test_what_a_signature_asks_for(registry, ann, stats, images):
     assert find("curious").applies("threshold_relu:1") and not find("curious").applies("qcfs:4")
     net = random(residual())
     net.a1, net.a2, net.a3 = (make("qcfs:4")() for _ in range(3))
-    with pytest.raises(UserError, match="curious converts networks trained with threshold_relu: not this one"):
+    with pytest.raises(UserError, match="converts networks trained with threshold_relu, not this one: train it"):
         convert(prepare(net, images), "curious", images, T=4)

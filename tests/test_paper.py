@@ -125,8 +125,8 @@ def test_what_a_convention_costs_is_a_paired_difference(make_record):
     first, second, third = cells(table("conventions"), Known([base, spiking, augmented], []))
     assert list(first.values()) == ["none: `optimal`", "90.00", "90.00", "90.00"]
     # 9 lost of 100: standard error sqrt(9 - 81 / 100) / 100; 10 lost and 10 won: sqrt(20) / 100
-    assert list(second.values()) == ["spiking read-out", "-9.00 ± 5.61", "+0.00 ± 0.00", "+0.00 ± 8.77"]
-    assert list(third.values()) == ["calibrated on augmented images", "+0.00 ± 0.00", "+0.00 ± 0.00", "+1.00 ± 1.95"]
+    assert list(second.values()) == ["spiking read-out", "-9.00 ± 5.61", "0 (no image differs)", "+0.00 ± 8.77"]
+    assert list(third.values()) == ["calibrated on augmented images", *["0 (no image differs)"] * 2, "+1.00 ± 1.95"]
 
 
 def test_tables_of_the_first_seed_wait_for_it(make_record):

@@ -38,21 +38,24 @@ class Result:
 
     def mean(self, t: int) -> Tensor:
         """(N, classes): the mean output of the steps that are read."""
-        return self.outputs[t] / (t - self.warmup)
+        return self._read(t) / (t - self.warmup)
 
     def predictions(self, t: int) -> Tensor:
         """(N,): the class of every image after t steps; ties go to the lowest class index."""
+        return self._read(t).argmax(1)
+
+    def undecided(self, t: int) -> int:
+        """How many images have their largest output in more than one class."""
+        best = self._read(t).amax(1, keepdim=True)
+        return int(((self.outputs[t] == best).sum(1) > 1).sum())
+
+    def _read(self, t: int) -> Tensor:
         if t not in self.outputs:
             known = ", ".join(map(str, self.outputs))
             raise UserError(
                 f"This simulation was read at the steps {known}, not at {t}: ask for it with simulate(at=...)."
             )
-        return self.outputs[t].argmax(1)
-
-    def undecided(self, t: int) -> int:
-        """How many images have their largest output in more than one class."""
-        best = self.outputs[t].amax(1, keepdim=True)
-        return int(((self.outputs[t] == best).sum(1) > 1).sum())
+        return self.outputs[t]
 
     def spikes(self, t: int) -> dict[str, int]:
         """Spikes per layer in the steps 1..t, summed over the images."""
