@@ -343,6 +343,18 @@ def test_a_published_T_is_never_lost(make_record, tmp_path):
     assert [cell["test"]["correct"] for cell in load(old)["T"].values()] == [6, 7, 8]
 
 
+def test_a_record_that_says_the_same_at_fewer_T_is_left_out(make_record, tmp_path):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    old = save(make_record(T={4: 5, 8: 9}), results)
+    save(make_record(T={8: 9}), runs)
+    other = save(make_record(T={8: 7}, method="opi"), runs)
+    publish(runs, results, lambda _: None)
+    assert list(load(old)["T"]) == ["4", "8"] and {path.name for path in results.rglob("*.json")} == {
+        old.name,
+        other.name,
+    }
+
+
 def test_published_records_of_one_source_stay_of_one_weights(make_record, tmp_path):
     runs, results = tmp_path / "runs", tmp_path / "results"
     old = save(make_record(method="opi", weights="a" * 64), results)

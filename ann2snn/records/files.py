@@ -84,8 +84,8 @@ def weights_path(record: dict, results: Path | str) -> Path:
 def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str], Path | None]) -> list[Path]:
     """Copy every finished record of `runs`, and the weights it names, to `results`, and rebuild the leaderboard there.
 
-    A record replaces an older one of the same job if it has at least its T's; else, before anything is copied, a
-    UserError names it. `find_weights(hash)` gives the file of those weights, or None where they are not to be had
+    A record replaces an older one of the same job if it has at least its T's. One that has fewer is left out if it says
+    the same of the same weights; else, before anything is copied, a UserError names it. `find_weights(hash)` gives the file of those weights, or None where they are not to be had
     (imported ones): then the record is published without. Returns the files written.
     """
     from ann2snn import leaderboard
@@ -98,6 +98,9 @@ def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str],
         job = Job(**old["job"])
         if job.id in new:
             if lost := old["T"].keys() - new[job.id]["T"].keys():
+                if _says_the_same(new[job.id], old):
+                    del new[job.id]
+                    continue
                 lost = ", ".join(sorted(lost, key=int))
                 raise UserError(
                     f"{job.path(results)} also has T = {lost}: run that job at them too before publishing it."
@@ -114,3 +117,9 @@ def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str],
             written.append(weights)
         written.append(save(record, results))
     return written + leaderboard.build(results)
+
+
+def _says_the_same(record: dict, fuller: dict) -> bool:
+    """Whether all of a record's T's are in a fuller one of the same weights, with the same predictions."""
+    same = record["source"]["weights_hash"] == fuller["source"]["weights_hash"]
+    return same and all(t in fuller["T"] and fuller["T"][t]["test"] == at["test"] for t, at in record["T"].items())
