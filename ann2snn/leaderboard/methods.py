@@ -21,9 +21,8 @@ def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
     rows = [r for r in section.rows if r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
     rows = [r for r in rows if r.job.calibration_transform == "none" and r.job.method != "deng_code"]
-    if len({row.job.method for row in rows}) <= len(MAIN):
-        return []
-    return [_curve(row) for row in rows]
+    kinds = {row.job.activation: {r.job.method for r in rows if r.job.activation == row.job.activation} for row in rows}
+    return [_curve(row) for row in rows if len(kinds[row.job.activation]) > len(MAIN)]
 
 
 def _curve(row: Row) -> dict:
@@ -31,7 +30,8 @@ def _curve(row: Row) -> dict:
     same = all(row.job.options.get(name) == value for name, value in options.items())
     shown = [f"{name} {value}" for name, value in sorted(row.job.options.items()) if name in SHOWN]
     return {
-        "source": f"{row.job.activation}, n = {row.n}",
+        "source": row.job.activation,
+        "n": row.n,
         "method": " ".join([row.job.method, *shown]),
         "reference": row.job.method == method and same,
         "ann": round(float(100 * row.ann.mean), 4),
@@ -52,7 +52,7 @@ def draw(section: Section) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     panels = defaultdict(list)
-    for curve in curves(section):
+    for curve in sorted(curves(section), key=lambda curve: (curve["source"] != "relu", curve["source"])):
         panels[curve["source"]].append(curve)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -95,7 +95,7 @@ def _panel(ax, source: str, found: list[dict]) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(ticks, [str(T) for T in ticks])
     ax.minorticks_off()
-    ax.set(title=source, xlabel="T (time steps)")
+    ax.set(title=f"{source}, n = {max(curve['n'] for curve in found)}", xlabel="T (time steps)")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()

@@ -85,8 +85,9 @@ def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str],
     """Copy every finished record of `runs`, and the weights it names, to `results`, and rebuild the leaderboard there.
 
     A record replaces an older one of the same job if it has at least its T's. One that has fewer is left out if it says
-    the same of the same weights; else, before anything is copied, a UserError names it. `find_weights(hash)` gives the file of those weights, or None where they are not to be had
-    (imported ones): then the record is published without. Returns the files written.
+    the same of the same weights; else, before anything is copied, a UserError names it. `find_weights(hash)` gives the
+    file of those weights, or None where they are not to be had (imported ones): then the record is published without.
+    Returns the files written.
     """
     from ann2snn import leaderboard
 
