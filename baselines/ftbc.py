@@ -37,8 +37,8 @@ def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch=128):
     a copy of the authors' repository) and the abstract.
     """
 
-    if batch < 1 or updates < 0:
-        raise UserError(f"ftbc takes batches of 1 image or more and 0 updates or more, not {batch} and {updates}.")
+    if batch < 1:
+        raise UserError(f"ftbc takes batches of 1 image or more, not of {batch}.")
 
     def start(activation):
         layer = stats[activation.name]
