@@ -22,6 +22,14 @@ from ann2snn.data import crop_flip, load, names
 from ann2snn.data.files import LAYOUTS
 from ann2snn.errors import UserError
 
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder whose parent is the test's own too: `refused` looks at both."""
+    (own := tmp_path / "own").mkdir()
+    return own
+
+
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 CIFAR10_BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
