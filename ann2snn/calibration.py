@@ -3,10 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx
 
+from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph import activations
 
@@ -74,21 +76,32 @@ class Statistics:
         self.used.add("histograms")
 
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
-        modules, images = activations(self.ann), 0
-        hooks = [
-            module.register_forward_hook(lambda _m, _i, out, name=name: visit(layers[name], out))  # type: ignore
-            for name, module in modules.items()
-        ]
-        parameter = next(self.ann.parameters())
-        try:
-            with torch.inference_mode():
-                for batch in filter(len, self.batches()):
-                    visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
-                    images += len(batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        parameter, images = next(self.ann.parameters()), 0
+        with watched(self.ann, lambda module, _, out: visit(layers[module.name], out)), torch.inference_mode():
+            for batch in filter(len, self.batches()):
+                visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
+                images += len(batch)
         return images
+
+
+@contextmanager
+def watched(ann: fx.GraphModule, see: Callable[[ThresholdReLU, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
+    """Inside, `see(activation, its input, its output)` is called whenever an activation has run; what it returns, if
+    anything, is passed on in the output's place."""
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, out: see(module, inputs[0], out))  # type: ignore
+        for module in activations(ann).values()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def channel_mean(values: Tensor) -> Tensor:
+    """(B, C, ...) -> (C, 1, 1) or (F,): the mean over images and places."""
+    return values.mean([0, *range(2, values.dim())], keepdim=True)[0]
 
 
 class LayerStatistics:

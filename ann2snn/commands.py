@@ -64,7 +64,7 @@ def import_weights(options) -> int:
 
 def sweep(options) -> int:
     from ann2snn import leaderboard, pipeline
-    from ann2snn.benchmarks import matrix, paper  # type: ignore
+    from ann2snn.benchmarks import pages  # type: ignore
     from ann2snn.conversion import find, load_plugin
 
     for file in options.plugin:
@@ -96,8 +96,7 @@ def sweep(options) -> int:
     if outcome.records:
         print(accuracies(outcome.records))
         leaderboard.build(options.runs)
-        paper.build(options.runs)
-        matrix.build(options.runs)
+        pages.build(options.runs)
         print(f"\nrecords, tables and figures: {options.runs}")
     return report_skipped(outcome)
 
@@ -176,18 +175,17 @@ def inspect(options) -> int:
 
 def leaderboard(options) -> int:
     from ann2snn import leaderboard
-    from ann2snn.benchmarks import matrix, paper  # type: ignore
+    from ann2snn.benchmarks import pages  # type: ignore
 
     if options.check:
-        stale = leaderboard.check(options.root, options.readme) + paper.check(options.root)
-        stale += matrix.check(options.root)
+        stale = leaderboard.check(options.root, options.readme) + pages.check(options.root)
         if stale:
             raise UserError(
                 f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard` and commit what it writes."
             )
         print(f"{options.root} is fresh.")
         return 0
-    written = leaderboard.build(options.root) + paper.build(options.root) + matrix.build(options.root)
+    written = leaderboard.build(options.root) + pages.build(options.root)
     if options.readme:
         leaderboard.update_readme(options.readme, options.root)
     print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
@@ -239,7 +237,7 @@ def recheck(options) -> int:
 
 def publish(options) -> int:
     from ann2snn import records
-    from ann2snn.benchmarks import matrix, paper, photographs  # type: ignore
+    from ann2snn.benchmarks import pages, photographs  # type: ignore
     from ann2snn.recheck import weights_hash_of
 
     files = options.runs.glob("sources/*/*/seed*/weights.pt")
@@ -254,7 +252,7 @@ def publish(options) -> int:
     if (file := options.runs / photographs.FILE).exists():
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())
         written.append(file)
-    written += paper.build(options.results) + matrix.build(options.results)
+    written += pages.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0
 

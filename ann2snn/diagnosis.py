@@ -16,9 +16,8 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
-from ann2snn.calibration import images_of
+from ann2snn.calibration import images_of, watched
 from ann2snn.conversion import find
-from ann2snn.graph import activations
 from ann2snn.neurons import IF
 from ann2snn.pipeline import Source, place_of
 from ann2snn.records import slug, write_atomic
@@ -222,13 +221,6 @@ class _Step(fx.Interpreter):
 def through(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """What goes into every activation of the ANN and what comes out, by name, in the order of the network."""
     found = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, given, out, name=name: found.update({name: (given[0], out)}))
-        for name, module in activations(ann).items()
-    ]
-    try:
+    with watched(ann, lambda module, before, after: found.update({module.name: (before, after)})):
         ann(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found

@@ -67,7 +67,10 @@ class IF(Neuron):
 
     def step(self, m: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
         """One step: (membrane, current) -> (membrane, spikes), all (B, ...)."""
-        m = m + current + self.shift
+        return self.fire(m + current + self.shift)
+
+    def fire(self, m: Tensor) -> tuple[Tensor, Tensor]:
+        """(membrane after the reset, spikes) of a membrane that has heard its input."""
         fired = m >= self.v_th
         return self.reset(m, self.v_th, fired), self.v_th * fired
 
@@ -91,9 +94,8 @@ class TimedIF(IF):
 
     def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
         t, m = state
-        m = m + current + self.shift_at(t)
-        fired = m >= self.v_th
-        return (t + 1, self.reset(m, self.v_th, fired)), self.v_th * fired
+        m, spikes = self.fire(m + current + self.shift_at(t))
+        return (t + 1, m), spikes
 
     def shift_at(self, t: int) -> Tensor:
         """The shift of step t, counted from 0."""

@@ -11,7 +11,7 @@ from textwrap import wrap
 from tabulate import tabulate
 
 from ann2snn import diagnosis, leaderboard, pipeline, records, shards, tracking, training
-from ann2snn.benchmarks import matrix, paper  # type: ignore
+from ann2snn.benchmarks import pages, paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
 from ann2snn.errors import UserError
@@ -47,7 +47,7 @@ def reproduce(options, settings: Settings) -> int:
     training.accelerator(settings.device)
     if (table := paper.TABLE.get(options.only)) and table.diagnosed:
         outcome = pipeline.sweep(parts, settings, diagnosis.diagnose_source)
-        paper.build(settings.runs)
+        pages.build(settings.runs)
         print(paper.section(table, paper.read(settings.runs)))
         return report_skipped(outcome)
     outcome = pipeline.sweep(parts if options.shard else tables, settings)
@@ -65,8 +65,7 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
         return
     print("building tables and figures", file=sys.stderr, flush=True)
     leaderboard.build(settings.runs)
-    paper.build(settings.runs)
-    matrix.build(settings.runs)
+    pages.build(settings.runs)
     tracking.log_tables(settings.runs, settings.runs, settings.wandb)
     if table := paper.TABLE.get(options.only):
         print(paper.section(table, paper.read(settings.runs)))

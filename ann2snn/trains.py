@@ -5,7 +5,6 @@ N x T / 8 bytes for a unit. What lies between two layers of neurons is computed 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,29 +56,21 @@ class _Network:
         self.images = images.to(next(snn.parameters()))
         with torch.inference_mode():
             size = simulation.batch_for(Plan(snn).units(self.images[:1]))
-            self.parts = [self.begin(part) for part in self.images.split(size)]
+            self.parts = [self.plan.begin(part) for part in self.images.split(size)]
         self.kept: dict[fx.Node, list[_Bits | Tensor]] = {}  # by part and block
 
-    def begin(self, images: Tensor) -> dict[fx.Node, Tensor]:
-        """What is the same at every step, for some of the images."""
-        if images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        once: dict[fx.Node, Any] = {}
-        for node in self.plan.once:
-            once[node] = images if node.op == "placeholder" else self.plan.value(node, once)
-        return once
-
     def walk(self, visit: Callable[[Neuron, Train], None]) -> None:
-        hears = {node: self.sources(node) for node in self.plan.emitters}
+        layers = list(self.plan.emitters)
+        hears = {node: self.sources(node) for node in layers}
         with torch.no_grad():
-            for node in self.plan.emitters:
+            for place, node in enumerate(layers):
                 if isinstance(module := self.plan.modules[node], Neuron):
                     visit(module, Train(self, node))
-                later = [n for n in hears if list(hears).index(n) > list(hears).index(node)]
-                if any(node in hears[n] for n in later):
+                needed = set().union(*(hears[n] for n in layers[place + 1 :]))
+                if node in needed:
                     pack = _pack if isinstance(module, Neuron) else dense
                     self.kept[node] = [pack(emitted) for _, _, emitted in self.outputs(node)]
-                self.kept = {n: kept for n, kept in self.kept.items() if any(n in hears[m] for m in later)}
+                self.kept = {n: kept for n, kept in self.kept.items() if n in needed}
 
     def sources(self, node: fx.Node) -> set[fx.Node]:
         """The layers of neurons whose spikes reach a node directly."""

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ann2snn.baselines.ltb import channel_mean, run_with  # type: ignore
+from ann2snn.baselines.ltb import run_with  # type: ignore
+from ann2snn.calibration import channel_mean
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.graph import activations
 from ann2snn.neurons import WholeTrain

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ann2snn.baselines.mmse import mmse_threshold  # type: ignore
-from ann2snn.calibration import Statistics
+from ann2snn.calibration import Statistics, channel_mean
 from ann2snn.conversion import method, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.neurons import TimedIF
@@ -72,7 +72,7 @@ class Correcting(TimedIF):
         t, m = state
         m = m + current
         m += self.shift[t]
-        fired = (m >= self.v_th).to(m.dtype).mean((0, *range(2, m.dim())), keepdim=True)[0]
+        fired = channel_mean((m >= self.v_th).to(m.dtype))
         correction = self.alpha * (self.v_th * fired - self.expected)
         self.shift[t] -= correction
         m -= correction

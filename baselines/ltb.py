@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, fx
 
 from ann2snn.activations import ThresholdReLU
+from ann2snn.calibration import channel_mean, watched
 from ann2snn.conversion import method, replace_activations, threshold
 from ann2snn.errors import UserError
-from ann2snn.graph import activations
 from ann2snn.neurons import IF, soft
 
 
@@ -63,21 +63,8 @@ def run_with(
     if iterations < 1 or batch < 1:
         raise UserError(f"iterations and batch are numbers of 1 or more, not {iterations} and {batch}.")
     like, size = next(ann.parameters()), min(batch, len(images))
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, a: act(module, inputs[0], a))  # type: ignore
-        for module in activations(ann).values()
-    ]
-    try:
-        with torch.inference_mode():
-            for k in range(iterations):
-                part = images[(torch.arange(size) + k * size) % len(images)].to(like)
-                part = part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
-                ann(torch.cat([part] * copies))
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def channel_mean(values: Tensor) -> Tensor:
-    """(B, C, ...) -> (C, 1, 1) or (F,): the mean over images and places."""
-    return values.mean([0, *range(2, values.dim())], keepdim=True)[0]
+    with watched(ann, act), torch.inference_mode():
+        for k in range(iterations):
+            part = images[(torch.arange(size) + k * size) % len(images)].to(like)
+            part = part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
+            ann(torch.cat([part] * copies))

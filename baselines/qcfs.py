@@ -1,6 +1,6 @@
 """Source networks trained with the stairs that a neuron makes."""
 
-from ann2snn.conversion import method, replace_activations
+from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.neurons import IF, soft
 
 
@@ -22,7 +22,7 @@ def qcfs(ann, stats, *, reset=soft, start=0.5):
     """
 
     def neuron(activation):
-        v_th = activation.y_th.detach().clone()
+        v_th = ceiling(activation, stats)
         return IF(v_th, reset, shift=-activation.shift, v_init=start * v_th)
 
     return replace_activations(ann, neuron)

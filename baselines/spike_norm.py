@@ -21,7 +21,7 @@ def spike_norm(ann, stats, images, *, reset=soft, steps=2500):
 
     Differences from the paper: constant input currents instead of Poisson spikes; biases, which its networks lack, are
     part of the sum; the first 128 calibration images instead of a batch of 512, and fewer where a layer's spikes would
-    take more than 640 MiB (33 for VGG-16 with 32 x 32 pixels); neurons that reset to zero as its own are `reset=hard`;
+    take more than 640 MiB (32 for VGG-16 with 32 x 32 pixels); neurons that reset to zero as its own are `reset=hard`;
     its thresholds for residual branches are not reproduced: what is added counts as one sum. Read: `find_threshold` of
     nitin-rathi/hybrid-snn-conversion, by the same laboratory, for the steps and the batch; the paper second hand.
     """

@@ -1,6 +1,6 @@
 """Source networks trained with the threshold that a neuron has."""
 
-from ann2snn.conversion import method, replace_activations
+from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.neurons import IF, soft
 
 
@@ -19,6 +19,6 @@ def tcl(ann, stats, *, reset=soft):
     """
 
     def neuron(activation):
-        return IF(activation.y_th.detach().clone(), reset, shift=-activation.shift)
+        return IF(ceiling(activation, stats), reset, shift=-activation.shift)
 
     return replace_activations(ann, neuron)

@@ -25,9 +25,10 @@ PAGE = """\
 
 <!-- Generated: `python -m ann2snn.benchmarks.falls > docs/falls.md`. Do not edit. -->
 
-The leaderboard of the digits lists every adjacent pair of T's at which the accuracy falls significantly. Most are of
-hard reset; those of soft reset are all of `optimal`, on the two residual networks, from T = 1 or 2. For one of every
-kind, with a control beside it, these tables give the test accuracy in % on the same weights
+The leaderboard lists every adjacent pair of T's at which the accuracy falls significantly. On the digits with ReLU and
+threshold ReLU most are of hard reset; those of soft reset are of methods with the shift V/(2T) (`optimal`, `mmse`), on
+the two residual networks, from T = 1 or 2. For one of every kind of `optimal` and `opi`, with a control beside it,
+these tables give the test accuracy in % on the same weights
 
 - as it was measured (*streaming*: spikes arrive when the layer before sends them);
 - *in float64*: a difference to streaming would mean that float ties decide;

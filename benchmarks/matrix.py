@@ -7,21 +7,20 @@ others equal, measured on the same test images.
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 
 from tabulate import tabulate
 
+from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.benchmarks.profiles import QUANTISERS, TRAINED, VARIANTS  # type: ignore
 from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
-from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import Estimate, Row, sections
-from ann2snn.records import load_all, write_atomic
+from ann2snn.leaderboard.published import Published, find
+from ann2snn.leaderboard.rows import Row, sections
+from ann2snn.leaderboard.tables import points
 from ann2snn.significance import holm
 
-PAGE, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
-RESULTS = Path("results")
+NAME, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
 GRID = (1, 2, 4, 8, 16, 32)
 LONGER = (64, 128)
 BASE = ("optimal", {"reset": "soft"})
@@ -127,7 +126,7 @@ def verdicts(table: Table) -> dict[str, str]:
         for seed, pair in against(row, base).items():
             pairs[row.job.row, seed] = pair
     adjusted: dict[tuple, float] = {}
-    for seed in {seed for _, seed in pairs}:
+    for seed in dict.fromkeys(seed for _, seed in pairs):
         keys = [key for key in pairs if key[1] == seed]
         adjusted |= dict(zip(keys, holm([pairs[key].p for key in keys]), strict=True))
     out = {}
@@ -137,7 +136,7 @@ def verdicts(table: Table) -> dict[str, str]:
             found = [("better" if x.won > x.lost else "worse") if p < ALPHA else "" for x, p in mine]
             counts = {word: found.count(word) for word in ("better", "worse") if word in found}
             words = [f"{word} in {n} of {len(mine)}" if len(mine) > 1 else word for word, n in counts.items()]
-            out[row.job.row] = ", ".join([differences([pairs[key] for key in pairs if key[0] == row.job.row]), *words])
+            out[row.job.row] = ", ".join([differences([x for x, _ in mine]), *words])
     return out
 
 
@@ -150,7 +149,7 @@ def table_text(table: Table, published: list[Published]) -> str:
             label(row),
             str(row.n),
             *(_cell(row, T) for T in grid),
-            "-" if row.smallest_T is None else f"{row.smallest_T} ({_points(row.accuracy(row.smallest_T))})",
+            "-" if row.smallest_T is None else f"{row.smallest_T} ({points(row.accuracy(row.smallest_T), row.n)})",
             str(row.one(AT, "latency") or AT),
             f"{row.job.calibration:,}" + ("" if seconds is None else f", {seconds:.3g} s"),
             "-" if price is None else f"{float(price.mean) / 1e6:.3g}",
@@ -160,19 +159,13 @@ def table_text(table: Table, published: list[Published]) -> str:
     heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration", "operations"]
     heads += ["against `optimal`", f"published, T = {AT}"]
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
-    ann = table.rows[0].ann
-    about = f"ANN {_points(ann)} %, {table.rows[0].n_test:,} test images."
+    first = table.rows[0]
+    about = f"ANN {points(first.ann, first.n)} %, {first.n_test:,} test images."
     return "\n\n".join([f"### {table.name}", about, text, _missing(table)]) + "\n"
 
 
 def _cell(row: Row, T: int) -> str:
-    return "n/a" if T <= row.job.options.get("warmup", 0) else _points(row.accuracy(T))
-
-
-def _points(cell: Estimate | None) -> str:
-    if cell is None:
-        return NOT_RUN
-    return f"{float(100 * cell.mean):z.2f}" + ("" if cell.std is None else f" ± {100 * cell.std:.2f}")
+    return points(row.accuracy(T), row.n) if T > row.warmup else "n/a"
 
 
 def _published(row: Row, published: list[Published]) -> str:
@@ -309,9 +302,9 @@ def quantisers(records: list[dict]) -> str:
         if kinds >= set(QUANTISERS):
             for row in sorted(rows, key=lambda r: (QUANTISERS.index(r.job.activation), r.job.options["start"])):
                 rounding = row.job.activation.split(":")[2:] or ["round"]
-                source = [f"{section.dataset}, {section.network}", rounding[0], str(row.n), _points(row.ann)]
+                source = [f"{section.dataset}, {section.network}", rounding[0], str(row.n), points(row.ann, row.n)]
                 start = {0.0: "0", 0.5: "V/2", 1.0: "V"}[row.job.options["start"]]
-                lines.append([*source, start, *(_points(row.accuracy(T)) for T in GRID)])
+                lines.append([*source, start, *(points(row.accuracy(T), row.n) for T in GRID)])
     heads = ["source", "quantiser", "n", "ANN", "start", *(f"T = {T}" for T in GRID)]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
 
@@ -363,8 +356,8 @@ LEFT_OUT = {
 }
 
 
-def page(records: list[dict], published: list[Published]) -> str:
-    found = tables(records)
+def page(known: Known) -> str:
+    records, found = known.records, tables(known.records)
     parts = [HEAD, "## What it says\n", findings(found) + "\n"]
     parts += ["## What picking by test accuracy is worth\n"]
     parts += ["FTBC's script keeps the update with the best *test* accuracy. Nothing here does; what it would add,"]
@@ -376,7 +369,7 @@ def page(records: list[dict], published: list[Published]) -> str:
     parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
     parts += [f"Sources trained with QCFS of {TRAINED[0][-1]} steps, whose stairs are floored, rounded or ceiled: at"]
     parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs.\n"]
-    parts += [quantisers(records), "", TABLES, *(table_text(table, published) for table in found)]
+    parts += [quantisers(records), "", TABLES, *(table_text(table, known.published) for table in found)]
     parts += [
         "## The methods\n",
         method_list(),
@@ -386,22 +379,6 @@ def page(records: list[dict], published: list[Published]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def build(root: Path | str) -> list[Path]:
-    """Writes `root/METHODS.md`; returns what was stale, and so was written."""
-    stale = check(root)
-    for path in stale:
-        write_atomic(path, _fresh(root))
-    return stale
-
-
-def check(root: Path | str) -> list[Path]:
-    """`root/METHODS.md`, where it is not what `build` would write. Where no source has all methods there is none."""
-    path = Path(root) / PAGE
-    if not path.exists() and not tables(load_all(root)):
-        return []
-    return [] if path.exists() and path.read_text(encoding="utf-8") == _fresh(root) else [path]
-
-
-def _fresh(root: Path | str) -> str:
-    files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
-    return page(load_all(root), next((load(path) for path in files if path.exists()), []))
+def wanted(known: Known) -> bool:
+    """Where no source has all methods there is no page."""
+    return bool(tables(known.records))

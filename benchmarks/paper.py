@@ -16,9 +16,9 @@ from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # ty
 from ann2snn.comparison import paired
 from ann2snn.leaderboard.published import Published, find, load
 from ann2snn.leaderboard.rows import Estimate, Row, ann, sections, snn
-from ann2snn.records import load_all, write_atomic
+from ann2snn.records import load_all
 
-RESULTS = Path("results")
+NAME, RESULTS = "PAPER.md", Path("results")
 
 OWN, RERUN = "own", "re-run of the released checkpoints by wu2024ftbc"
 GRID = (16, 32, 64, 128)
@@ -71,21 +71,9 @@ def read(root: Path | str) -> Known:
     return Known(load_all(root), published, diagnosis.load_all(root), photographs.table(root))
 
 
-def build(root: Path | str) -> list[Path]:
-    """Writes `root/PAPER.md`; returns what was stale, and so was written."""
-    stale = check(root)
-    for path in stale:
-        write_atomic(path, page(read(root)))
-    return stale
-
-
-def check(root: Path | str) -> list[Path]:
-    """`root/PAPER.md`, where it is not what `build` would write. Records of the digits alone need none."""
-    path, found = Path(root) / "PAPER.md", read(root)
-    if not any(record["job"]["dataset"] in Y_TH for record in found.records) and not path.exists():
-        return []
-    fresh = path.exists() and path.read_text(encoding="utf-8") == page(found)
-    return [] if fresh else [path]
+def wanted(known: Known) -> bool:
+    """Records of the digits alone need no page."""
+    return any(record["job"]["dataset"] in Y_TH for record in known.records)
 
 
 def _fits(row: Row, wanted: dict) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 
 from ann2snn import leaderboard
-from ann2snn.benchmarks import matrix  # type: ignore
+from ann2snn.benchmarks import matrix, pages  # type: ignore
 from ann2snn.benchmarks.profiles import MATRIX, VARIANTS  # type: ignore
 from ann2snn.comparison import paired
 from ann2snn.conversion import discover, find
@@ -182,12 +182,12 @@ def test_other_calibrations_stand_beside_the_usual_one(made):
 def test_the_page_is_written_and_checked(made, tmp_path):
     for record in some(made)[:4]:
         save(record, tmp_path)
-    assert matrix.build(tmp_path) == [] and not (tmp_path / "METHODS.md").exists()
+    assert pages.build(tmp_path) == [] and not (tmp_path / "METHODS.md").exists()
     save(some(made)[4], tmp_path)
-    assert matrix.check(tmp_path) == matrix.build(tmp_path) == [tmp_path / "METHODS.md"]
-    assert matrix.check(tmp_path) == []
+    assert pages.check(tmp_path) == pages.build(tmp_path) == [tmp_path / "METHODS.md"]
+    assert pages.check(tmp_path) == []
     save(made("spike_norm"), tmp_path)
-    assert matrix.check(tmp_path) == [tmp_path / "METHODS.md"]
+    assert pages.check(tmp_path) == [tmp_path / "METHODS.md"]
 
 
 def test_quantisers_against_starts(made):

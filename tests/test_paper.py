@@ -2,7 +2,7 @@
 
 import pytest
 
-from ann2snn.benchmarks import paper
+from ann2snn.benchmarks import pages, paper
 from ann2snn.benchmarks.paper import TABLES, Known
 from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.leaderboard.published import Published
@@ -176,7 +176,7 @@ def test_layers_and_sources_come_from_diagnoses():
 
 def test_the_page_is_written_and_checked(make_record, tmp_path):
     save(make_record(n=10, T={16: 9}, official=False, **VGG), tmp_path)
-    assert paper.check(tmp_path) == [tmp_path / "PAPER.md"] == paper.build(tmp_path)
-    assert paper.check(tmp_path) == paper.build(tmp_path) == []
+    assert pages.check(tmp_path) == [tmp_path / "PAPER.md"] == pages.build(tmp_path)
+    assert pages.check(tmp_path) == pages.build(tmp_path) == []
     save(make_record(n=10, T={16: 8}, official=False, **VGG), tmp_path)
-    assert paper.check(tmp_path) == [tmp_path / "PAPER.md"]
+    assert pages.check(tmp_path) == [tmp_path / "PAPER.md"]

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 
 from ann2snn.leaderboard.rows import Estimate, Section, known
 
@@ -35,7 +36,11 @@ def curves(section: Section) -> list[dict]:
 
 def stamp(section: Section) -> str:
     """The hash of what is drawn; it stands in the metadata of the figure."""
-    data = json.dumps([DRAWING, section.dataset, section.network, curves(section)], sort_keys=True)
+    return stamp_of(DRAWING, section, curves(section))
+
+
+def stamp_of(drawing: int, section: Section, drawn: list[dict]) -> str:
+    data = json.dumps([drawing, section.dataset, section.network, drawn], sort_keys=True)
     return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
 
 
@@ -68,10 +73,7 @@ def draw(section: Section) -> dict[str, bytes]:
                     _curve(ax, curve, colours[curve["method"]])
                 ax.grid(alpha=0.25, linewidth=0.6)
                 ax.spines[["top", "right"]].set_visible(False)
-            ticks = sorted({T for curve in drawn for T in curve["T"]})
-            near.set_xscale("log", base=2)
-            near.set_xticks(ticks, [str(T) for T in ticks])
-            near.minorticks_off()
+            steps_axis(near, {T for curve in drawn for T in curve["T"]})
             near.set_xlabel("T (time steps)")
             whole.set_title(f"{activation}, n = {max(curve['n'] for curve in column)}", fontsize=10)
         axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
@@ -86,6 +88,14 @@ def draw(section: Section) -> dict[str, bytes]:
         keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
         figure.legend(handles=keys, loc="outside right center", frameon=False)
         return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+
+
+def steps_axis(ax, grid: Iterable[int]) -> None:
+    """T on a scale of powers of two, with a tick for each."""
+    ticks = sorted(grid)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ticks, [str(T) for T in ticks])
+    ax.minorticks_off()
 
 
 def _curve(ax, curve: dict, colour: str) -> None:

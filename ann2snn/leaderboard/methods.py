@@ -4,11 +4,9 @@ The reference is accumulate-then-fire on the largest activations: unit for unit 
 form, which is what `optimal` would be if spikes came evenly in time.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 
-from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved
+from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
 DRAWING = 1  # raised when the drawing below changes: every figure is stale then
@@ -41,8 +39,7 @@ def _curve(row: Row) -> dict:
 
 def stamp(section: Section) -> str:
     """The hash of what is drawn; it stands in the metadata of the figure."""
-    data = json.dumps([DRAWING, section.dataset, section.network, curves(section)], sort_keys=True)
-    return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
+    return stamp_of(DRAWING, section, curves(section))
 
 
 def draw(section: Section) -> dict[str, bytes]:
@@ -91,10 +88,7 @@ def _panel(ax, source: str, found: list[dict]) -> None:
             look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
         ax.plot(T, accuracy, **look)
     ax.axhline(found[0]["ann"], color=GREY, linestyle=DASHED, linewidth=1)
-    ticks = sorted({T for curve in found for T in curve["T"]})
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(ticks, [str(T) for T in ticks])
-    ax.minorticks_off()
+    steps_axis(ax, {T for curve in found for T in curve["T"]})
     ax.set(title=f"{source}, n = {max(curve['n'] for curve in found)}", xlabel="T (time steps)")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,10 +1,8 @@
 """The panels of the W&B dashboard for one dataset and network, drawn here: accuracy, loss, operations and time."""
 
-import hashlib
-import json
 from fractions import Fraction
 
-from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved
+from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import Estimate, Row, Section, known
 
 DRAWING = 1  # raised when the drawing below changes: every figure is stale then
@@ -53,8 +51,7 @@ def _machine(place: dict) -> str:
 
 def stamp(section: Section) -> str:
     """The hash of what is drawn; it stands in the metadata of the figure."""
-    data = json.dumps([DRAWING, section.dataset, section.network, curves(section)], sort_keys=True)
-    return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
+    return stamp_of(DRAWING, section, curves(section))
 
 
 def draw(section: Section) -> dict[str, bytes]:
@@ -115,11 +112,8 @@ def draw(section: Section) -> dict[str, bytes]:
             for ax in (accuracy, operations):
                 ax.axhline(ann, color=GREY, linestyle=DASHED, linewidth=0.8)
             operations.plot(macs, ann, "*", color="black", markeredgecolor="white", markersize=13, zorder=9)
-        ticks = sorted({T for curve in drawn for T in curve["accuracy"]})
         for ax in (accuracy, loss, time):
-            ax.set_xscale("log", base=2)
-            ax.set_xticks(ticks, [str(T) for T in ticks])
-            ax.minorticks_off()
+            steps_axis(ax, {T for curve in drawn for T in curve["accuracy"]})
             ax.set_xlabel("T (time steps)" if ax is not time else "T (time steps, simulated in blocks)")
         for ax in figure.axes:
             ax.grid(alpha=0.25, linewidth=0.6)

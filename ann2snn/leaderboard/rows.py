@@ -51,6 +51,7 @@ class Row:
         self.official = all(record["data"]["official"] for record in records)
         self.n = len({record["job"]["seed"] for record in records})
         self.n_test = records[0]["data"]["n"]["test"]
+        self.warmup = self.job.options.get("warmup", 0)  # steps in which nothing is read
         self.T = sorted({int(T) for record in records for T in record["T"]})
 
     def over_seeds(self, value: Callable[[dict], Fraction | None]) -> Estimate | None:

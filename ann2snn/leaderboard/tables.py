@@ -34,7 +34,8 @@ from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check`
   paired by seed and in points: negative is in favour of the SNN.
 - **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, and in brackets the
   *test* accuracy at that T; `-`: at no T that ran, or imported weights, which have seen the validation images.
-- Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T.
+- Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T. `n/a`: the T lies in a
+  method's warm-up, in which nothing is read.
 """
 
 
@@ -67,7 +68,8 @@ def _section(section: Section) -> str:
         rows = []
         for row in section.rows:
             left = [_source(row), row.job.method, section.options(row), *(f(row) for _, f in first_columns)]
-            rows.append([*left, *(_points(cells(row, T), row.n) for T in grid), *(f(row) for _, f in last)])
+            read = (points(cells(row, T), row.n) if T > row.warmup else "n/a" for T in grid)
+            rows.append([*left, *read, *(f(row) for _, f in last)])
         headers = ["source", "method", "options", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
 
@@ -77,7 +79,7 @@ def _section(section: Section) -> str:
         f"![Accuracy over T](figures/{figure_name(section)}.svg)\n",
         "Accuracy (%)\n",
         table(
-            [("n", lambda row: str(row.n)), ("ANN", lambda row: _points(row.ann, row.n))],
+            [("n", lambda row: str(row.n)), ("ANN", lambda row: points(row.ann, row.n))],
             lambda row, T: row.accuracy(T),
             [("image s.e.", lambda row: f"{100 * row.sampling_error(row.T[-1]):.2f}"), ("T within 1 point", _smallest)],
         ),
@@ -98,7 +100,7 @@ def _source(row: Row) -> str:
     return row.job.activation + ("" if row.official else f" {DAGGER}")
 
 
-def _points(cell: Estimate | str | None, n: int, digits: int = 2) -> str:
+def points(cell: Estimate | str | None, n: int, digits: int = 2) -> str:
     """A share in points: `97.31 ± 0.32`; with its own n where that is not the row's."""
     if not isinstance(cell, Estimate):
         return cell or "not run"
@@ -207,9 +209,9 @@ def readme_table(records: list[dict]) -> str:
         for (source, label), resets in groups.items():
             soft, hard = resets.get("soft"), resets.get("hard")
             first = known(soft or hard)
-            cells = ["-" if soft is None else _points(soft.accuracy(T), soft.n, 1) for T in SHORT]
-            cells.append("-" if hard is None else _points(hard.accuracy(SHORT[-1]), hard.n, 1))
-            lines.append([section.network, source, _points(first.ann, first.n, 1), label, *cells])
+            cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
+            cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), hard.n, 1))
+            lines.append([section.network, source, points(first.ann, first.n, 1), label, *cells])
     heads = ["network", "source", "ANN", "method", *(f"T = {T}" for T in SHORT), f"hard reset, T = {SHORT[-1]}"]
     sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
     errors = ", ".join(f"{100 * sqrt(0.95 * 0.05 / n):.1f} points on the {n:,} images of {name}" for name, n in sizes)

@@ -87,19 +87,20 @@ def simulate(
     outputs: dict[int, list[Tensor]] = {t: [] for t in at}
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
     seconds = dict.fromkeys(at, 0.0)
+    block, size = T if plan.whole else BLOCK, None
     with torch.inference_mode():
         for part in images_of(images, batch or LARGEST):
             part = check_images(snn, part)
             if batch is None:
                 snn.meta["neurons"] = snn.meta.get("neurons") or plan.units(part[:1])
                 batch = batch_for(snn.meta["neurons"])
+            size = size or max(1, batch * BLOCK // max(block, BLOCK))
             while len(part):
                 began = time.perf_counter()
-                block, size = (T, max(1, batch * BLOCK // max(T, BLOCK))) if plan.whole else (BLOCK, batch)
                 try:
                     found = [(*read, time.perf_counter() - began) for read in plan.run(part[:size], at, block)]
                 except RuntimeError as error:
-                    batch = _smaller(size, error)
+                    size = _smaller(size, error)
                     continue
                 part = part[size:]
                 for t, total, counts, spent in found:

@@ -38,8 +38,9 @@ class Compiled:
         height, width = shape[2:] if len(shape) == 4 else (1, 1)
         self.given = {"out_height": height, "out_width": width, "out_channels": channels, "tile": channels}
         self.broadcast("v_th", neuron.v_th)
-        self.broadcast("shift", neuron.shift if type(neuron) is IF else torch.zeros(()))
-        self.t = 0
+        self.timed, self.t = isinstance(neuron, TimedIF), 0
+        if not self.timed:
+            self.broadcast("shift", neuron.shift)
 
     def broadcast(self, name: str, value: Tensor) -> None:
         """A value for every channel, or for every unit in memory order."""
@@ -74,9 +75,9 @@ class Compiled:
         shape = (sum(pieces) * self.shape[0], *self.shape[1:])
         out = torch.empty(shape, dtype=torch.uint8, memory_format=layout(len(shape)))
         done, events, ends = 0, [], set(accumulate(pieces))
-        for steps in [1] * sum(pieces) if isinstance(self.neuron, TimedIF) else pieces:
-            if isinstance(self.neuron, TimedIF):
-                self.broadcast("shift", self.neuron.shift_at(self.t + done))
+        for steps in [1] * sum(pieces) if self.timed else pieces:
+            if self.timed:
+                self.broadcast("shift", self.neuron.shift_at(self.t + done))  # type: ignore
                 values |= {name: self.values[name] for name in ("shift", "shift_stride")}
             for name, tensor in moving.items():
                 still = len(tensor) == self.shape[0] and sum(pieces) > 1

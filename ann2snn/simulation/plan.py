@@ -79,11 +79,7 @@ class Plan:
         """(t, accumulated output (B, classes), events per unit and layer) of one batch, at every t of `at`."""
         warmup = self.snn.meta.get("warmup", 0)
         images = images.to(next(self.snn.parameters()))
-        if images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        once: dict[fx.Node, Tensor] = {}
-        for node in self.once:
-            once[node] = images if node.op == "placeholder" else self.value(node, once)
+        once = self.begin(images)
         layers: dict[fx.Node, Compiled | Eager | Whole] = {}
         total, size = torch.zeros((), device=images.device), len(images)
         for first in range(1, at[-1] + 1, block):
@@ -107,6 +103,15 @@ class Plan:
                 total = total + last[k] if t > warmup else torch.zeros_like(last[k])
                 if t in reads:
                     yield t, total, {name: found[reads.index(t)] for name, found in events.items()}
+
+    def begin(self, images: Tensor) -> dict[fx.Node, Any]:
+        """What is the same at every step."""
+        if images.dim() == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        once: dict[fx.Node, Any] = {}
+        for node in self.once:
+            once[node] = images if node.op == "placeholder" else self.value(node, once)
+        return once
 
     def start(self, node: fx.Node, current, size: int) -> Compiled | Eager | Whole:
         if node in self.compiled:
