@@ -98,7 +98,7 @@ RECIPES = {
         Recipe("default", epochs=30, batch_size=128, lr=0.05, gradient_clip=1.0),
         # networks with batch norm, narrow and wide
         # (from a scale of 1 a threshold of 1 clips a sixth of all units; with gamma it learns as a ReLU network does)
-        Recipe("cifar", epochs=24, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR),
+        Recipe("cifar", epochs=30, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR | {"batch_size": 64}),
         Recipe("cifar_short", epochs=8, lr=0.1, schedule="linear", **CIFAR),
         # networks without it: from scratch, and from their folded twins
         Recipe("bn_free", epochs=20, lr=0.03, **BN_FREE),
