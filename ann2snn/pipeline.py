@@ -63,7 +63,7 @@ class Sweep:
         ]
 
     def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
-        """The jobs of one source. UserError for a method or option that does not exist, or too few training images."""
+        """The jobs of one source. UserError for what cannot be run, such as an option that does not exist."""
         data.calibration(self.calibration)
         if self.calibration_transform not in ("none", *AUGMENTATIONS):
             known = ", ".join(AUGMENTATIONS)
@@ -72,7 +72,7 @@ class Sweep:
             only = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
             raise UserError(f"{only}: none of these converts networks trained with {activation}.")
         recipe = str(self.recipe) if seed is None else training.recipe_of(data.name, network, self.recipe).key
-        return [
+        made = [
             Job(
                 dataset=data.name,
                 data_hash=data.hash,
@@ -91,6 +91,9 @@ class Sweep:
             for method, options in methods
             for calibration_seed in self.calibration_seeds
         ]
+        for job in made:
+            readable(job, self.T)
+        return made
 
 
 class Source:

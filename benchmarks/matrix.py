@@ -17,7 +17,7 @@ from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.published import Published, find
 from ann2snn.leaderboard.rows import Row, sections
-from ann2snn.leaderboard.tables import points
+from ann2snn.leaderboard.tables import points, smallest
 from ann2snn.significance import holm
 
 NAME, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
@@ -43,7 +43,7 @@ TABLES = f"""\
 ## The tables
 
 Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in
-brackets (-: never, or public weights, which have seen the validation images). **Latency** is how many steps pass at
+brackets (`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at
 T = {AT} until the output is known: more than T where neurons wait for a whole train. **Calibration** is the images
 given and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
 magnitude, not a benchmark. **Operations** are synaptic operations per image at T = {AT}, in millions. **Against
@@ -149,7 +149,7 @@ def table_text(table: Table, published: list[Published]) -> str:
             label(row),
             str(row.n),
             *(_cell(row, T) for T in grid),
-            "-" if row.smallest_T is None else f"{row.smallest_T} ({points(row.accuracy(row.smallest_T), row.n)})",
+            smallest(row),
             str(row.one(AT, "latency") or AT),
             f"{row.job.calibration:,}" + ("" if seconds is None else f", {seconds:.3g} s"),
             "-" if price is None else f"{float(price.mean) / 1e6:.3g}",

@@ -15,7 +15,8 @@ from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
 from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import Estimate, Row, ann, sections, snn
+from ann2snn.leaderboard.rows import Row, ann, sections, snn
+from ann2snn.leaderboard.tables import points, smallest
 from ann2snn.records import load_all
 
 NAME, RESULTS = "PAPER.md", Path("results")
@@ -112,14 +113,6 @@ def markdown(lines: list[list], heads: list[str], note: str = "") -> str:
     return f"{text}\n" + (f"\n{note}\n" if note else "")
 
 
-def points(cell: Estimate | None, absent: str = NOT_RUN) -> str:
-    """A share in points: `93.10 ± 0.21 (2)`."""
-    if cell is None:
-        return absent
-    std = "" if cell.std is None else f" ± {100 * cell.std:.2f}"
-    return f"{float(100 * cell.mean):z.2f}{std}" + (f" (n = {cell.n})" if cell.n > 1 else "")
-
-
 def percent(value: float | None, absent: str = UNKNOWN) -> str:
     return absent if value is None else f"{value:.2f}"
 
@@ -212,7 +205,7 @@ def ablation_table(known: Known) -> str:
             for row in known.rows(dataset=dataset, network=network, recipe=recipe, method=method):
                 if row.job.calibration_transform == "none":
                     shift = "yes" if method == "optimal" else "no"
-                    cells = [points(row.accuracy(t), "-") for t in T]
+                    cells = [points(row.accuracy(t) or "-") for t in T]
                     source = [dataset, network, recipe, row.job.activation]
                     lines.append([*source, shift, row.job.options["reset"], points(row.ann), *cells])
     heads = ["dataset", "network", "recipe", "source", "shift", "reset", "ANN", *(f"T = {t}" for t in T)]
@@ -237,7 +230,7 @@ def others_table(known: Known) -> str:
             recipe = row.job.recipe.rpartition("-")[0]
             line = [dataset, network, name, f"ours: {row.job.activation}, {recipe}", points(row.ann)]
             if row.job.method != "deng_code" and row.job.calibration_transform == "none":
-                lines.append([*line, *(points(row.accuracy(t), "-") for t in T)])
+                lines.append([*line, *(points(row.accuracy(t) or "-") for t in T)])
     heads = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]
     return markdown(lines, heads, "\\* doubtful, or there are two reports: see the remark in published.csv.")
 
@@ -253,7 +246,7 @@ def length_table(known: Known) -> str:
                     found[row.job.method, row.job.options["reset"]] = row
             if any(row.over_seeds(lambda r: ann(r, "validation")) for row in found.values()):
                 kinds = ("optimal", "soft"), ("max_norm", "soft"), ("max_norm", "hard")
-                cells = [_length(found.get(kind)) for kind in kinds]
+                cells = [smallest(found[kind]) if kind in found else NOT_RUN for kind in kinds]
                 lines.append([dataset, network, recipe, activation, *cells])
     heads = ["dataset", "network", "recipe", "source", "optimal", "soft reset, no shift", "hard reset, no shift"]
     note = (
@@ -261,13 +254,6 @@ def length_table(known: Known) -> str:
         "\nmethod needs about a tenth of the usual length, which it gives as 400 to 600 steps and more."
     )
     return markdown(lines, heads, note)
-
-
-def _length(row: Row | None) -> str:
-    if row is None:
-        return NOT_RUN
-    T = row.smallest_T
-    return f"over {row.T[-1]}" if T is None else f"{T} ({points(row.accuracy(T))})"
 
 
 def threshold_table(known: Known) -> str:
@@ -278,7 +264,7 @@ def threshold_table(known: Known) -> str:
         usual = row.job.calibration_transform == "none" and row.job.options["reset"] == "soft"
         if usual and (first := _first(row)):
             one = Row([first], {})
-            cells = [points(one.accuracy(t, "validation"), "-") for t in T]
+            cells = [points(one.accuracy(t, "validation") or "-") for t in T]
             lines.append([row.job.activation, points(one.over_seeds(lambda r: ann(r, "validation"))), *cells])
     heads = ["source", "ANN", *(f"T = {t}" for t in T)]
     note = (

@@ -188,11 +188,11 @@ def test_markdown_cells(make_record, publish):
     )
     assert soft["T = 1"] == soft["T = 256"] == "not run"
     assert soft["image s.e."] == f"{100 * sqrt(0.95 * 0.05 / 10):.2f}"
-    assert soft["T within 1 point"] == "16 (95.00)"
-    assert (hard["T = 8"], hard["T = 256"], hard["T within 1 point"]) == ("70.00 (n=1)", "80.00 (n=1)", "-")
+    assert soft["T within 1 point"] == "16 (95.00 ± 7.07)"
+    assert (hard["T = 8"], hard["T = 256"], hard["T within 1 point"]) == ("70.00 (n = 1)", "80.00 (n = 1)", "> 256")
     assert threshold["ANN"] == "90.00"
     assert table(text, "Loss: ANN")[0]["T = 8"] == "15.00 ± 7.07"
-    assert [row["T = 8"] for row in table(text, "Distance: ")] == ["15.00 ± 7.07", "30.00 (n=1)", "-"]
+    assert [row["T = 8"] for row in table(text, "Distance: ")] == ["15.00 ± 7.07", "30.00 (n = 1)", "-"]
     assert table(text, "Distance: ")[2]["T = 16"] == "not run"
     assert "10 images support orderings" in text and "†" not in text
 

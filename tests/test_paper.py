@@ -100,7 +100,7 @@ def test_the_length_is_chosen_on_validation(make_record):
         n=100, ann=90, ann_validation=90, T={4: 10, 8: 50}, method="max_norm", options={"reset": "hard"}, **HE
     )
     (line,) = cells(table("length"), Known([record, hard], []))
-    assert line["optimal"] == "8 (85.00)" and line["hard reset, no shift"] == "over 8"
+    assert line["optimal"] == "8 (85.00)" and line["hard reset, no shift"] == "> 8"
     assert line["soft reset, no shift"] == "not run"
 
 

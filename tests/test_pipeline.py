@@ -14,6 +14,7 @@ import torch
 
 from ann2snn import data, pipeline, records
 from ann2snn.conversion import find
+from ann2snn.errors import UserError
 from ann2snn.pipeline import Settings, Source, Sweep
 from ann2snn.records import unpack
 from ann2snn.simulation import simulate
@@ -34,6 +35,11 @@ def source(tmp_path_factory):
 def job_of(source, method="optimal", **options):
     table = replace(TABLE, methods=((method, options),))
     return table.jobs(source.data, "digits_plain", "threshold_relu:1", 0)[0]
+
+
+def test_a_grid_within_the_warmup_is_refused_before_anything_is_trained(source):
+    with pytest.raises(UserError, match="srp reads nothing in its first 4 steps: name a T of 5 or more"):
+        job_of(source, "srp")
 
 
 def numbers(record):

@@ -5,12 +5,14 @@ form, which is what `optimal` would be if spikes came evenly in time.
 """
 
 from collections import defaultdict
+from itertools import product
 
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
-DRAWING = 1  # raised when the drawing below changes: every figure is stale then
+DRAWING = 2  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
+MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
 SHOWN = ("quantile", "start", "error")  # options that tell the variants of a method apart
 REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
@@ -43,7 +45,10 @@ def stamp(section: Section) -> str:
 
 
 def draw(section: Section) -> dict[str, bytes]:
-    """{"svg": ..., "png": ...}: a panel for each source; the best are named, the others grey."""
+    """{"svg": ..., "png": ...}: a panel for each source; its best are named, the others grey.
+
+    A method has one colour and marker in all panels.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,39 +56,45 @@ def draw(section: Section) -> dict[str, bytes]:
     panels = defaultdict(list)
     for curve in sorted(curves(section), key=lambda curve: (curve["source"] != "relu", curve["source"])):
         panels[curve["source"]].append(curve)
+    named = {source: best(found) for source, found in panels.items()}
+    looks = dict(zip(sorted(set().union(*named.values())), product(MARKERS, COLOURS[1:6]), strict=False))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(4.6 * columns, 4.6 * rows), layout="constrained")
+        figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
         for ax, (source, found) in zip(axes, panels.items(), strict=False):
-            _panel(ax, source, found)
+            _panel(ax, source, found, {name: looks[name] for name in named[source]})
         for ax in axes[len(panels) :]:
             ax.remove()
         for ax in axes[::columns]:
             ax.set_ylabel("test accuracy (%)")
         figure.suptitle(f"{section.dataset}, {section.network}: every method, soft reset", fontsize=11)
+        keys = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        order = sorted(keys, key=lambda label: (label != "optimal", label != CLOSED_FORM, label))
+        lines = [keys[label] for label in order]
+        figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
         return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
 
 
-def _panel(ax, source: str, found: list[dict]) -> None:
-    named = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"][:NAMED]
-    colours = {id(curve): colour for curve, colour in zip(named, COLOURS[1:], strict=False)}
+def best(found: list[dict]) -> list[str]:
+    """The methods of a panel with the highest accuracies, summed over T: a warm-up counts as zero."""
+    rivals = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"]
+    rivals.sort(key=lambda curve: -sum(curve["T"].values()))
+    return [curve["method"] for curve in rivals[:NAMED]]
+
+
+def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]) -> None:
     for curve in reversed(found):
-        T, accuracy = list(curve["T"]), list(curve["T"].values())
+        T, accuracy, name = list(curve["T"]), list(curve["T"].values()), curve["method"]
         if curve["reference"]:
-            look = {
-                "color": "black",
-                "linestyle": "--",
-                "linewidth": 1.6,
-                "label": "closed form (accumulate, then fire)",
-            }
-        elif curve["method"] == "optimal":
-            look = {"color": COLOURS[0], "linewidth": 2.6, "label": "optimal"}
-        elif id(curve) in colours:
-            look = {"color": colours[id(curve)], "linewidth": 1.4, "marker": "o", "markersize": 3}
-            look["label"] = curve["method"]
+            look = {"color": "black", "linestyle": "--", "linewidth": 1.6, "label": CLOSED_FORM}
+        elif name == "optimal":
+            look = {"color": COLOURS[0], "linewidth": 2.6, "label": name}
+        elif name in looks:
+            marker, colour = looks[name]
+            look = {"color": colour, "linewidth": 1.4, "marker": marker, "markersize": 4, "label": name}
         else:
             look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
         ax.plot(T, accuracy, **look)
@@ -92,5 +103,3 @@ def _panel(ax, source: str, found: list[dict]) -> None:
     ax.set(title=f"{source}, n = {max(curve['n'] for curve in found)}", xlabel="T (time steps)")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=7, frameon=False)

@@ -93,12 +93,14 @@ class Row:
         cell = self.accuracy(T)
         return sqrt(cell.mean * (1 - cell.mean) / self.n_test) if cell else None
 
+    @property
+    def has_validation(self) -> bool:
+        """Imported weights have seen the validation images."""
+        return self.over_seeds(lambda r: ann(r, "validation")) is not None
+
     @cached_property
     def smallest_T(self) -> int | None:
-        """The first T whose validation accuracy is within 1 point of the ANN's.
-
-        None: never, or imported weights (they have seen the validation images).
-        """
+        """The first T whose validation accuracy is within 1 point of the ANN's; None: never, or no validation."""
         target = self.over_seeds(lambda r: ann(r, "validation"))
         if target is None:
             return None

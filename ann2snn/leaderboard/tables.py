@@ -33,7 +33,7 @@ from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check`
 - **Loss** is ANN - SNN of the same weights, **distance** is the ReLU ANN of the same recipe and seed - SNN. Both are
   paired by seed and in points: negative is in favour of the SNN.
 - **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, and in brackets the
-  *test* accuracy at that T; `-`: at no T that ran, or imported weights, which have seen the validation images.
+  *test* accuracy at that T; `> 32`: at no T that ran; `-`: imported weights, which have seen the validation images.
 - Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T. `n/a`: the T lies in a
   method's warm-up, in which nothing is read.
 """
@@ -81,7 +81,7 @@ def _section(section: Section) -> str:
         table(
             [("n", lambda row: str(row.n)), ("ANN", lambda row: points(row.ann, row.n))],
             lambda row, T: row.accuracy(T),
-            [("image s.e.", lambda row: f"{100 * row.sampling_error(row.T[-1]):.2f}"), ("T within 1 point", _smallest)],
+            [("image s.e.", lambda row: f"{100 * row.sampling_error(row.T[-1]):.2f}"), ("T within 1 point", smallest)],
         ),
         "Loss: ANN - SNN of the same weights (points)\n",
         table([], lambda row, T: row.loss(T)),
@@ -100,19 +100,22 @@ def _source(row: Row) -> str:
     return row.job.activation + ("" if row.official else f" {DAGGER}")
 
 
-def points(cell: Estimate | str | None, n: int, digits: int = 2) -> str:
-    """A share in points: `97.31 ± 0.32`; with its own n where that is not the row's."""
+def points(cell: Estimate | str | None, n: int = 1, digits: int = 2) -> str:
+    """A share in points: `97.31 ± 0.32`; with its own n where that is not `n`, the row's."""
     if not isinstance(cell, Estimate):
         return cell or "not run"
     text = f"{float(100 * cell.mean):z.{digits}f}"
     if cell.std is not None:
         text += f" ± {100 * cell.std:.{digits}f}"
-    return text if cell.n == n else f"{text} (n={cell.n})"
+    return text if cell.n == n else f"{text} (n = {cell.n})"
 
 
-def _smallest(row: Row) -> str:
+def smallest(row: Row) -> str:
+    """`16 (97.31)`: the smallest T within 1 point of the ANN on validation, and its test accuracy; `> 32`: none."""
+    if not row.has_validation:
+        return "-"
     T = row.smallest_T
-    return "-" if T is None else f"{T} ({100 * float(known(row.accuracy(T)).mean):.2f})"
+    return f"> {row.T[-1]}" if T is None else f"{T} ({points(row.accuracy(T), row.n)})"
 
 
 def _falls(records: list[dict], found: list[Section]) -> str:
