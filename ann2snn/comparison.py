@@ -66,7 +66,7 @@ def report(first: dict, second: dict) -> str:
     for x in found:
         accuracies = (f"{100 * share:.2f}" for share in (x.first, x.second))
         agree = f"{100 * x.agree / x.images:.1f}"
-        lines.append([x.T, *accuracies, x.interval, f"{x.lost} / {x.won}", f"{x.p:.2g}", agree])
+        lines.append([x.T, *accuracies, x.interval, f"{x.lost} / {x.won}", f"{x.p:.2g}" if x.p else "< 1e-300", agree])
     heads = ["T", "A", "B", "B - A, 95 %", "lost / won", "p", "agree %"]
     text = [f"A: {title(first)}", f"B: {title(second)}", ""]
     text += [tabulate(lines, heads, disable_numparse=True), ""]

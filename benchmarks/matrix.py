@@ -15,9 +15,10 @@ from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.benchmarks.profiles import QUANTISERS, TRAINED, VARIANTS  # type: ignore
 from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
+from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
 from ann2snn.leaderboard.rows import Row, sections
-from ann2snn.leaderboard.tables import points, smallest
+from ann2snn.leaderboard.tables import figure_name, points, smallest
 from ann2snn.significance import holm
 
 NAME, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
@@ -42,16 +43,20 @@ matrix` makes them all.
 TABLES = f"""\
 ## The tables
 
-Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in
-brackets (`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at
-T = {AT} until the output is known: more than T where neurons wait for a whole train. **Calibration** is the images
-given and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
-magnitude, not a benchmark. **Operations** are synaptic operations per image at T = {AT}, in millions. **Against
-`optimal`** is the paired difference at T = {AT} with its 95 % interval (unadjusted, from drawing the test images);
-*better* and *worse* mean that the exact McNemar test has p < {ALPHA} after Holm's correction over the methods of
-the table. Several training seeds are tested one by one and never pooled: all differences are given, and the verdict
-says how many agree. One image in 360 is 0.28 points: rows that close are in no order. `n/a`: a T at or below the
-method's warm-up, in which nothing is read.
+Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in brackets
+(`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at T = {AT} until the
+output is known: more than T where neurons wait for their train or a part of it. **Calibration** is the images given
+and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
+magnitude, not a benchmark. **Operations** are synaptic operations per image at T = {AT}, in millions, without those
+of the first layer, which reads the image and no spikes. **Against `optimal`** is the paired difference at T = {AT}:
+of one source with its 95 % interval (unadjusted, from drawing the test images), of several training seeds one number
+each. They are tested one by one and never pooled: *better* and *worse* mean that the exact McNemar test has p <
+{ALPHA} after Holm's correction over the methods of the table, and in how many of them. One image in 360 is 0.28
+points: rows that close are in no order. `n/a`: a T at or below the method's warm-up, in which nothing is read. Rows
+of fewer sources than the first line of a table says (**n**) do not compare with the others.
+
+On sources trained with a threshold the largest activation of a layer, of a channel and the usual percentiles all are
+that threshold: methods that differ in these only have equal rows there.
 """
 
 
@@ -95,14 +100,6 @@ def tables(records: list[dict]) -> list[Table]:
                 found.setdefault(key, []).append(row)
     whole = [Table(*key, rows=rows) for key, rows in found.items()]
     return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
-
-
-def label(row: Row) -> str:
-    """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
-    known = discover()
-    usual = known[row.job.method].options if row.job.method in known else {}
-    options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
-    return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
 
 
 def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:
@@ -160,7 +157,8 @@ def table_text(table: Table, published: list[Published]) -> str:
     heads += ["against `optimal`", f"published, T = {AT}"]
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     first = table.rows[0]
-    about = f"ANN {points(first.ann, first.n)} %, {first.n_test:,} test images."
+    whole = max(table.rows, key=lambda row: row.n)
+    about = f"ANN {points(whole.ann, whole.n)} % (n = {whole.n}), {first.n_test:,} test images."
     return "\n\n".join([f"### {table.name}", about, text, _missing(table)]) + "\n"
 
 
@@ -218,6 +216,8 @@ QUESTIONS = (
 @dataclass(frozen=True)
 class Answer:
     table: Table
+    base: Row
+    row: Row
     pairs: dict[int | None, Paired]  # at T = 16
     early: dict[int | None, Paired]  # at T = 4, where both were run
     latency: int
@@ -225,6 +225,11 @@ class Answer:
     def text(self) -> str:
         parts = ((T, list(at.values())) for T, at in ((AT, self.pairs), (EARLY, self.early)) if at)
         return f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
+
+    @property
+    def ann_gap(self) -> float:
+        """What the source networks themselves differ by, in points."""
+        return float(100 * (self.row.ann.mean - self.base.ann.mean))
 
     @property
     def size(self) -> float:
@@ -254,7 +259,13 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
             other = next((t for t in same if t.row(*question.a) and t.recipe == table.recipe), None)
             base = other and other.row(*question.a)
         if row and base and (pairs := against(row, base)):
-            yield Answer(table, pairs, against(row, base, EARLY), row.one(AT, "latency") or AT)
+            yield Answer(table, base, row, pairs, against(row, base, EARLY), row.one(AT, "latency") or AT)
+
+
+FINDINGS = """\
+Differences of the test accuracy in points, one for each training seed; with ± (95 %, from drawing the test images)
+where there is one source.
+"""
 
 
 def findings(found: list[Table]) -> str:
@@ -263,7 +274,10 @@ def findings(found: list[Table]) -> str:
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
             first, rest = all_[0], all_[1:]
-            text = f"- **{question.title}** ({question.factor}), in points: {first.text()}"
+            (a, _), (b, _) = question.a, question.b
+            text = f"- **{question.title}** ({question.factor}; `{b}` - `{a}`): {first.text()}"
+            if question.source:
+                text += f" (the ANNs alone differ by {first.ann_gap:+.2f})"
             if first.latency > AT:
                 text += f", for a latency of {first.latency} steps instead of {AT}"
             if rest:
@@ -358,7 +372,7 @@ LEFT_OUT = {
 
 def page(known: Known) -> str:
     records, found = known.records, tables(known.records)
-    parts = [HEAD, "## What it says\n", findings(found) + "\n"]
+    parts = [HEAD, "## What it says\n", FINDINGS, findings(found) + "\n"]
     parts += ["## What picking by test accuracy is worth\n"]
     parts += ["FTBC's script keeps the update with the best *test* accuracy. Nothing here does; what it would add,"]
     parts += [
@@ -368,8 +382,14 @@ def page(known: Known) -> str:
     parts += ["", "## Other calibrations\n", f"At T = {AT}: the budgets of the papers, and other draws.\n"]
     parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
     parts += [f"Sources trained with QCFS of {TRAINED[0][-1]} steps, whose stairs are floored, rounded or ceiled: at"]
-    parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs.\n"]
-    parts += [quantisers(records), "", TABLES, *(table_text(table, known.published) for table in found)]
+    parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs. (A network"]
+    parts += ["keeps that only in part: its currents are not constant.)\n"]
+    pictures = [
+        f"![Every method, {section.dataset}, {section.network}](figures/methods-{figure_name(section)}.svg)\n"
+        for section in sections(records)
+        if curves(section)
+    ]
+    parts += [quantisers(records), "", TABLES, *pictures, *(table_text(table, known.published) for table in found)]
     parts += [
         "## The methods\n",
         method_list(),

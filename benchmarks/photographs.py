@@ -195,7 +195,8 @@ def table(root: Path | str) -> str:
     """The measurement below `root` as Markdown of 80 columns; "Not run" where there is none."""
     path = Path(root) / FILE
     if not path.exists():
-        return "Not run: `python -m ann2snn.benchmarks.photographs` runs it.\n"
+        command = "`python -m ann2snn.benchmarks.photographs --weights FILE.npz --images FOLDER`"
+        return f"Not run: {command} runs it (`--help` says what both are).\n"
     record = json.loads(path.read_text())
     n, calibration = record["pictures"]["measured"], record["pictures"]["calibration"]
     rows = {name: found for name, found in record["results"].items() if found}

@@ -463,7 +463,11 @@ def page(root: Path) -> str:
         "# Speed",
         "<!-- Generated: `python -m ann2snn.benchmarks.speed`. Do not edit. -->",
         "`x ANN`: time per image and step in units of one forward pass of the same ANN at its fastest, measured in the "
-        f"same run; median [lowest .. highest] of the ratios of {ROUNDS} interleaved rounds unless more are listed. "
+        f"same run; median [lowest .. highest] of the ratios of {ROUNDS} interleaved rounds (of one "
+        "round where the three are equal, of the rounds that the record lists where there are more). *Dense floor*: "
+        "the share of the ANN's multiply-accumulates that a simulator which computes every layer in full repeats at "
+        "every step; the first layer's need not be. *Operations / MACs*: synaptic operations of a step in units of the "
+        "ANN's multiply-accumulates. Scaling is at T = 16. "
         "What was tried, and why it is fast: docs/speed.md. On a GPU: not measured.",
         "## Against the targets",
         tabulate(verdicts({r["what"]: r["rows"] for r in records}), headers="keys", tablefmt="github"),

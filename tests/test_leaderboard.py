@@ -179,7 +179,7 @@ def test_markdown_cells(make_record, publish):
     leaderboard.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     soft, hard, threshold = table(text, "Accuracy (%)")
-    assert (soft["source"], soft["method"], soft["options"]) == ("relu", "optimal", "soft, recipe=short-01234567")
+    assert (soft["source"], soft["method"], soft["options"]) == ("relu", "optimal", "soft, recipe=short")
     assert (soft["n"], soft["ANN"], soft["T = 8"], soft["T = 16"]) == (
         "2",
         "100.00 ± 0.00",

@@ -119,10 +119,8 @@ def test_columns(made):
 def test_findings_name_number_interval_and_source(made):
     text = matrix.findings(matrix.tables(some(made)))
     pair = paired(made("max_norm", right=200), made("opi", right=301), 16)
-    assert (
-        "**What the start potential buys** (membranes that start at V/2, instead of empty), in points: on digits"
-        in text
-    )
+    what = "**What the start potential buys** (membranes that start at V/2, instead of empty; `opi` - `max_norm`)"
+    assert f"{what}: on digits" in text
     assert f"on digits, plain, relu (short) {pair.interval} at T = 16." in text
     assert text.count("not run") == 4 and text.count("\n") == 4
     both = [made(m, right=r, T={4: early, 16: r}) for m, r, early in (("max_norm", 200, 50), ("opi", 301, 250))]
@@ -149,7 +147,10 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
     records = some(made) + trained
     lines = matrix.findings(matrix.tables(records)).splitlines()
     (line,) = (line for line in lines if "trained source" in line)
-    assert f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16." in line
+    assert (
+        f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16 (the ANNs alone differ by +0.00)."
+        in line
+    )
     assert not any("qcfs:4" in other for other in lines if other is not line)
 
 

@@ -7,9 +7,11 @@ from ann2snn.benchmarks.paper import TABLES, Known
 from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.leaderboard.published import Published
 from ann2snn.records import save
+from ann2snn.training import RECIPES
 
-VGG = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": "bn_free-01234567"}
-HE = {"dataset": "cifar10", "network": "cifar_resnet20", "activation": "threshold_relu:1", "recipe": "cifar-01234567"}
+BN_FREE, CIFAR = RECIPES["bn_free"].key, RECIPES["cifar"].key
+VGG = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": BN_FREE}
+HE = {"dataset": "cifar10", "network": "cifar_resnet20", "activation": "threshold_relu:1", "recipe": CIFAR}
 
 
 def published(accuracy, T, pipeline=paper.RERUN, ann=None, dataset="cifar10", network="deng_vgg16", remark=""):
@@ -42,7 +44,7 @@ def test_without_records_every_cell_of_ours_says_so():
     text = paper.page(known)
     assert "not run" in text and "not known" in text
     line = next(x for x in cells(table("snn"), known) if x["network"] == "deng_vgg16" and x["T"] == "16")
-    assert (line["our SNN"], line["paper's SNN"], line["re-run's SNN"]) == ("not run", "92.29", "92.39")
+    assert (line["our SNN"], line[paper.PAPERS], line["re-run's SNN"]) == ("not run", "92.29", "92.39")
     assert (line["re-run's loss"], line["inside the band"]) == ("-0.21", "-")
 
 
@@ -64,7 +66,7 @@ def test_the_band_is_on_the_difference_of_the_losses(make_record, T, right, gap,
 
 
 def test_cifar100_has_a_wider_band_and_its_resnet_no_verdict(make_record):
-    place = {"dataset": "cifar100", "activation": "threshold_relu:2", "recipe": "bn_free-01234567"}
+    place = {"dataset": "cifar100", "activation": "threshold_relu:2", "recipe": BN_FREE}
     records = [make_record(n=1000, ann=1000, T={16: 962}, network=n, **place) for n in ("deng_vgg16", "deng_resnet20")]
     numbers = [published(90, 16, ann=90, dataset="cifar100", network=n) for n in ("deng_vgg16", "deng_resnet20")]
     found = {x["network"]: x for x in cells(table("snn"), Known(records, numbers)) if x["our SNN"] != "not run"}
@@ -74,7 +76,7 @@ def test_cifar100_has_a_wider_band_and_its_resnet_no_verdict(make_record):
 
 def test_other_recipes_and_methods_are_not_taken_for_the_paper_s(make_record):
     other = [
-        make_record(n=100, T={16: 90}, **VGG | {"recipe": "bn_removed-01234567"}),
+        make_record(n=100, T={16: 90}, **VGG | {"recipe": RECIPES["bn_removed"].key}),
         make_record(n=100, T={16: 90}, **VGG | {"activation": "relu"}),
         make_record(n=100, T={16: 90}, **VGG, method="opi"),
         make_record(n=100, T={16: 90}, **VGG, options={"reset": "hard"}),
@@ -162,16 +164,36 @@ def test_layers_and_sources_come_from_diagnoses():
         "dataset": "cifar10",
         "network": "deng_vgg16",
         "activation": "relu",
-        "recipe": "bn_free-01234567",
+        "recipe": BN_FREE,
         "seed": 0,
     }
-    known = Known([], [], [{"source": source, "ann": 0.95, "T": {"8": at, "16": at}}])
+    known = Known([], [], [{"source": source, "images": 1000, "inside": 200, "ann": 0.95, "T": {"8": at, "16": at}}])
     first, _ = cells(table("layers"), known)
     assert list(first.values()) == ["4.act1", "1.00e+00", "2.00e+00", "0.50", "3.0"]
     (line,) = cells(table("convertible"), known)
     assert line["source"] == "cifar10 deng_vgg16 relu (bn_free)" and line["ANN"] == "95.0"
     assert line["T = 16: spiking / evenly timed"] == "70.0 / 90.0"
     assert line["spread of z / V"] == "0.50, 0.75, 0.75" and line["silent"] == "50, 50, 50%"
+    assert "the first 1,000 test images, the rest on the first 200." in paper.section(table("convertible"), known)
+
+
+def test_records_of_a_recipe_that_has_changed_are_told_by_its_hash(make_record):
+    records = [
+        make_record(n=10, T={16: 9}, **VGG | {"recipe": "bn_free-01234567"}),
+        make_record(n=10, T={16: 8}, **VGG),
+    ]
+    lines = [x for x in cells(table("ann"), Known(records, [])) if x["network"] == "deng_vgg16"]
+    assert {x["recipe"] for x in lines} == {"bn_free", "bn_free-01234567"}
+    (line,) = (x for x in cells(table("snn"), Known(records, [])) if x["our SNN"] not in ("not run", ""))
+    assert line["our SNN"] == "80.00"
+
+
+def test_the_page_says_whose_data_are_unofficial_and_what_is_second_hand(make_record):
+    text = paper.page(Known([make_record(n=10, T={16: 9}, official=False, **VGG)], []))
+    assert "Our numbers of cifar10 were measured on files whose checksum is not the official one." in text
+    assert "second hand" in text and "Our numbers of" not in paper.page(
+        Known([make_record(n=10, T={16: 9}, **VGG)], [])
+    )
 
 
 def test_the_page_is_written_and_checked(make_record, tmp_path):

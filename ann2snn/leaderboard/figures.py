@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ann2snn.leaderboard.rows import Estimate, Section, known
 
-DRAWING = 1  # raised when the drawing below changes: every figure is stale then
+DRAWING = 2  # raised when the drawing below changes: every figure is stale then
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 GREY, DASHED = "#444444", (0, (5, 3))
 STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
@@ -60,6 +60,7 @@ def draw(section: Section) -> dict[str, bytes]:
     drawn = [curve for column in columns.values() for curve in column]
     methods = sorted({curve["method"] for curve in drawn})
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
+    widths = {name: 2.6 - 1.6 * i / len(methods) for i, name in enumerate(methods)}  # of equal curves all are seen
     anns = [curve["ann"][0] for curve in drawn]
     best = max(anns + [mean for curve in drawn for mean, _ in curve["T"].values()])
 
@@ -70,7 +71,7 @@ def draw(section: Section) -> dict[str, bytes]:
         for (whole, near), (activation, column) in zip(axes.T, columns.items(), strict=True):
             for ax in (whole, near):
                 for curve in column:
-                    _curve(ax, curve, colours[curve["method"]])
+                    _curve(ax, curve, colours[curve["method"]], widths[curve["method"]])
                 ax.grid(alpha=0.25, linewidth=0.6)
                 ax.spines[["top", "right"]].set_visible(False)
             steps_axis(near, {T for curve in drawn for T in curve["T"]})
@@ -98,10 +99,10 @@ def steps_axis(ax, grid: Iterable[int]) -> None:
     ax.minorticks_off()
 
 
-def _curve(ax, curve: dict, colour: str) -> None:
+def _curve(ax, curve: dict, colour: str, width: float) -> None:
     T, (means, stds) = list(curve["T"]), zip(*curve["T"].values(), strict=True)
     line, marker = STYLES.get(curve["reset"], ("-.", "^"))
-    ax.plot(T, means, line, marker=marker, color=colour, markersize=3.5, linewidth=1.4)
+    ax.plot(T, means, line, marker=marker, color=colour, markersize=2 + width, linewidth=width)
     low, high = ([m + sign * (std or 0) for m, std in zip(means, stds, strict=True)] for sign in (-1, 1))
     ax.fill_between(T, low, high, color=colour, alpha=0.12, linewidth=0)
     ax.axhline(curve["ann"][0], color=GREY, linestyle=DASHED, linewidth=1)

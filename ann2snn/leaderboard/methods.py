@@ -7,13 +7,13 @@ form, which is what `optimal` would be if spikes came evenly in time.
 from collections import defaultdict
 from itertools import product
 
+from ann2snn.conversion import discover
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
-DRAWING = 2  # raised when the drawing below changes: every figure is stale then
+DRAWING = 3  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
 MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
-SHOWN = ("quantile", "start", "error")  # options that tell the variants of a method apart
 REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 
@@ -28,15 +28,22 @@ def curves(section: Section) -> list[dict]:
 def _curve(row: Row) -> dict:
     method, options = REFERENCE
     same = all(row.job.options.get(name) == value for name, value in options.items())
-    shown = [f"{name} {value}" for name, value in sorted(row.job.options.items()) if name in SHOWN]
     return {
         "source": row.job.activation,
         "n": row.n,
-        "method": " ".join([row.job.method, *shown]),
+        "method": label(row),
         "reference": row.job.method == method and same,
         "ann": round(float(100 * row.ann.mean), 4),
         "T": {T: round(float(100 * known(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
     }
+
+
+def label(row: Row) -> str:
+    """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
+    known = discover()
+    usual = known[row.job.method].options if row.job.method in known else {}
+    options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
+    return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
 
 
 def stamp(section: Section) -> str:
@@ -70,7 +77,10 @@ def draw(section: Section) -> dict[str, bytes]:
             ax.remove()
         for ax in axes[::columns]:
             ax.set_ylabel("test accuracy (%)")
-        figure.suptitle(f"{section.dataset}, {section.network}: every method, soft reset", fontsize=11)
+        figure.suptitle(
+            f"{section.dataset}, {section.network}: every method, soft reset (named: the highest sums over T)",
+            fontsize=11,
+        )
         keys = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         order = sorted(keys, key=lambda label: (label != "optimal", label != CLOSED_FORM, label))
         lines = [keys[label] for label in order]
@@ -100,6 +110,7 @@ def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]
         ax.plot(T, accuracy, **look)
     ax.axhline(found[0]["ann"], color=GREY, linestyle=DASHED, linewidth=1)
     steps_axis(ax, {T for curve in found for T in curve["T"]})
-    ax.set(title=f"{source}, n = {max(curve['n'] for curve in found)}", xlabel="T (time steps)")
+    n = " to ".join(map(str, sorted({min(counts := [curve["n"] for curve in found]), max(counts)})))
+    ax.set(title=f"{source}, n = {n}", xlabel="T (time steps)")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)

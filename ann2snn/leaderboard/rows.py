@@ -142,13 +142,26 @@ class Section:
         return [name for name in TELLING if len({getattr(row.job, name) for row in self.rows}) > 1]
 
     def told(self, row: Row) -> list[str]:
-        """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
-        return [f"{name}={str(getattr(row.job, name))[:24]}" for name in self.varies]
+        """What besides source, method and options tells the row from its neighbours: ["calibration=128"].
+
+        A recipe is told by its name, and by its hash too where several have that name.
+        """
+        recipes = {row.job.recipe for row in self.rows}
+        clear = len({recipe_name(recipe) for recipe in recipes}) == len(recipes)
+        values = {name: str(getattr(row.job, name))[:24] for name in self.varies}
+        if clear and "recipe" in values:
+            values["recipe"] = recipe_name(row.job.recipe)
+        return [f"{name}={value}" for name, value in values.items()]
 
     def options(self, row: Row) -> str:
         """`soft, percentile=99.9, calibration=128`."""
         options = sorted(row.job.options.items(), key=lambda item: (item[0] != "reset", item[0]))
         return ", ".join([*(str(v) if k == "reset" else f"{k}={v}" for k, v in options), *self.told(row)])
+
+
+def recipe_name(key: str) -> str:
+    """`cifar-0123abcd` -> `cifar`."""
+    return key.rpartition("-")[0]
 
 
 def sections(records: list[dict]) -> list[Section]:

@@ -201,11 +201,15 @@ def _csv_line(row: Row, T: int) -> dict:
 
 
 def readme_table(records: list[dict]) -> str:
-    """A short Markdown table: by network, source and method the accuracies at four T's, and hard reset at the last."""
+    """A short Markdown table: by network, source and method the accuracies at four T's, and hard reset at the last.
+
+    Sources whose activation a method of their own was made for are left to METHODS.md.
+    """
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
-        for row in sorted(section.main, key=lambda row: row.job.activation == "relu"):
+        plain = [row for row in section.main if row.job.activation.partition(":")[0] in ("relu", "threshold_relu")]
+        for row in sorted(plain, key=lambda row: row.job.activation == "relu"):
             others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
             label = ", ".join([row.job.method, *others, *section.told(row)])
             groups[_source(row), label][row.job.options.get("reset", "soft")] = row
@@ -214,15 +218,19 @@ def readme_table(records: list[dict]) -> str:
             first = known(soft or hard)
             cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
             cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), hard.n, 1))
-            lines.append([section.network, source, points(first.ann, first.n, 1), label, *cells])
-    heads = ["network", "source", "ANN", "method", *(f"T = {T}" for T in SHORT), f"hard reset, T = {SHORT[-1]}"]
+            lines.append([section.network, source, str(first.n), points(first.ann, first.n, 1), label, *cells])
+    heads = ["network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT), f"hard reset, T = {SHORT[-1]}"]
     sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
-    errors = ", ".join(f"{100 * sqrt(0.95 * 0.05 / n):.1f} points on the {n:,} images of {name}" for name, n in sizes)
-    n = sorted({row.n for section in found for row in section.rows})
+    errors = "; ".join(
+        f"on the {n:,} images of {name} {100 * sqrt(0.05 * 0.95 / n):.1f} points where the accuracy is 95 %, and"
+        f" {100 * sqrt(0.25 / n):.1f} where it is 50 %"
+        for name, n in sizes
+    )
     note = (
-        f"Test accuracy in %, soft reset where nothing else is said; ± is the sample standard deviation over\n"
-        f"{' or '.join(map(str, n))} independently trained sources. Drawing the test images\n"
-        f"adds a standard error, at 95 %, of {errors}."
+        "Test accuracy in %, soft reset where nothing else is said; `-`: not run. A source `threshold_relu:Y` was\n"
+        "trained with ReLUs cut at Y. ± is the sample standard deviation over n independently trained sources; the\n"
+        f"standard error that comes from drawing the test images is not in it: {errors}.\n"
+        "Sources with ReLU stand last, and within a kind of source rows are ordered by accuracy at T = 16."
     )
     if any(not row.official for section in found for row in section.rows):
         note += f"\n{DAGGER} {UNOFFICIAL}"
