@@ -7,7 +7,6 @@ form, which is what `optimal` would be if spikes came evenly in time.
 from collections import defaultdict
 from itertools import product
 
-from ann2snn.conversion import discover
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
@@ -40,6 +39,8 @@ def _curve(row: Row) -> dict:
 
 def label(row: Row) -> str:
     """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
+    from ann2snn.conversion import discover  # which imports torch
+
     known = discover()
     usual = known[row.job.method].options if row.job.method in known else {}
     options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
