@@ -80,8 +80,8 @@ class Recipe:
 
 
 FIRST = 13  # fields of Recipe when the first records were made
-CIFAR = {"augmentation": "crop_flip", "precision": "bf16-mixed", "channels_last": True, "batch_size": 128}
-BN_FREE = CIFAR | {"schedule": "linear", "gradient_clip": 1.0}
+CIFAR = {"augmentation": "crop_flip", "precision": "bf16-mixed", "channels_last": True}
+BN_FREE = CIFAR | {"batch_size": 128, "schedule": "linear", "gradient_clip": 1.0}
 DENG = {
     "batch_size": 128,
     "augmentation": "crop_flip",
@@ -98,13 +98,21 @@ RECIPES = {
         Recipe("default", epochs=30, batch_size=128, lr=0.05, gradient_clip=1.0),
         # networks with batch norm, narrow and wide
         # (from a scale of 1 a threshold of 1 clips a sixth of all units; with gamma it learns as a ReLU network does)
-        Recipe("cifar", epochs=30, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR | {"batch_size": 64}),
-        Recipe("cifar_short", epochs=8, lr=0.1, schedule="linear", **CIFAR),
+        Recipe("cifar", epochs=30, batch_size=64, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR),
+        Recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear", **CIFAR),
         # networks without it: from scratch, and from their folded twins
         Recipe("bn_free", epochs=20, lr=0.03, **BN_FREE),
         Recipe("bn_removed", epochs=8, lr=0.01, start=Start("cifar_short", "{}_bn"), **BN_FREE),
         # from a trained ReLU network to another activation
-        Recipe("tuned", epochs=5, lr=0.02, schedule="linear", start=Start("cifar", activation="relu"), **CIFAR),
+        Recipe(
+            "tuned",
+            epochs=5,
+            batch_size=128,
+            lr=0.02,
+            schedule="linear",
+            start=Start("cifar", activation="relu"),
+            **CIFAR,
+        ),
         # the paper's, as its text has it (rate and epochs from memory) and as the defaults of its code are
         Recipe("deng2021", epochs=300, lr=0.01, **DENG),
         Recipe("deng2021_code", epochs=200, lr=1e-3, initialisation="torch", **DENG),

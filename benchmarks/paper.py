@@ -86,11 +86,9 @@ def wanted(known: Known) -> bool:
 
 def _fits(row: Row, wanted: dict) -> bool:
     for name, value in wanted.items():
-        have = getattr(row.job, name)
-        if name == "recipe":
-            have = recipe_of(have)
+        have = recipe_of(row.job.recipe) if name == "recipe" else getattr(row.job, name)
         if name == "options":
-            have = {key: have.get(key) for key in value}
+            have = {key: row.job.options.get(key) for key in value}
         if have != value:
             return False
     return True
