@@ -123,7 +123,7 @@ class Estimates:
         for record in self.known:
             job, macs = record["job"], sum(record["network"]["macs"].values())
             rate = self.rates.setdefault((job["dataset"], job["network"]), Rate(macs))
-            plan = training.RECIPES.get(job["recipe"].rpartition("-")[0])
+            plan = training.RECIPES.get(records.recipe_name(job["recipe"]))
             if plan and plan.key == job["recipe"] and (seconds := record["source"]["training_seconds"]):
                 rate.training.append(seconds / (plan.epochs * record["data"]["n"]["train"] * macs))
             T = max(record["T"], key=int)

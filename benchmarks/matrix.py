@@ -19,6 +19,7 @@ from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
 from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.leaderboard.tables import figure_name, points, smallest
+from ann2snn.records import recipe_name
 from ann2snn.significance import holm
 
 NAME, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
@@ -72,7 +73,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        made = self.recipe if any(r["job"]["seed"] is None for r in self.rows[0].records) else self.recipe[:-9]
+        made = self.recipe if any(r["job"]["seed"] is None for r in self.rows[0].records) else recipe_name(self.recipe)
         return f"{self.dataset}, {self.network}, {self.activation} ({made})"
 
     def row(self, method: str, options: dict) -> Row | None:
@@ -220,11 +221,14 @@ class Answer:
     row: Row
     pairs: dict[int | None, Paired]  # at T = 16
     early: dict[int | None, Paired]  # at T = 4, where both were run
-    latency: int
 
     def text(self) -> str:
         parts = ((T, list(at.values())) for T, at in ((AT, self.pairs), (EARLY, self.early)) if at)
         return f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
+
+    @property
+    def latency(self) -> int:
+        return self.row.one(AT, "latency") or AT
 
     @property
     def ann_gap(self) -> float:
@@ -259,7 +263,7 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
             other = next((t for t in same if t.row(*question.a) and t.recipe == table.recipe), None)
             base = other and other.row(*question.a)
         if row and base and (pairs := against(row, base)):
-            yield Answer(table, base, row, pairs, against(row, base, EARLY), row.one(AT, "latency") or AT)
+            yield Answer(table, base, row, pairs, against(row, base, EARLY))
 
 
 FINDINGS = """\

@@ -15,9 +15,9 @@ from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
 from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import Row, ann, recipe_name, sections, snn
+from ann2snn.leaderboard.rows import Row, sections, snn
 from ann2snn.leaderboard.tables import points, smallest
-from ann2snn.records import load_all
+from ann2snn.records import load_all, recipe_name
 
 NAME, RESULTS = "PAPER.md", Path("results")
 
@@ -257,7 +257,7 @@ def length_table(known: Known) -> str:
             for row in known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation):
                 if row.job.method in ("optimal", "max_norm") and row.job.calibration_transform == "none":
                     found[row.job.method, row.job.options["reset"]] = row
-            if any(row.over_seeds(lambda r: ann(r, "validation")) for row in found.values()):
+            if any(row.ann_on_validation for row in found.values()):
                 kinds = ("optimal", "soft"), ("max_norm", "soft"), ("max_norm", "hard")
                 cells = [smallest(found[kind]) if kind in found else NOT_RUN for kind in kinds]
                 lines.append([dataset, network, recipe, activation, *cells])
@@ -278,7 +278,7 @@ def threshold_table(known: Known) -> str:
         if usual and (first := _first(row)):
             one = Row([first], {})
             cells = [points(one.accuracy(t, "validation") or "-") for t in T]
-            lines.append([row.job.activation, points(one.over_seeds(lambda r: ann(r, "validation"))), *cells])
+            lines.append([row.job.activation, points(one.ann_on_validation), *cells])
     heads = ["source", "ANN", *(f"T = {t}" for t in T)]
     note = (
         "Accuracy on the 5,000 validation images of CIFAR-10, He's ResNet-20, training seed 0, `optimal`, soft reset."
@@ -415,12 +415,7 @@ TABLES = (
     Table("length", "How many steps: smallest T within 1 point of the ANN", ALL, length_table),
     Table("layers", "The error of every layer, beside V^2 / (12 T^2)", ALL, layer_table, diagnosed=True),
     Table("convertible", "What makes a source convertible", ALL, convertible_table, diagnosed=True),
-    Table(
-        "conventions",
-        "What the conventions of the released code cost",
-        ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
-        convention_table,
-    ),
+    Table("conventions", "What the conventions of the released code cost", CODE, convention_table),
     Table("thresholds", "The threshold y_th", ("cifar10-resnet20", "cifar10-thresholds"), threshold_table),
     Table("others", "Other methods on the same networks", ALL, others_table),
     Table("imagenet", "ImageNet, VGG-16", tuple(sweep.id for sweep in IMAGENET), imagenet_table),

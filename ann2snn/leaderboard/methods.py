@@ -5,7 +5,7 @@ form, which is what `optimal` would be if spikes came evenly in time.
 """
 
 from collections import defaultdict
-from itertools import product
+from itertools import cycle, product
 
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
@@ -41,8 +41,8 @@ def label(row: Row) -> str:
     """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
     from ann2snn.conversion import discover  # which imports torch
 
-    known = discover()
-    usual = known[row.job.method].options if row.job.method in known else {}
+    methods = discover()
+    usual = methods[row.job.method].options if row.job.method in methods else {}
     options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
     return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
 
@@ -65,7 +65,7 @@ def draw(section: Section) -> dict[str, bytes]:
     for curve in sorted(curves(section), key=lambda curve: (curve["source"] != "relu", curve["source"])):
         panels[curve["source"]].append(curve)
     named = {source: best(found) for source, found in panels.items()}
-    looks = dict(zip(sorted(set().union(*named.values())), product(MARKERS, COLOURS[1:6]), strict=False))
+    looks = dict(zip(sorted(set().union(*named.values())), cycle(product(MARKERS, COLOURS[1:6])), strict=False))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
@@ -82,9 +82,9 @@ def draw(section: Section) -> dict[str, bytes]:
             f"{section.dataset}, {section.network}: every method, soft reset (named: the highest sums over T)",
             fontsize=11,
         )
-        keys = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-        order = sorted(keys, key=lambda label: (label != "optimal", label != CLOSED_FORM, label))
-        lines = [keys[label] for label in order]
+        keys = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+        order = sorted(keys, key=lambda name: (name != "optimal", name != CLOSED_FORM, name))
+        lines = [keys[name] for name in order]
         figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
         return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
 
@@ -111,7 +111,8 @@ def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]
         ax.plot(T, accuracy, **look)
     ax.axhline(found[0]["ann"], color=GREY, linestyle=DASHED, linewidth=1)
     steps_axis(ax, {T for curve in found for T in curve["T"]})
-    n = " to ".join(map(str, sorted({min(counts := [curve["n"] for curve in found]), max(counts)})))
+    counts = sorted({curve["n"] for curve in found})
+    n = f"{counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
     ax.set(title=f"{source}, n = {n}", xlabel="T (time steps)")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)

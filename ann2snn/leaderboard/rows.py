@@ -10,7 +10,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
-from ann2snn.records import Job, unpack
+from ann2snn.records import Job, recipe_name, unpack
 from ann2snn.significance import holm, mcnemar_exact
 
 WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
@@ -94,15 +94,14 @@ class Row:
         return sqrt(cell.mean * (1 - cell.mean) / self.n_test) if cell else None
 
     @property
-    def has_validation(self) -> bool:
-        """Imported weights have seen the validation images."""
-        return self.over_seeds(lambda r: ann(r, "validation")) is not None
+    def ann_on_validation(self) -> Estimate | None:
+        """None for imported weights: they have seen the validation images."""
+        return self.over_seeds(lambda r: ann(r, "validation"))
 
     @cached_property
     def smallest_T(self) -> int | None:
         """The first T whose validation accuracy is within 1 point of the ANN's; None: never, or no validation."""
-        target = self.over_seeds(lambda r: ann(r, "validation"))
-        if target is None:
+        if (target := self.ann_on_validation) is None:
             return None
         cells = ((T, known(self.accuracy(T, "validation"))) for T in self.T)
         return next((T for T, cell in cells if cell.n == self.n and target.mean - cell.mean <= WITHIN), None)
@@ -157,11 +156,6 @@ class Section:
         """`soft, percentile=99.9, calibration=128`."""
         options = sorted(row.job.options.items(), key=lambda item: (item[0] != "reset", item[0]))
         return ", ".join([*(str(v) if k == "reset" else f"{k}={v}" for k, v in options), *self.told(row)])
-
-
-def recipe_name(key: str) -> str:
-    """`cifar-0123abcd` -> `cifar`."""
-    return key.rpartition("-")[0]
 
 
 def sections(records: list[dict]) -> list[Section]:

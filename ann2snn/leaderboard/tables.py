@@ -112,7 +112,7 @@ def points(cell: Estimate | str | None, n: int = 1, digits: int = 2) -> str:
 
 def smallest(row: Row) -> str:
     """`16 (97.31)`: the smallest T within 1 point of the ANN on validation, and its test accuracy; `> 32`: none."""
-    if not row.has_validation:
+    if row.ann_on_validation is None:
         return "-"
     T = row.smallest_T
     return f"> {row.T[-1]}" if T is None else f"{T} ({points(row.accuracy(T), row.n)})"

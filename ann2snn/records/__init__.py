@@ -1,7 +1,7 @@
 """Job: everything a result depends on. Record: what one job gave, one JSON file with its provenance."""
 
 from ann2snn.records.files import load, load_all, publish, save, weights_path, write_atomic
-from ann2snn.records.job import PROTOCOL, Job, slug
+from ann2snn.records.job import PROTOCOL, Job, recipe_name, slug
 from ann2snn.records.machine import cpu_model, provenance
 from ann2snn.records.packing import pack, unpack
 
@@ -14,6 +14,7 @@ __all__ = [
     "pack",
     "provenance",
     "publish",
+    "recipe_name",
     "save",
     "slug",
     "unpack",

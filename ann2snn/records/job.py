@@ -58,6 +58,11 @@ class Job:
 SOURCE = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
 
 
+def recipe_name(key: str) -> str:
+    """`cifar-0123abcd` -> `cifar`."""
+    return key.rpartition("-")[0]
+
+
 def slug(value) -> str:
     """`value` as one part of a path: `threshold_relu:1` is `threshold_relu-1`."""
     return "".join(c if c.isalnum() or c in "._+" else "-" for c in str(value))
