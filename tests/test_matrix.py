@@ -227,6 +227,15 @@ def test_the_figure(made, tmp_path):
     assert methods.stamp(sections(records)[0]) != stamp
 
 
+def test_sources_of_two_recipes_have_a_panel_each(made):
+    public = some(made, recipe="akamaster-12fca82f", seed=None)
+    (section,) = sections([*public, *some(made)[:4]])
+    assert {curve["source"] for curve in methods.curves(section)} == {"relu, akamaster"}  # of the other there are four
+    (section,) = sections([*public, *some(made)])
+    drawn = [(curve["source"], curve["method"], curve["n"]) for curve in methods.curves(section)]
+    assert len(set(drawn)) == 10 and {source for source, *_ in drawn} == {"relu, akamaster", "relu, short"}
+
+
 def test_short_tables_and_figures_show_the_main_methods(made, tmp_path):
     (section,) = sections(some(made))
     assert len(section.main) == 5

@@ -20,15 +20,17 @@ def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
     rows = [r for r in section.rows if r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
     rows = [r for r in rows if r.job.calibration_transform == "none" and r.job.method != "deng_code"]
-    kinds = {row.job.activation: {r.job.method for r in rows if r.job.activation == row.job.activation} for row in rows}
-    return [_curve(row) for row in rows if len(kinds[row.job.activation]) > len(MAIN)]
+    kinds = defaultdict(set)
+    for row in rows:
+        kinds[section.source(row)].add(row.job.method)
+    return [_curve(section, row) for row in rows if len(kinds[section.source(row)]) > len(MAIN)]
 
 
-def _curve(row: Row) -> dict:
+def _curve(section: Section, row: Row) -> dict:
     method, options = REFERENCE
     same = all(row.job.options.get(name) == value for name, value in options.items())
     return {
-        "source": row.job.activation,
+        "source": section.source(row),
         "n": row.n,
         "method": label(row),
         "reference": row.job.method == method and same,
@@ -62,7 +64,7 @@ def draw(section: Section) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     panels = defaultdict(list)
-    for curve in sorted(curves(section), key=lambda curve: (curve["source"] != "relu", curve["source"])):
+    for curve in sorted(curves(section), key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
         panels[curve["source"]].append(curve)
     named = {source: best(found) for source, found in panels.items()}
     looks = dict(zip(sorted(set().union(*named.values())), cycle(product(MARKERS, COLOURS[1:6])), strict=False))

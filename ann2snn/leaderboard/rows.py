@@ -140,16 +140,21 @@ class Section:
     def varies(self) -> list[str]:
         return [name for name in TELLING if len({getattr(row.job, name) for row in self.rows}) > 1]
 
-    def told(self, row: Row) -> list[str]:
-        """What besides source, method and options tells the row from its neighbours: ["calibration=128"].
-
-        A recipe is told by its name, and by its hash too where several have that name.
-        """
+    def recipe(self, row: Row) -> str:
+        """By its name, and by its hash too where several have that name."""
         recipes = {row.job.recipe for row in self.rows}
         clear = len({recipe_name(recipe) for recipe in recipes}) == len(recipes)
+        return recipe_name(row.job.recipe) if clear else row.job.recipe
+
+    def source(self, row: Row) -> str:
+        """`relu`; where the section has sources of several recipes, `relu, akamaster`."""
+        return f"{row.job.activation}, {self.recipe(row)}" if "recipe" in self.varies else row.job.activation
+
+    def told(self, row: Row) -> list[str]:
+        """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
         values = {name: str(getattr(row.job, name))[:24] for name in self.varies}
-        if clear and "recipe" in values:
-            values["recipe"] = recipe_name(row.job.recipe)
+        if "recipe" in values:
+            values["recipe"] = self.recipe(row)
         return [f"{name}={value}" for name, value in values.items()]
 
     def options(self, row: Row) -> str:
