@@ -13,7 +13,7 @@ from ann2snn import imports, networks, records, training
 from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
-from ann2snn.facts import DATASETS, Facts
+from ann2snn.facts import DATASETS
 from ann2snn.pipeline import Settings, Sweep
 from ann2snn.training import Recipe
 
@@ -30,7 +30,7 @@ def size_of(dataset: str, network: str) -> tuple[int, int] | None:
         macs += out.numel() * module.weight[0].numel()  # type: ignore
 
     try:
-        classes, shape, _ = DATASETS[dataset]
+        classes, shape, *_ = DATASETS[dataset]
         with torch.device("meta"):
             net = networks.create(network, num_classes=classes, in_chans=shape[0]).eval()
             for module in net.modules():
@@ -53,7 +53,7 @@ def trainings(dataset: str, network: str, activation: str, recipe: str | None) -
 def training_work(dataset: str, network: str, plan: Recipe) -> int:
     """Epochs x images x multiply-accumulates; 0 where they are unknown."""
     macs, _ = size_of(dataset, network) or (0, 0)
-    return macs and plan.epochs * DATASETS[dataset][2][0] * macs
+    return macs and plan.epochs * DATASETS[dataset].images[0] * macs
 
 
 def simulation_work(part: Sweep, method: str) -> int:
@@ -65,7 +65,7 @@ def simulation_work(part: Sweep, method: str) -> int:
 
 def _images(dataset: str, seed: int | None) -> int:
     """That are simulated: imported weights have no validation."""
-    _, validation, test = DATASETS[dataset][2]
+    _, validation, test = DATASETS[dataset].images
     return test + (0 if seed is None else validation)
 
 
@@ -155,7 +155,8 @@ class Estimates:
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)
-        classes, _, (_, _, images) = DATASETS.get(dataset, Facts(1, (0, 0, 0), (0, 0, 0)))
+        known = DATASETS.get(dataset)
+        classes, images = (known.classes, known.images[2]) if known else (1, 0)
         methods = [method for method, _ in part.methods for _ in part.calibration_seeds]
         total = Need()
         for method, record in zip(methods, self.finished(part), strict=True):

@@ -110,7 +110,7 @@ def import_state_dict(
         raise UserError(f"{file} cannot be read ({error.strerror}).") from error
     digest = hashlib.sha256(content).hexdigest()
     state = _state_dict(content, file)
-    classes, shape, _ = DATASETS[dataset]
+    classes, shape, *_ = DATASETS[dataset]
     last = state.get(f"{form.layers[network][-1]}.weight")
     if last is not None and last.dim() == 2 and len(last) != classes:
         raise UserError(f"{file} is for {len(last)} classes, and {dataset} has {classes}; name its own dataset.")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ann2snn.facts import DATASETS
 from ann2snn.pipeline import Sweep
 
 RESETS = ("soft", "hard")
@@ -25,7 +26,7 @@ QUICK = tuple(replace(table, T=T[:6]) for table in DIGITS[:2])
 
 # ---------------------------------------------------------------------- CIFAR: He's ResNet-20, on a CPU in hours
 
-Y_TH = {"cifar10": "threshold_relu:1", "cifar100": "threshold_relu:2", "imagenet": "threshold_relu:3"}  # the paper's
+Y_TH = {name: f"threshold_relu:{DATASETS[name].y_th}" for name in ("cifar10", "cifar100", "imagenet")}  # the paper's
 ABLATION = (METHODS[0], *METHODS[2:4])  # optimal with soft reset, max_norm with both
 
 

@@ -179,7 +179,7 @@ def test_markdown_cells(make_record, publish):
     leaderboard.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     soft, hard, threshold = table(text, "Accuracy (%)")
-    assert (soft["source"], soft["method"], soft["options"]) == ("relu", "optimal", "soft, recipe=short")
+    assert (soft["source"], soft["method"], soft["options"]) == ("relu, short", "optimal", "soft")
     assert (soft["n"], soft["ANN"], soft["T = 8"], soft["T = 16"]) == (
         "2",
         "100.00 ± 0.00",
@@ -380,7 +380,7 @@ def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
     records.append(make_record(method="fire_once", options={}, T={8: 9}))
     (section,) = sections(records)
     curves = figures.curves(section)
-    assert {(c["activation"], c["method"], c["reset"]) for c in curves} == {
+    assert {(c["source"], c["method"], c["reset"]) for c in curves} == {
         *((a, "optimal", r) for a in ("relu", "threshold_relu:1") for r in ("soft", "hard")),
         ("relu", "fire_once", ""),
     }

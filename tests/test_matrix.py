@@ -236,6 +236,18 @@ def test_sources_of_two_recipes_have_a_panel_each(made):
     assert len(set(drawn)) == 10 and {source for source, *_ in drawn} == {"relu, akamaster", "relu, short"}
 
 
+def test_short_tables_and_figures_show_the_main_sources(made):
+    activations = ("relu", "threshold_relu:1", "threshold_relu:2", "qcfs:4")
+    (section,) = sections([made("optimal", activation=activation) for activation in activations])
+    assert [row.job.activation for row in section.main] == ["relu", "threshold_relu:1"]
+    (section,) = sections([made("optimal", activation=activation, dataset="cifar100") for activation in activations])
+    assert [row.job.activation for row in section.main] == ["relu", "threshold_relu:2"]
+    (section,) = sections([made("optimal", activation=activation, dataset="of_a_user") for activation in activations])
+    assert len(section.main) == 4
+    (section,) = sections([made("optimal", activation="qcfs:4")])
+    assert len(section.main) == 1
+
+
 def test_short_tables_and_figures_show_the_main_methods(made, tmp_path):
     (section,) = sections(some(made))
     assert len(section.main) == 5

@@ -24,7 +24,7 @@ def curves(section: Section) -> list[dict]:
     for row in sorted(section.main, key=lambda row: row.job.row):
         other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
         found.append({
-            "activation": row.job.activation,
+            "source": section.source(row),
             "method": " ".join([row.job.method, *other, *section.told(row)]),
             "reset": row.job.options.get("reset", ""),
             "n": row.n,
@@ -45,7 +45,7 @@ def stamp_of(drawing: int, section: Section, drawn: list[dict]) -> str:
 
 
 def draw(section: Section) -> dict[str, bytes]:
-    """{"svg": ..., "png": ...}: a column for each activation, whole above, near the ANN below.
+    """{"svg": ..., "png": ...}: a column for each source, whole above, near the ANN below.
 
     A colour for each method, a line style for each reset; bands are the standard deviation over sources.
     """
@@ -56,7 +56,7 @@ def draw(section: Section) -> dict[str, bytes]:
 
     columns = defaultdict(list)
     for curve in curves(section):
-        columns[curve["activation"]].append(curve)
+        columns[curve["source"]].append(curve)
     drawn = [curve for column in columns.values() for curve in column]
     methods = sorted({curve["method"] for curve in drawn})
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
@@ -68,7 +68,7 @@ def draw(section: Section) -> dict[str, bytes]:
         figure = Figure(figsize=(4 * len(columns) + 1.8, 5.6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
-        for (whole, near), (activation, column) in zip(axes.T, columns.items(), strict=True):
+        for (whole, near), (source, column) in zip(axes.T, columns.items(), strict=True):
             for ax in (whole, near):
                 for curve in column:
                     _curve(ax, curve, colours[curve["method"]], widths[curve["method"]])
@@ -76,7 +76,7 @@ def draw(section: Section) -> dict[str, bytes]:
                 ax.spines[["top", "right"]].set_visible(False)
             steps_axis(near, {T for curve in drawn for T in curve["T"]})
             near.set_xlabel("T (time steps)")
-            whole.set_title(f"{activation}, n = {max(curve['n'] for curve in column)}", fontsize=10)
+            whole.set_title(f"{source}, n = {max(curve['n'] for curve in column)}", fontsize=10)
         axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
         axes[0, 0].set_ylabel("test accuracy (%)")
         axes[1, 0].set_ylabel("the same, near the ANN")

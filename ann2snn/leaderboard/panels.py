@@ -22,7 +22,7 @@ def _curve(section: Section, row: Row) -> dict:
     other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
     macs = sum(row.records[0]["network"]["macs"].values())
     return {
-        "source": row.job.activation,
+        "source": section.source(row),
         "method": " ".join([row.job.method, *other, *section.told(row)]),
         "reset": row.job.options.get("reset", ""),
         "ann": _numbers(row.ann, 100),
@@ -64,7 +64,7 @@ def draw(section: Section) -> dict[str, bytes]:
 
     drawn = curves(section)
     methods, sources = (sorted({curve[name] for curve in drawn}) for name in ("method", "source"))
-    sources.sort(key=lambda name: name == "relu")
+    sources.sort(key=lambda name: name.startswith("relu"))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
     styles = {name: LINES[i % len(LINES)] for i, name in enumerate(sources)}
     widths = {name: 3 - 1.7 * (i + 1) / len(methods) for i, name in enumerate(methods)}  # of equal curves all are seen

@@ -10,6 +10,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
+from ann2snn.facts import DATASETS
 from ann2snn.records import Job, recipe_name, unpack
 from ann2snn.significance import holm, mcnemar_exact
 
@@ -132,9 +133,13 @@ class Section:
 
     @cached_property
     def main(self) -> list[Row]:
-        """What short tables and figures show: all rows, or of a crowd the paper's method and its classic rivals."""
-        crowd = len({row.job.method for row in self.rows}) > CROWD
-        return [row for row in self.rows if row.job.method in MAIN] or self.rows if crowd else self.rows
+        """What short tables and figures show: sources with ReLU or the data's usual threshold, and of a crowd of
+        methods the paper's and its classic rivals; all rows where that would leave none."""
+        known = DATASETS.get(self.dataset)
+        usual = ("relu", f"threshold_relu:{known.y_th}") if known else {row.job.activation for row in self.rows}
+        rows = [row for row in self.rows if row.job.activation in usual] or self.rows
+        crowd = len({row.job.method for row in rows}) > CROWD
+        return [row for row in rows if row.job.method in MAIN] or rows if crowd else rows
 
     @cached_property
     def varies(self) -> list[str]:
@@ -152,10 +157,7 @@ class Section:
 
     def told(self, row: Row) -> list[str]:
         """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
-        values = {name: str(getattr(row.job, name))[:24] for name in self.varies}
-        if "recipe" in values:
-            values["recipe"] = self.recipe(row)
-        return [f"{name}={value}" for name, value in values.items()]
+        return [f"{name}={str(getattr(row.job, name))[:24]}" for name in self.varies if name != "recipe"]
 
     def options(self, row: Row) -> str:
         """`soft, percentile=99.9, calibration=128`."""

@@ -67,7 +67,7 @@ def _section(section: Section) -> str:
     def table(first_columns, cells, last=()):
         rows = []
         for row in section.rows:
-            left = [_source(row), row.job.method, section.options(row), *(f(row) for _, f in first_columns)]
+            left = [_source(section, row), row.job.method, section.options(row), *(f(row) for _, f in first_columns)]
             read = (points(cells(row, T), row.n) if T > row.warmup else "n/a" for T in grid)
             rows.append([*left, *read, *(f(row) for _, f in last)])
         headers = ["source", "method", "options", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
@@ -96,8 +96,8 @@ def figure_name(section: Section) -> str:
     return f"{slug(section.dataset)}-{slug(section.network)}"
 
 
-def _source(row: Row) -> str:
-    return row.job.activation + ("" if row.official else f" {DAGGER}")
+def _source(section: Section, row: Row) -> str:
+    return section.source(row) + ("" if row.official else f" {DAGGER}")
 
 
 def points(cell: Estimate | str | None, n: int = 1, digits: int = 2) -> str:
@@ -133,7 +133,7 @@ def _falls(records: list[dict], found: list[Section]) -> str:
             job = Job(**fall.record["job"])
             section, row = names[job.row]
             T, later = fall.T
-            where = [section.dataset, section.network, job.activation, job.method, section.options(row)]
+            where = [section.dataset, section.network, section.source(row), job.method, section.options(row)]
             seeds = f"{'imported' if job.seed is None else job.seed}, {job.calibration_seed}"
             accuracies = (f"{100 * float(known(snn(fall.record, t))):.2f}" for t in fall.T)
             lines.append(
@@ -203,23 +203,24 @@ def _csv_line(row: Row, T: int) -> dict:
 def readme_table(records: list[dict]) -> str:
     """A short Markdown table: by network, source and method the accuracies at four T's, and hard reset at the last.
 
-    Sources whose activation a method of their own was made for are left to METHODS.md.
+    Sources with other thresholds or activations are left to the pages that are about them.
     """
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
-        plain = [row for row in section.main if row.job.activation.partition(":")[0] in ("relu", "threshold_relu")]
-        for row in sorted(plain, key=lambda row: row.job.activation == "relu"):
+        for row in sorted(section.main, key=lambda row: (row.job.activation == "relu", section.source(row))):
             others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
             label = ", ".join([row.job.method, *others, *section.told(row)])
-            groups[_source(row), label][row.job.options.get("reset", "soft")] = row
+            groups[_source(section, row), label][row.job.options.get("reset", "soft")] = row
         for (source, label), resets in groups.items():
             soft, hard = resets.get("soft"), resets.get("hard")
             first = known(soft or hard)
             cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
             cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), hard.n, 1))
-            lines.append([section.network, source, str(first.n), points(first.ann, first.n, 1), label, *cells])
-    heads = ["network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT), f"hard reset, T = {SHORT[-1]}"]
+            about = [section.dataset, section.network, source, str(first.n), points(first.ann, first.n, 1), label]
+            lines.append([*about, *cells])
+    heads = ["data", "network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT)]
+    heads.append(f"hard reset, T = {SHORT[-1]}")
     sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
     errors = "; ".join(
         f"on the {n:,} images of {name} {100 * sqrt(0.05 * 0.95 / n):.1f} points where the accuracy is 95 %, and"
@@ -230,7 +231,7 @@ def readme_table(records: list[dict]) -> str:
         "Test accuracy in %, soft reset where nothing else is said; `-`: not run. A source `threshold_relu:Y` was\n"
         "trained with ReLUs cut at Y. ± is the sample standard deviation over n independently trained sources; the\n"
         f"standard error that comes from drawing the test images is not in it: {errors}.\n"
-        "Sources with ReLU stand last, and within a kind of source rows are ordered by accuracy at T = 16."
+        "Sources with ReLU stand last; the rows of a source are ordered by accuracy at T = 16."
     )
     if any(not row.official for section in found for row in section.rows):
         note += f"\n{DAGGER} {UNOFFICIAL}"
@@ -255,15 +256,15 @@ def compare(today: list[dict], committed: list[dict]) -> list[Compared]:
     for section in sections(list(ours.values())):
         for row in section.rows:
             twin = Row([theirs[record["id"]] for record in row.records], {})
-            label = _label(row)
-            if sum((_source(other), _label(other)) == (_source(row), label) for other in section.rows) > 1:
+            source, label = _source(section, row), _label(row)
+            if sum((_source(section, other), _label(other)) == (source, label) for other in section.rows) > 1:
                 label = f"{row.job.method} {section.options(row)}".strip()
             for T in row.T:
                 both = zip(row.records, twin.records, strict=True)
                 pairs = [(a, b) for a, b in both if str(T) in a["T"] and str(T) in b["T"]]
                 if pairs:
                     a, b = (known(Row(list(side), {}).accuracy(T)).mean for side in zip(*pairs, strict=True))
-                    place = f"{section.dataset} / {section.network} / {_source(row)}"
+                    place = f"{section.dataset} / {section.network} / {source}"
                     rows.append(Compared(place, label, T, float(a), float(b), float(a - b)))
     return rows
 
