@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from ann2snn.errors import UserError
 from ann2snn.progress import Bar
 from ann2snn.records import write_atomic
-from ann2snn.training import Recipe, epoch_seed, norms_and_head
+from ann2snn.training import Recipe, epoch_seed, unit_bearing
 
 EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
     r".*does not have many workers",
@@ -110,12 +110,12 @@ def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
     """The parameters with their learning rates and weight decays.
 
     With a `gamma` the network moves exactly as one with scales 1 and thresholds y_th / gamma does: scales and biases of
-    batch norm are gamma times, and the weight of the last layer is 1 / gamma times that one's.
+    batch norm and trained thresholds are gamma times, and the weight of the last layer is 1 / gamma times that one's.
     """
     found: dict[tuple[float, float], list] = {}
-    gamma, (norms, head) = recipe.gamma or 1.0, norms_and_head(net) if recipe.gamma else ([], None)
+    gamma, (direct, inverse) = recipe.gamma or 1.0, unit_bearing(net)
     for p in net.parameters():
-        scale = gamma if any(p is norm for norm in norms) else 1 / gamma if p is head else 1.0
+        scale = gamma if any(p is q for q in direct) else 1 / gamma if any(p is q for q in inverse) else 1.0
         decay = recipe.weight_decay if p.ndim > 1 or recipe.decay_all else 0.0
         found.setdefault((recipe.lr * scale**2, decay / scale**2), []).append(p)
     return [{"params": these, "lr": lr, "weight_decay": decay} for (lr, decay), these in found.items()]

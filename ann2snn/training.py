@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ann2snn import networks
+from ann2snn.activations import TCL
 from ann2snn.errors import UserError
 from ann2snn.records import slug, write_atomic
 
@@ -66,6 +67,8 @@ class Recipe:
         for field in fields(self)[FIRST:]:
             if getattr(self, field.name) == field.default:
                 del used[field.name]
+        if self.start:
+            used["start"]["recipe"] = RECIPES[self.start.recipe].key
         return f"{self.name}-{hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:8]}"
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
@@ -200,19 +203,23 @@ def _round(net: nn.Module) -> None:
                 value.copy_(value.half())
 
 
-def norms_and_head(net: nn.Module) -> tuple[list[nn.Parameter], Tensor]:
-    """Scales and biases of batch norm, and the weight of the last layer: what depends on the unit of activations."""
+def unit_bearing(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that depend on the unit of activations: scales and biases of batch norm and trained thresholds
+    (in that unit), and the weight of the last layer (in its inverse); none without batch norm."""
     norms = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
-    return norms, [m for m in net.modules() if isinstance(m, nn.Linear)][-1].weight
+    thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
+    head = [m.weight for m in net.modules() if isinstance(m, nn.Linear)][-1:]
+    return (norms + thresholds, head) if norms else ([], [])
 
 
 def _rescale(net: nn.Module, gamma: float) -> None:
     """Activations gamma times as large, and outputs as they were."""
-    norms, head = norms_and_head(net)
+    direct, inverse = unit_bearing(net)
     with torch.no_grad():
-        for value in norms:
+        for value in direct:
             value.mul_(gamma)
-        head.div_(gamma)
+        for value in inverse:
+            value.div_(gamma)
 
 
 def _reset(net: nn.Module, seed: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import data, networks, training
+from ann2snn import activations, data, networks, training
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.training import Recipe, load_source, train, weights_hash
@@ -277,6 +277,9 @@ def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     assert torch.allclose(tuned(images), trained(images), atol=1e-5)
     with pytest.raises(UserError, match="digits_plain cannot start from these weights, as only one of the two has "):
         run(tmp_path, "digits_plain", recipe=after)
+    key = after.key
+    monkeypatch.setitem(training.RECIPES, "before", dataclasses.replace(before, epochs=9))
+    assert after.key != key
 
 
 def test_order_of_an_epoch():
@@ -484,14 +487,16 @@ def test_weights_hash_sees_names_shapes_dtypes_and_bytes():
     assert weights_hash({"n": state["n"], "a": transposed}) == weights_hash(state)
 
 
-def test_gamma_is_a_change_of_units():
+@pytest.mark.parametrize("activation", [None, "tcl", "qcfs:4", "slip_relu:4:0.5"])
+def test_gamma_is_a_change_of_units(activation):
     """With scales 1/4 and threshold 1 a network learns what it learns with scales 1 and threshold 4: bit for bit, as
-    all factors are powers of two and the epsilon of batch norm is lost in rounding."""
+    all factors are powers of two and the epsilon of batch norm is lost in rounding. A trained threshold has its own
+    start in both."""
     from ann2snn import lightning
 
     def learnt(y_th, gamma):
         torch.manual_seed(0)
-        act = partial(ThresholdReLU, y_th)
+        act = activations.make(activation) if activation else partial(ThresholdReLU, y_th)
         net = nn.Sequential(
             nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
             nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
@@ -510,5 +515,6 @@ def test_gamma_is_a_change_of_units():
 
     (one, ours), (other, theirs) = learnt(1.0, 0.25), learnt(4.0, None)
     assert torch.equal(one, other)
-    scales = [1, 1 / 4, 1 / 4, 1, 1 / 4, 1 / 4, 4, 1]
+    norms = [1 / 4] * (3 if activation else 2)
+    scales = [1, *norms, 1, *norms, 4, 1]
     assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
