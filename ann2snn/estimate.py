@@ -14,7 +14,7 @@ from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
-from ann2snn.pipeline import Settings, Sweep
+from ann2snn.pipeline import Settings, Sweep, readable
 from ann2snn.training import Recipe
 
 MEASURED, EXTRAPOLATED, UNKNOWN = range(3)
@@ -151,7 +151,8 @@ class Estimates:
             self._lacks(f"{part.id}: {error}")
             return missing
         found = [records.load(p) if (p := job.path(self.settings.runs)).exists() else None for job in jobs]
-        return [record if record and {str(t) for t in part.T} <= record["T"].keys() else None for record in found]
+        wanted = ({str(t) for t in readable(job, part.T)} for job in jobs)
+        return [r if r and T <= r["T"].keys() else None for r, T in zip(found, wanted, strict=True)]
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -107,6 +108,8 @@ class Source:
         self.net, self.info = training.load_source(weights)
         if (self.info["dataset"], self.info["data_hash"] or data.hash) != (data.name, data.hash):
             raise UserError(f"{weights} was trained on other data than this {data.name}: train it again.")
+        if self.info["num_classes"] != data.classes:
+            raise UserError(f"{weights} has {self.info['num_classes']} classes, this {data.name} {data.classes}.")
         data = data.normalised(self.info.get("normalization"))
         seen = self.info["seed"] is None  # imported weights have seen all official training images
         self.data = replace(data, validation=data.validation.subset([])) if seen else data
@@ -163,12 +166,13 @@ def run(
 ) -> dict:
     """One job at every T of the grid -> its finished record, saved below `root`.
 
-    T's that an earlier run of the same job left behind are kept, if they were made in the same environment. `tick(n)`
-    hears of every n image-steps that are done.
+    T's that other runs of the same job left behind are kept, if they were made in the same environment. `tick(n)` hears
+    of every n image-steps that are done.
     """
     stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
     fresh = _empty(job, source, calibration_hash)
-    record = _kept(job, root, fresh) or fresh
+    before = _left(job, root)
+    record = before if before and _fingerprint(before) == _fingerprint(fresh) else fresh
     grids = runs_of(job.method, sorted(readable(job, T) - {int(t) for t in record["T"]}))
     notebook = Notebook(job, root, record, grids)
     if not grids:
@@ -186,7 +190,7 @@ def run(
                     notebook.write(key, read(result, images.labels, source, split))
                 tick(len(images) * grid[-1])
         record["T"] |= {str(t): notebook.gather(t) | {"conversion_seconds": spent} for t in grid}
-    records.save(record, root)
+    _save(record, job, root)
     notebook.close()
     return record
 
@@ -200,11 +204,23 @@ def converted(job: Job, source: "Source", stats: Statistics, T: int) -> tuple[fx
     return snn, round(spent + sum(stats.seconds[name] for name in stats.used), 4)
 
 
-def _kept(job: Job, root: Path | str, record: dict) -> dict | None:
-    """The record that an earlier run of the job left, if it was made in this environment."""
+def _left(job: Job, root: Path | str) -> dict | None:
+    """The record of the job that lies below `root`."""
     path = job.path(root)
-    before = records.load(path) if path.exists() else None
-    return before if before and _fingerprint(before) == _fingerprint(record) else None
+    return records.load(path) if path.exists() else None
+
+
+def _save(record: dict, job: Job, root: Path | str) -> None:
+    """Joined with what other processes saved meanwhile; a record of another environment with more T's is put aside."""
+    if before := _left(job, root):
+        if _fingerprint(before) == _fingerprint(record):
+            record["T"] = before["T"] | record["T"]
+            record["provenance"]["dirty"] = before["provenance"]["dirty"] or record["provenance"]["dirty"]
+        elif more := sorted(int(t) for t in before["T"].keys() - record["T"].keys()):
+            aside = job.path(root).with_suffix(f".{_fingerprint(before)[:8]}.old")
+            job.path(root).rename(aside)
+            print(f"{aside.name} keeps T = {', '.join(map(str, more))}, made in another environment.", file=sys.stderr)
+    records.save(record, root)
 
 
 def readable(job: Job, T: Iterable[int]) -> set[int]:

@@ -184,7 +184,7 @@ def train(
         _round(net)
     save_source(net, info | {"training_seconds": seconds, "hyperparameters": asdict(plan)}, weights)
     for leftover in set(weights.parent.iterdir()) - {weights}:
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
     return weights
 
 

@@ -1,6 +1,7 @@
 """What `--dry-run` says, with records and data that are there, or not."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,8 @@ def test_what_tables_share_is_trained_once_and_what_is_there_is_done(known, tmp_
     assert ann2snn(f"{line} 8")[0] == 0
     need = Estimates([source], settings).need(OPI.parts())
     assert (need.done, need.seconds, need.bytes) == (1, 0, 0)
+    assert ann2snn(f"{line} 2 8".replace("opi", "srp"))[0] == 0  # nothing is read at T = 2, within its warm-up
+    assert Estimates([source], settings).need(replace(OPI, methods=(("srp", {}),)).parts()).done == 1
 
 
 def test_a_source_that_starts_from_another_needs_both(known, tmp_path):

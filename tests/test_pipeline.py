@@ -176,6 +176,44 @@ def test_what_another_environment_left_half_done_is_not_mixed_in(source, tmp_pat
     assert not partial.exists()
 
 
+def test_what_another_process_saved_meanwhile_is_kept(source, tmp_path, monkeypatch):
+    whole = pipeline.run(job_of(source), [4, 8], source, tmp_path / "whole")
+    ours, mark = pipeline.converted, {"dirty": True}
+
+    def meanwhile(job, *how):
+        monkeypatch.setattr(pipeline, "converted", ours)
+        other = pipeline.run(job, [8], source, tmp_path)
+        records.save(other | {"provenance": other["provenance"] | mark}, tmp_path)
+        return ours(job, *how)
+
+    monkeypatch.setattr(pipeline, "converted", meanwhile)
+    both = pipeline.run(job_of(source), [4], source, tmp_path)
+    assert numbers(both) == numbers(whole) and both["provenance"]["dirty"] is True
+    assert numbers(records.load(job_of(source).path(tmp_path))) == numbers(whole)
+    assert pipeline.run(job_of(source), [16], source, tmp_path)["provenance"]["dirty"] is True
+
+
+def test_a_record_of_another_environment_is_put_aside_where_it_has_more(source, tmp_path, capsys):
+    job = job_of(source)
+    before = pipeline.run(job, [1, 2], source, tmp_path)
+    elsewhere = before | {"provenance": before["provenance"] | {"cpu": "another"}}
+    path = records.save(elsewhere, tmp_path)
+    assert list(pipeline.run(job, [2, 4], source, tmp_path)["T"]) == ["2", "4"]
+    (aside,) = path.parent.glob("*.old")
+    assert json.loads(aside.read_text())["T"].keys() == {"1", "2"} and len(records.load_all(tmp_path)) == 1
+    assert f"{aside.name} keeps T = 1, made in another environment." in capsys.readouterr().err
+    records.save(elsewhere, tmp_path)
+    aside.unlink()
+    pipeline.run(job, [1, 2], source, tmp_path)
+    assert not list(path.parent.glob("*.old"))
+
+
+def test_weights_for_another_number_of_classes(source, tmp_path):
+    few = replace(source.data, classes=5)
+    with pytest.raises(UserError, match="has 10 classes, this digits 5"):
+        Source(few, source.path)
+
+
 def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
     put(tmp_path)
     absent = replace(TABLE, id="absent", dataset="cifar10")
