@@ -72,7 +72,7 @@ def report(first: dict, second: dict) -> str:
     text += [tabulate(lines, heads, disable_numparse=True), ""]
     text += [f"{found[0].images:,} test images, accuracies in %. lost: only A is right; won: only B. p: exact McNemar,"]
     text += ["two-sided, one test a line, not adjusted; the interval comes from drawing the images."]
-    if first["job"]["seed"] != second["job"]["seed"] or first["source"] != second["source"]:
+    if first["job"]["seed"] != second["job"]["seed"] or len({r["source"]["weights_hash"] for r in (first, second)}) > 1:
         text += ["The two were made from different weights: the difference is also that of their ANNs,"]
         text += [f"which have {' and '.join(f'{100 * _ann(r):.2f}' for r in (first, second))} %."]
     return "\n".join(text)

@@ -1,7 +1,6 @@
 """Exact paired tests for accuracies that were measured on the same images."""
 
 from collections.abc import Iterable, Sequence
-from math import comb
 
 
 def mcnemar_exact(a_correct: Iterable[bool], b_correct: Iterable[bool]) -> tuple[int, int, float]:
@@ -15,7 +14,10 @@ def mcnemar_exact(a_correct: Iterable[bool], b_correct: Iterable[bool]) -> tuple
     for first, second in zip(a_correct, b_correct, strict=True):
         b += bool(first) and not second
         c += bool(second) and not first
-    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1))
+    tail = term = 1  # binomial coefficients, each from the one before
+    for k in range(min(b, c)):
+        term = term * (b + c - k) // (k + 1)
+        tail += term
     return b, c, min(1.0, 2 * tail / 2 ** (b + c))
 
 

@@ -12,13 +12,13 @@ from statistics import mean
 from tabulate import tabulate
 
 from ann2snn.benchmarks.paper import Known  # type: ignore
-from ann2snn.benchmarks.profiles import QUANTISERS, TRAINED, VARIANTS  # type: ignore
+from ann2snn.benchmarks.profiles import QUANTISERS, STARTS, TRAINED, VARIANTS  # type: ignore
 from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
 from ann2snn.leaderboard.rows import Row, sections
-from ann2snn.leaderboard.tables import figure_name, points, smallest
+from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, figure_name, points, smallest
 from ann2snn.records import recipe_name
 from ann2snn.significance import holm
 
@@ -56,8 +56,8 @@ each. They are tested one by one and never pooled: *better* and *worse* mean tha
 points: rows that close are in no order. `n/a`: a T at or below the method's warm-up, in which nothing is read. Rows
 of fewer sources than the first line of a table says (**n**) do not compare with the others.
 
-On sources trained with a threshold the largest activation of a layer, of a channel and the usual percentiles all are
-that threshold: methods that differ in these only have equal rows there.
+Where a source was trained with a fixed threshold that most layers reach, the largest activation of a layer, of a
+channel and the usual percentiles all are that threshold: methods that differ in these only have equal rows there.
 """
 
 
@@ -69,12 +69,14 @@ class Table:
     network: str
     activation: str
     recipe: str
+    data_hash: str
     rows: list[Row]
 
     @property
     def name(self) -> str:
         made = self.recipe if any(r["job"]["seed"] is None for r in self.rows[0].records) else recipe_name(self.recipe)
-        return f"{self.dataset}, {self.network}, {self.activation} ({made})"
+        mark = "" if self.rows[0].official else f" {DAGGER}"
+        return f"{self.dataset}{mark}, {self.network}, {self.activation} ({made})"
 
     def row(self, method: str, options: dict) -> Row | None:
         """The row of this method whose options have these values, at the usual calibration."""
@@ -95,9 +97,8 @@ def tables(records: list[dict]) -> list[Table]:
     found: dict[tuple, list[Row]] = {}
     for section in sections(records):
         for row in section.rows:
-            usual = row.job.calibration == 1024 and row.job.calibration_transform == "none"
-            if usual and any(_is(row, method, options) for method, options in VARIANTS):
-                key = section.dataset, section.network, row.job.activation, row.job.recipe
+            if row.usual and any(_is(row, method, options) for method, options in VARIANTS):
+                key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
     whole = [Table(*key, rows=rows) for key, rows in found.items()]
     return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
@@ -107,7 +108,10 @@ def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]
     """The paired comparison with a row of the same sources, by training seed; first calibration seeds only."""
     if base is None or base is row:
         return {}
-    ours, theirs = ({r["job"]["seed"]: r for r in reversed(side.records)} for side in (row, base))
+    ours, theirs = (
+        {r["job"]["seed"]: r for r in sorted(side.records, key=lambda r: -r["job"]["calibration_seed"])}
+        for side in (row, base)
+    )
     both = sorted(theirs.keys() & ours.keys(), key=str)
     return {s: paired(theirs[s], ours[s], T) for s in both if str(T) in theirs[s]["T"] and str(T) in ours[s]["T"]}
 
@@ -158,9 +162,10 @@ def table_text(table: Table, published: list[Published]) -> str:
     heads += ["against `optimal`", f"published, T = {AT}"]
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     first = table.rows[0]
+    note = [] if first.official else [f"{DAGGER} {UNOFFICIAL}"]
     whole = max(table.rows, key=lambda row: row.n)
     about = f"ANN {points(whole.ann, whole.n)} % (n = {whole.n}), {first.n_test:,} test images."
-    return "\n\n".join([f"### {table.name}", about, text, _missing(table)]) + "\n"
+    return "\n\n".join([f"### {table.name}", about, text, *note, _missing(table)]) + "\n"
 
 
 def _cell(row: Row, T: int) -> str:
@@ -232,8 +237,12 @@ class Answer:
 
     @property
     def ann_gap(self) -> float:
-        """What the source networks themselves differ by, in points."""
-        return float(100 * (self.row.ann.mean - self.base.ann.mean))
+        """What the source networks themselves differ by, in points, over the seeds that are compared."""
+        a, b = (
+            {r["job"]["seed"]: 100 * r["ann"]["test"]["correct"] / r["ann"]["test"]["n"] for r in row.records}
+            for row in (self.base, self.row)
+        )
+        return mean(b[seed] - a[seed] for seed in self.pairs)
 
     @property
     def size(self) -> float:
@@ -259,8 +268,8 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
         if question.source:
             if table.activation != question.source:
                 continue
-            same = (t for t in found if (t.dataset, t.network, t.activation) == (table.dataset, table.network, "relu"))
-            other = next((t for t in same if t.row(*question.a) and t.recipe == table.recipe), None)
+            relu = table.rows[0].records[0]["job"] | {"activation": "relu"}
+            other = next((t for t in found if _same_source(relu, t)), None)
             base = other and other.row(*question.a)
         if row and base and (pairs := against(row, base)):
             yield Answer(table, base, row, pairs, against(row, base, EARLY))
@@ -315,7 +324,7 @@ def quantisers(records: list[dict]) -> str:
     """A QCFS source's quantiser against the potential that its neurons start from: floor, round, ceil x 0, V/2, V."""
     lines = []
     for section in sections(records):
-        rows = [r for r in section.rows if r.job.method == "qcfs" and r.job.activation in QUANTISERS]
+        rows = [r for r in section.rows if r.job.activation in QUANTISERS and any(_is(r, *start) for start in STARTS)]
         kinds = {row.job.activation for row in rows}
         if kinds >= set(QUANTISERS):
             for row in sorted(rows, key=lambda r: (QUANTISERS.index(r.job.activation), r.job.options["start"])):
@@ -347,7 +356,7 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
 
 
 def _same_source(job: dict, table: Table) -> bool:
-    names = ("dataset", "network", "activation", "recipe")
+    names = ("dataset", "network", "activation", "recipe", "data_hash")
     return all(job[name] == getattr(table, name) for name in names)
 
 

@@ -6,6 +6,7 @@ runs what one of them lacks and prints it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from tabulate import tabulate
@@ -14,8 +15,9 @@ from ann2snn import diagnosis, training
 from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
+from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import Row, sections, snn
+from ann2snn.leaderboard.rows import CODE, Row, sections, snn
 from ann2snn.leaderboard.tables import points, smallest
 from ann2snn.records import load_all, recipe_name
 
@@ -57,14 +59,19 @@ class Known:
     diagnoses: list[dict] = field(default_factory=list)
     photographs: str = ""  # the table of `photographs`
 
+    @cached_property
+    def all_rows(self) -> list[Row]:
+        return [row for section in sections(self.records) for row in section.rows]
+
     def rows(self, **wanted) -> list[Row]:
-        """Rows of the leaderboard whose job has these fields; `recipe` by its name, `options` a part of them."""
-        return [row for section in sections(self.records) for row in section.rows if _fits(row, wanted)]
+        """Rows of the leaderboard whose job has these fields, with the usual calibration where nothing else is wanted;
+        `recipe` by its name, `options` a part of them."""
+        wanted = {"calibration": 1024, "calibration_transform": "none"} | wanted
+        return [row for row in self.all_rows if _fits(row, wanted)]
 
     def row(self, method: str, options: dict, **wanted) -> Row | None:
-        """The one row of this kind, with most training seeds where calibrations differ."""
-        found = self.rows(method=method, options=options, calibration_transform="none", **wanted)
-        return max(found, key=lambda row: row.n, default=None)
+        """The one row of this kind, with most training seeds where data differ."""
+        return max(self.rows(method=method, options=options, **wanted), key=lambda row: row.n, default=None)
 
     def number(self, dataset: str, network: str, pipeline: str, T: int | None) -> Published | None:
         """A published number of the paper's method."""
@@ -216,11 +223,10 @@ def ablation_table(known: Known) -> str:
     for dataset, network, recipe in places(known):
         for method in ("optimal", "max_norm"):
             for row in known.rows(dataset=dataset, network=network, recipe=recipe, method=method):
-                if row.job.calibration_transform == "none":
-                    shift = "yes" if method == "optimal" else "no"
-                    cells = [points(row.accuracy(t) or "-") for t in T]
-                    source = [dataset, network, recipe, row.job.activation]
-                    lines.append([*source, shift, row.job.options["reset"], points(row.ann), *cells])
+                shift = "yes" if method == "optimal" else "no"
+                cells = [points(row.accuracy(t) or "-") for t in T]
+                source = [dataset, network, recipe, row.job.activation]
+                lines.append([*source, shift, row.job.options["reset"], points(row.ann), *cells])
     heads = ["dataset", "network", "recipe", "source", "shift", "reset", "ANN", *(f"T = {t}" for t in T)]
     return markdown(sorted(lines, key=lambda line: line[:4]), heads, "The paper's own ablation could not be read.")
 
@@ -238,11 +244,10 @@ def others_table(known: Known) -> str:
                 line = [dataset, network, method, f"published: {pipeline}", ann_]
                 lines.append([*line, *(cells.get(t, "-") for t in T)])
         for row in known.rows(dataset=dataset, network=network):
-            name = f"{row.job.method} {row.job.options.get('reset', '')}"
             whose = "public weights" if row.records[0]["job"]["seed"] is None else "ours"
             pipeline = f"{whose}: {row.job.activation}, {recipe_of(row.job.recipe)}"
-            line = [dataset, network, name, pipeline, points(row.ann)]
-            if row.job.method != "deng_code" and row.job.calibration_transform == "none":
+            line = [dataset, network, label(row), pipeline, points(row.ann)]
+            if row.job.method != CODE:
                 lines.append([*line, *(points(row.accuracy(t) or "-") for t in T)])
     heads = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]
     return markdown(lines, heads, STAR)
@@ -255,7 +260,7 @@ def length_table(known: Known) -> str:
         for activation in (Y_TH[dataset], "relu"):
             found = {}
             for row in known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation):
-                if row.job.method in ("optimal", "max_norm") and row.job.calibration_transform == "none":
+                if row.job.method in ("optimal", "max_norm"):
                     found[row.job.method, row.job.options["reset"]] = row
             if any(row.ann_on_validation for row in found.values()):
                 kinds = ("optimal", "soft"), ("max_norm", "soft"), ("max_norm", "hard")
@@ -272,10 +277,11 @@ def length_table(known: Known) -> str:
 def threshold_table(known: Known) -> str:
     """How y_th could be chosen: all numbers on validation."""
     lines, T = [], (4, 8, 16, 32)
-    rows = known.rows(dataset="cifar10", network="cifar_resnet20", recipe="cifar", method="optimal")
+    kind = {"dataset": "cifar10", "network": "cifar_resnet20", "recipe": "cifar"}
+    rows = known.rows(method="optimal", options={"reset": "soft"}, **kind)
     for row in sorted(rows, key=lambda row: float(row.job.activation.partition(":")[2].partition(":")[0] or "inf")):
-        usual = row.job.calibration_transform == "none" and row.job.options["reset"] == "soft"
-        if usual and (first := _first(row)):
+        clipped = row.job.activation.partition(":")[0] in ("relu", "threshold_relu")
+        if clipped and (first := _first(row)):
             one = Row([first], {})
             cells = [points(one.accuracy(t, "validation") or "-") for t in T]
             lines.append([row.job.activation, points(one.ann_on_validation), *cells])
@@ -296,13 +302,16 @@ def convention_table(known: Known) -> str:
     lines, T = [], (8, 16, 32)
     wanted = {"dataset": "cifar10", "network": "cifar_resnet20", "recipe": "cifar", "activation": Y_TH["cifar10"]}
     plain = _first(known.row(*OPTIMAL, **wanted))
-    variants = known.rows(method="deng_code", **wanted)
-    variants += known.rows(method="optimal", calibration_transform="crop_flip", **wanted)
+    variants = known.rows(method=CODE, **wanted)
+    variants += known.rows(method="optimal", options={"reset": "soft"}, calibration_transform="crop_flip", **wanted)
     for row in variants:
         if plain and (record := _first(row)):
-            lines.append([_convention(row), *(paired(plain, record, t).interval for t in T)])
+            both = plain["T"].keys() & record["T"].keys()
+            differences = (paired(plain, record, t).interval if str(t) in both else "-" for t in T)
+            lines.append([_convention(row), *differences])
     if plain and lines:
-        lines.insert(0, ["none: `optimal`", *(f"{100 * float(snn(plain, t) or 0):.2f}" for t in T)])
+        shares = (snn(plain, t) for t in T)
+        lines.insert(0, ["none: `optimal`", *("-" if x is None else f"{100 * float(x):.2f}" for x in shares)])
     heads = ["convention", *(f"T = {t}" for t in T)]
     note = (
         "Test accuracy of `optimal`, below it what a convention adds, with the 95 % interval of the paired difference"
@@ -406,7 +415,6 @@ MADE = {  # (dataset, network, recipe, activation) of the sources that a profile
     for network in sweep.networks
     for activation in sweep.activations
 }
-CODE = ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented")
 NETWORKS = tuple(sweep.id for sweep in PAPER if sweep.networks[0] in DENG and not sweep.recipe)
 TABLES = (
     Table("ann", "Accuracy of the ANNs", ALL, ann_table),
@@ -415,7 +423,12 @@ TABLES = (
     Table("length", "How many steps: smallest T within 1 point of the ANN", ALL, length_table),
     Table("layers", "The error of every layer, beside V^2 / (12 T^2)", ALL, layer_table, diagnosed=True),
     Table("convertible", "What makes a source convertible", ALL, convertible_table, diagnosed=True),
-    Table("conventions", "What the conventions of the released code cost", CODE, convention_table),
+    Table(
+        "conventions",
+        "What the conventions of the released code cost",
+        ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
+        convention_table,
+    ),
     Table("thresholds", "The threshold y_th", ("cifar10-resnet20", "cifar10-thresholds"), threshold_table),
     Table("others", "Other methods on the same networks", ALL, others_table),
     Table("imagenet", "ImageNet, VGG-16", tuple(sweep.id for sweep in IMAGENET), imagenet_table),

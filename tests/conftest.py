@@ -23,7 +23,7 @@ def make_record():
     def make(T=None, ann=10, validation=None, ann_validation=10, n=10, official=True, weights=None, **job):
         fields = {"dataset": "digits", "data_hash": "d" * 64, "network": "plain", "activation": "relu", "seed": 0}
         fields |= {"recipe": "short-01234567", "method": "optimal", "method_version": 1, "options": {"reset": "soft"}}
-        fields |= {"calibration": 100}
+        fields |= {"calibration": 1024}
         job = Job(**fields | job)
         labels, held_out = [i % 10 for i in range(n)], 0 if job.seed is None else n
 
@@ -49,7 +49,10 @@ def make_record():
             "T": {str(t): at(t, correct) for t, correct in ({8: 9} if T is None else T).items()},
             "network": {"parameters": 1234, "neurons": {"a": 8, "b": 4}, "macs": {"conv": 600, "fc": 40}},
             "source": {"weights_hash": weights or job.source_id * 5 + "abcd", "training_seconds": 1.5},
-            "data": {"official": official, "n": {"train": 100, "validation": held_out, "calibration": 100, "test": n}},
+            "data": {
+                "official": official,
+                "n": {"train": 100, "validation": held_out, "calibration": job.calibration, "test": n},
+            },
             "provenance": {
                 "commit": None,
                 "dirty": None,

@@ -64,5 +64,9 @@ def test_the_command(make_record, ann2snn, tmp_path):
     assert "which have 100.00 and 90.00 %." in out and max(map(len, lines)) <= 100
     code, out, _ = ann2snn(f"compare {paths[0]} {paths[0]}")
     assert code == 0 and "different weights" not in out
+    b["source"]["training_seconds"] = 99.0
+    assert "different weights" in report(a, b)
+    b["job"]["seed"], b["source"]["weights_hash"] = 0, a["source"]["weights_hash"]
+    assert "different weights" not in report(a, b)
     code, _, err = ann2snn(f"compare {paths[0]} nowhere.json")
     assert code == 2 and "nowhere.json" in err

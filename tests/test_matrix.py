@@ -83,6 +83,21 @@ def test_several_seeds_are_tested_one_by_one(made):
     assert row["against `optimal`"] == "+12.50 / +0.00, better in 1 of 2"
 
 
+def test_the_first_calibration_seed_is_compared(made):
+    draws = [made("tpp", right=right, calibration_seed=k, activation="qcfs:4") for k, right in enumerate((310, 90, 80))]
+    for records in (draws, draws[::-1]):
+        (table,) = matrix.tables(some(made, activation="qcfs:4") + records)
+        row = cells(matrix.table_text(table, []))["tpp"]
+        assert row["against `optimal`"].startswith("+2.50 ±") and row["T = 16"] == "40.00"
+
+
+def test_two_copies_of_the_data_are_two_tables(made):
+    other = some(made, data_hash="e" * 64, official=False)
+    first, second = (matrix.table_text(table, []) for table in matrix.tables(some(made) + other))
+    assert first.startswith("### digits, plain, relu (short)") and "checksum" not in first
+    assert second.startswith("### digits †, plain, relu (short)") and "† Measured on data whose checksum" in second
+
+
 def test_what_is_not_there_is_said(made):
     records = [made("srp", T={8: 340, 16: 345}), *some(made)]
     (table,) = matrix.tables(records)
@@ -154,6 +169,14 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
     assert not any("qcfs:4" in other for other in lines if other is not line)
 
 
+def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
+    relu = some(made, seed=0) + some(made, seed=1)
+    for record in relu[5:]:
+        record["ann"]["test"]["correct"] -= 20
+    trained = some(made, seed=0, activation="qcfs:4") + [made("qcfs", right=320, seed=0, activation="qcfs:4")]
+    assert "(the ANNs alone differ by +0.00)" in matrix.findings(matrix.tables(relu + trained))
+
+
 def test_what_picking_by_test_accuracy_is_worth(made):
     usual = find("ftbc").options["updates"]
     runs = [
@@ -201,6 +224,8 @@ def test_quantisers_against_starts(made):
     assert [(row[1], row[4]) for row in rows] == [(q, s) for q in ("floor", "round", "ceil") for s in ("0", "V/2", "V")]
     assert [row[9] for row in rows][:4] == ["75.00", "75.25", "75.50", "77.50"] and rows[0][5] == "not run"
     assert matrix.quantisers(records[:6]) == "Not run."
+    others = [made("qcfs", {"start": 0.25}, activation="qcfs:4"), made("qcfs", {"reset": "hard"}, activation="qcfs:4")]
+    assert matrix.quantisers([*records, *others]) == matrix.quantisers(records)
 
 
 def test_every_method_is_told_in_a_sentence():
@@ -246,6 +271,16 @@ def test_short_tables_and_figures_show_the_main_sources(made):
     assert len(section.main) == 4
     (section,) = sections([made("optimal", activation="qcfs:4")])
     assert len(section.main) == 1
+
+
+def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made):
+    records = [made("optimal"), made("optimal", calibration=128), made("deng_code"),
+               made("optimal", calibration_transform="crop_flip")]  # fmt: skip
+    (section,) = sections(records)
+    (main,) = section.main
+    assert section.options(main) == "soft"
+    told = {section.options(row) for row in section.rows if row.job.method == "optimal"}
+    assert told == {"soft", "soft, calibration=128", "soft, calibration_transform=crop_flip"}
 
 
 def test_short_tables_and_figures_show_the_main_methods(made, tmp_path):

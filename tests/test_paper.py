@@ -131,6 +131,32 @@ def test_what_a_convention_costs_is_a_paired_difference(make_record):
     assert list(third.values()) == ["calibrated on augmented images", *["0 (no image differs)"] * 2, "+1.00 ± 1.95"]
 
 
+def test_a_convention_without_a_T_has_no_cell_there(make_record):
+    base, usual = make_record(n=100, T={16: 90}, **HE), {"reset": "soft", "residual_shift": True, "shift_T": None}
+    other = make_record(n=100, T={8: 90, 16: 90}, method="deng_code", **HE,
+                        options=usual | {"readout": "accumulated", "shifts": 2})  # fmt: skip
+    first, second = cells(table("conventions"), Known([base, other], []))
+    assert list(first.values())[1:] == ["-", "90.00", "-"]
+    assert list(second.values())[1:] == ["-", "0 (no image differs)", "-"]
+
+
+def test_other_budgets_sources_and_options_are_not_mixed_in(make_record):
+    """A calibration on 45,000 images, which ran at T = 16 only, and sources of other methods."""
+    usual = make_record(n=100, ann=90, ann_validation=90, T={8: 20, 16: 40, 32: 60}, validation={32: 60}, **HE)
+    budget = make_record(n=100, ann=90, ann_validation=90, T={16: 35}, calibration=45_000, **HE)
+    stairs = make_record(n=100, T={4: 70}, **HE | {"activation": "qcfs:4"})
+    floors = [
+        make_record(n=100, T={16: 50 + k}, method="mmse", options={"error": kind, "reset": "soft"}, **HE)
+        for k, kind in enumerate(("round", "floor"))
+    ]
+    known = Known([usual, budget, stairs, *floors], [])
+    (line,) = cells(table("length"), known)
+    assert line["optimal"] == "> 32"
+    assert [x["source"] for x in cells(table("thresholds"), known)] == ["threshold_relu:1"]
+    ours = [x["method"] for x in cells(table("others"), known) if x["network"] == "cifar_resnet20"]
+    assert sorted(ours) == ["mmse", "mmse, error floor", "optimal", "optimal"]
+
+
 def test_tables_of_the_first_seed_wait_for_it(make_record):
     """Where so far only another seed has run."""
     usual = {"reset": "soft", "readout": "spiking", "residual_shift": True, "shifts": 1, "shift_T": None}

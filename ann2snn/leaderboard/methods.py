@@ -18,8 +18,7 @@ REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
-    rows = [r for r in section.rows if r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
-    rows = [r for r in rows if r.job.calibration_transform == "none" and r.job.method != "deng_code"]
+    rows = [r for r in section.rows if r.usual and r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
     kinds = defaultdict(set)
     for row in rows:
         kinds[section.source(row)].add(row.job.method)

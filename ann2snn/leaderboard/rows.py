@@ -18,6 +18,8 @@ WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
 Number = TypeVar("Number")
 MAIN = ("optimal", "max_norm", "robust_norm", "opi")
 CROWD = 6  # methods
+CODE = "deng_code"  # the conventions of released code, one at a time: no method of its own
+USUAL = {"calibration": 1024, "calibration_transform": "none", "readout": "accumulated", "precision": "float32"}
 TELLING = ("recipe", "method_version", "calibration", "calibration_transform", "readout", "precision", "data_hash")
 
 
@@ -54,6 +56,11 @@ class Row:
         self.n_test = records[0]["data"]["n"]["test"]
         self.warmup = self.job.options.get("warmup", 0)  # steps in which nothing is read
         self.T = sorted({int(T) for record in records for T in record["T"]})
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is a method as all others are run: on as many calibration images, read out in the same way."""
+        return self.job.method != CODE and all(getattr(self.job, name) == value for name, value in USUAL.items())
 
     def over_seeds(self, value: Callable[[dict], Fraction | None]) -> Estimate | None:
         """The estimate of any number of a record; None where no record has it."""
@@ -137,7 +144,7 @@ class Section:
         methods the paper's and its classic rivals; all rows where that would leave none."""
         known = DATASETS.get(self.dataset)
         usual = ("relu", f"threshold_relu:{known.y_th}") if known else {row.job.activation for row in self.rows}
-        rows = [row for row in self.rows if row.job.activation in usual] or self.rows
+        rows = [row for row in self.rows if row.usual and row.job.activation in usual] or self.rows
         crowd = len({row.job.method for row in rows}) > CROWD
         return [row for row in rows if row.job.method in MAIN] or rows if crowd else rows
 
@@ -157,7 +164,8 @@ class Section:
 
     def told(self, row: Row) -> list[str]:
         """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
-        return [f"{name}={str(getattr(row.job, name))[:24]}" for name in self.varies if name != "recipe"]
+        values = {name: getattr(row.job, name) for name in self.varies if name != "recipe"}
+        return [f"{name}={str(value)[:24]}" for name, value in values.items() if value != USUAL.get(name)]
 
     def options(self, row: Row) -> str:
         """`soft, percentile=99.9, calibration=128`."""

@@ -59,7 +59,8 @@ def markdown(records: list[dict]) -> str:
 def _section(section: Section) -> str:
     first = section.rows[0]
     grid = sorted({*GRID, *(T for row in section.rows for T in row.T)})
-    about = [f"{first.n_test:,} test images", f"{first.records[0]['network']['parameters']:,} parameters"]
+    sizes = sorted({row.records[0]["network"]["parameters"] for row in section.rows})  # thresholds can be parameters
+    about = [f"{first.n_test:,} test images", f"{' or '.join(f'{size:,}' for size in sizes)} parameters"]
     same = [name for name in TELLING if name not in section.varies]
     about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
     heads = [f"T = {T}" for T in grid]
@@ -216,7 +217,7 @@ def readme_table(records: list[dict]) -> str:
             soft, hard = resets.get("soft"), resets.get("hard")
             first = known(soft or hard)
             cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
-            cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), hard.n, 1))
+            cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), first.n, 1))
             about = [section.dataset, section.network, source, str(first.n), points(first.ann, first.n, 1), label]
             lines.append([*about, *cells])
     heads = ["data", "network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT)]
