@@ -238,10 +238,10 @@ def recheck(options) -> int:
 def publish(options) -> int:
     from ann2snn import records
     from ann2snn.benchmarks import pages, photographs  # type: ignore
-    from ann2snn.recheck import weights_hash_of
+    from ann2snn.recheck import info_of
 
     files = options.runs.glob("sources/*/*/seed*/weights.pt")
-    small = {weights_hash_of(path): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
+    small = {info_of(path).get("weights_hash"): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
     dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
     if dirty:
         print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)

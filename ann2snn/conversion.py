@@ -202,6 +202,8 @@ def convert(
     if not isinstance(calibration, Statistics):
         batches = list(images_of(calibration, 500))
         calibration = Statistics(ann, lambda: batches)
+    elif calibration.ann is not ann:
+        raise UserError("These statistics are of another network than this one: make them anew.")
     return find(method)(ann, calibration, T, seed=seed, **options)
 
 
@@ -243,7 +245,7 @@ def threshold(value: Tensor, layer: str) -> Tensor:
 
 
 def ceiling(activation: ThresholdReLU, stats: Statistics, per_channel: bool = False) -> Tensor:
-    """The threshold that a source was trained with where it has one, else the largest activation seen.
+    """The threshold that was learnt in the training of the source where it has one, else the largest activation seen.
 
     Of the layer, or (C, 1, 1) of every channel. Raises UserError for a layer that was silent.
     """

@@ -23,7 +23,7 @@ from ann2snn.pipeline import Source, place_of
 from ann2snn.records import slug, write_atomic
 from ann2snn.simulation import simulate
 
-GRID = (4, 8, 16, 32)
+GRID, IMAGES = (4, 8, 16, 32), 1000
 
 
 class Evenly(nn.Module):
@@ -58,7 +58,9 @@ def neurons(snn: fx.GraphModule) -> dict[str, IF]:
     return {name: module for name, module in found.items() if isinstance(module, IF)}
 
 
-def diagnose(source: Source, T: Iterable[int], images: int = 1000, inside: int = 200, calibration: int = 1024) -> dict:
+def diagnose(
+    source: Source, T: Iterable[int], images: int = IMAGES, inside: int = 200, calibration: int = 1024
+) -> dict:
     """What `optimal` makes of a `pipeline.Source`: accuracies of the ANN, evenly timed and spiking on the first test
     images (shares), and all layers on the first `inside` of them, at every T."""
     stats, calibration_hash = source.statistics(calibration, 0)
@@ -76,9 +78,8 @@ def diagnose(source: Source, T: Iterable[int], images: int = 1000, inside: int =
         spiking = (simulate(snn, x, t, batch=source.batch).predictions(t).cpu() == labels).double().mean().item()
         inner = [vars(layer) for layer in layers(source.ann, snn, x[:inside], t)]
         found[str(t)] = {"spiking": spiking, "evenly": right(evenly_timed(snn, t)), "layers": inner}
-    names = ("dataset", "network", "activation", "recipe", "seed", "weights_hash")
     return {
-        "source": {name: source.info[name] for name in names},
+        "source": _made(source.info),
         "method": {"name": method.name, "version": method.version, "calibration": calibration},
         "images": len(part),
         "inside": min(inside, len(part)),
@@ -88,10 +89,18 @@ def diagnose(source: Source, T: Iterable[int], images: int = 1000, inside: int =
     }
 
 
+def _made(info: dict) -> dict:
+    """What tells a source from all others."""
+    return {name: info[name] for name in ("dataset", "network", "activation", "recipe", "seed", "weights_hash")}
+
+
 def diagnose_source(name, source, jobs, T, settings, outcome) -> None:
     """What `pipeline.sweep` does with a source where its layers are asked for: a diagnosis, unless there is one."""
-    known = {d["source"]["weights_hash"]: d for d in load_all(settings.runs)}
-    if (found := known.get(source.info["weights_hash"])) is None:
+    made = _made(source.info), find("optimal").version, {str(t) for t in GRID}, min(IMAGES, len(source.data.test))
+    known = (
+        d for d in load_all(settings.runs) if (d["source"], d["method"]["version"], {*d["T"]}, d["images"]) == made
+    )
+    if (found := next(known, None)) is None:
         print(f"{name}: diagnosis", file=sys.stderr)
         save(found := diagnose(source, GRID), settings.runs)
     outcome.records.append(found)
@@ -133,7 +142,7 @@ class Layer:
     V_th, errors are squared differences to the ANN's activation in its own unit."""
 
     name: str
-    bound: float  # V_th^2 / (12 T^2): Deng & Gu's expected error of a layer whose activation is uniform on [0, V_th]
+    bound: float  # V_th^2 / (12 T^2): what the optimal shift leaves where the activation is uniform on [0, V_th]
     rounding: float = 0.0  # E(a' - a)^2, the layer's input taken from the ANN
     total: float = 0.0  # E(a' - a)^2 in the spiking network
     spread: float = 0.0  # standard deviation of the ANN's pre-activation

@@ -1,5 +1,7 @@
 """`ann2snn inspect`: what becomes of every node of a network, before anything is simulated."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -68,7 +70,8 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
     if ":" in options.model:
         made = import_path(options.model)
         try:
-            net = made if isinstance(made, nn.Module) else made()
+            with seeded():
+                net = made if isinstance(made, nn.Module) else made()
         except Exception as error:  # whatever the function does
             raise UserError(f"{options.model}() failed: {type(error).__name__}: {error}.") from error
         if not isinstance(net, nn.Module):
@@ -79,8 +82,17 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
     else:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)
-        net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=options.activation)
+        with seeded():
+            net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=options.activation)
     return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Weights that nobody trained are the same in every run."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        yield
 
 
 def report(rows) -> str:

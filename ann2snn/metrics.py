@@ -43,6 +43,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:
     one, whose gradient with respect to an activation is its fan-out."""
     env: dict[fx.Node, Tensor] = {}
     sees_image: dict[fx.Node, bool] = {}
+    sees_spikes: dict[fx.Node, bool] = {}
     leaves: dict[str, Tensor] = {}
     neurons: dict[str, int] = {}
     macs: dict[str, int] = {}
@@ -50,6 +51,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:
     reached = torch.zeros((), dtype=torch.double, requires_grad=True)
     for node in ann.graph.nodes:
         sees_image[node] = node.op == "placeholder" or any(sees_image[n] for n in node.all_input_nodes)
+        sees_spikes[node] = any(sees_spikes[n] for n in node.all_input_nodes)
         module = ann.get_submodule(node.target) if node.op == "call_module" else None
         arguments, keywords = fx.map_arg((node.args, node.kwargs), env.get)
         if node.op == "placeholder":
@@ -69,11 +71,11 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:
                 analog.append(module.name)
             env[node] = out.detach()
         elif isinstance(module, MaxPool) or hasattr(module, "step") or isinstance(module, ThresholdReLU):
-            inert = isinstance(module, MaxPool) and sees_image[node]
+            inert = isinstance(module, MaxPool) and not sees_spikes[node]
             out = module(arguments[0].detach()) if isinstance(module, MaxPool) else arguments[0].detach()
             env[node] = out.clone().requires_grad_(not inert)
             if not inert:
-                sees_image[node] = False
+                sees_image[node], sees_spikes[node] = False, True
                 leaves[module.name] = env[node]
                 if not isinstance(module, MaxPool):
                     neurons[module.name] = out.numel()

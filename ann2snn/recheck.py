@@ -9,6 +9,7 @@ import torch
 
 from ann2snn import records, training
 from ann2snn.calibration import Statistics
+from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.pipeline import BATCH, Settings, Source, converted, cpu_threads, place_of, read, runs_of
@@ -47,6 +48,8 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
     """
     record = records.load(path)
     job, place = Job(**record["job"]), record["provenance"]
+    if (version := find(job.method).version) != job.method_version:
+        raise UserError(f"The record is of version {job.method_version} of {job.method}, which is at {version} now.")
     unofficial = settings.accept_unofficial or not record["data"]["official"]
     data = load(job.dataset, settings.data_root, accept_unofficial=unofficial)
     if data.hash != job.data_hash:
@@ -107,16 +110,19 @@ def find_weights(path: Path, record: dict) -> Path:
     published = [records.weights_path(record, root) for root in path.resolve().parents]
     trained = [f for root in path.resolve().parents for f in root.glob("sources/*/*/*/weights.pt")]
     wanted = record["source"]["weights_hash"]
+    made = {name: record["job"][name] for name in ("network", "activation", "recipe", "seed")}
     for candidate in [p for p in published if p.exists()] + trained:
-        if weights_hash_of(candidate) == wanted:
+        info = info_of(candidate)
+        if info.get("weights_hash") == wanted and made.items() <= info.items():
             return candidate
     raise UserError(
         f"No weights with the recorded hash {wanted[:12]}... lie beside {path}: name them with --weights FILE."
     )
 
 
-def weights_hash_of(path: Path) -> str | None:
+def info_of(path: Path) -> dict:
+    """What a weights file says of its source; nothing where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["info"]["weights_hash"]
+        return torch.load(path, map_location="cpu", weights_only=True)["info"]
     except Exception:
-        return None
+        return {}

@@ -359,4 +359,7 @@ def accelerator(device: str) -> str:
         raise UserError(f"No device is called {device!r}; known are auto, cpu and cuda.")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("This machine has no CUDA device that torch can use; take --device cpu.")
-    return "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
+    if device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # what is called float32 is computed in it
+    return "cuda"

@@ -1,7 +1,8 @@
 """Spike trains of a whole network, one layer after the other: what methods that calibrate their neurons look at.
 
 The trains of a layer are kept as bits until the last layer that hears them is done, so that T steps of N images cost
-N x T / 8 bytes for a unit. What lies between two layers of neurons is computed anew whenever it is asked for.
+N x T / 8 bytes for a unit. What lies between two layers of neurons is computed anew whenever it is asked for; what lies
+before the first ones, the images among it, is kept.
 """
 
 from collections.abc import Callable, Iterator

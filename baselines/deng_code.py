@@ -2,7 +2,7 @@
 
 import torch
 
-from ann2snn.conversion import method, replace_activations, spiking_output, threshold
+from ann2snn.conversion import method, replace_activations, spiking_output, steps, threshold
 from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
 
@@ -20,9 +20,12 @@ def deng_code(ann, stats, T, *, reset=soft, readout="accumulated", residual_shif
     V_th / (2 shift_T), whatever T is: what is read at t < shift_T of one run, where shift_T is the code's --shift_snn,
     by default 32. (The fifth, calibration on augmented images, is the sweep's.)
 
-    Difference from the code: V_th of the residual additions is the largest activation there, as in the code, but over
-    the calibration images only. Read: the code.
+    Differences from the code: V_th of the residual additions is the largest activation there, as in the code, but over
+    the calibration images only; with `shifts=2` all neurons have two shifts, in the code those whose layer has a bias
+    (in its ResNet-20 none has). Read: the code.
     """
+    if shift_T is not None:
+        steps(shift_T)
     if readout not in READOUTS:
         raise UserError(f"A read-out is {' or '.join(READOUTS)}, not {readout!r}.")
     unshifted = set() if residual_shift else residual_additions(ann)

@@ -1,7 +1,8 @@
 """Source networks between the clip and the stairs."""
 
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF, soft
+from ann2snn.baselines.qcfs import qcfs  # type: ignore
+from ann2snn.conversion import method
+from ann2snn.neurons import soft
 
 
 @method(paper="jiang2023slip", published_on="slip_relu", only_on="slip_relu")
@@ -18,9 +19,4 @@ def slip_relu(ann, stats, *, reset=soft, start=0.5):
     the code, here only where the recipe has it for everything (`decay_all`). Nothing is calibrated. Read: the code and
     the abstract.
     """
-
-    def neuron(activation):
-        v_th = ceiling(activation, stats)
-        return IF(v_th, reset, shift=-activation.shift, v_init=start * v_th)
-
-    return replace_activations(ann, neuron)
+    return qcfs.function(ann, stats, reset=reset, start=start)

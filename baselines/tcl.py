@@ -1,7 +1,8 @@
 """Source networks trained with the threshold that a neuron has."""
 
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF, soft
+from ann2snn.baselines.qcfs import qcfs  # type: ignore
+from ann2snn.conversion import method
+from ann2snn.neurons import soft
 
 
 @method(paper="ho2021tcl", published_on="tcl", only_on="tcl")
@@ -17,8 +18,4 @@ def tcl(ann, stats, *, reset=soft):
     what the paper starts from was not found, nor what its membranes start from: here 0. Nothing is calibrated. Read:
     the abstract, and those two codes; not the text.
     """
-
-    def neuron(activation):
-        return IF(ceiling(activation, stats), reset, shift=-activation.shift)
-
-    return replace_activations(ann, neuron)
+    return qcfs.function(ann, stats, reset=reset, start=0.0)

@@ -353,7 +353,7 @@ def layer_table(known: Known) -> str:
 LAYERS = """\
 a is the ANN's activation, a' the mean output of the neurons that replace it, over T steps of constant input: the ANN's
 own for that layer in the columns *E(a' - a)^2* and *ratio*. *Ratio with spiking input*: the layers before it spike too.
-Both ratios are to the paper's V^2 / (12 T^2), which is what rounding costs where pre-activations are spread evenly:
+Both ratios are to V^2 / (12 T^2), what the paper's shift leaves of rounding where pre-activations are spread evenly:
 units that are silent in both have no error, and make the ratio smaller than 1. How many images: in diagnosis/.
 """
 

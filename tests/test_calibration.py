@@ -57,6 +57,22 @@ def ann_of(net, shape=(2, 4, 4)):
     return prepare(net, torch.zeros(1, *shape))
 
 
+def test_an_activation_named_output_has_its_own_statistics():
+    net = Net(lambda s, x: s.f(s.output(s.h(x.flatten(1)))), h=nn.Linear(32, 3), output=nn.ReLU(), f=nn.Linear(3, 3))
+    net, images = dyadic(net), dyadic_images(8)
+    net.f.bias.data += 100
+    stats = Statistics(ann := prepare(net, images[:1]), lambda: [images])
+    (name,) = activations(ann)
+    assert stats[name].max == net.h(images.flatten(1)).relu().max() < 50 < stats["output"].max
+
+
+def test_statistics_of_another_network_are_refused():
+    images = dyadic_images(4)
+    one, other = (prepare(random(residual(), seed), images[:1]) for seed in (0, 1))
+    with pytest.raises(UserError, match="another network"):
+        convert(one, "optimal", Statistics(other, lambda: [images]), 4)
+
+
 def test_max_is_exact_for_every_order_and_batch_size():
     ann, images = ann_of(dyadic(residual())), dyadic_images(37)
     seen = {}

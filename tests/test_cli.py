@@ -149,6 +149,12 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "another environment" in out
 
+    for key, value, why in (("activation", "relu", "--weights"), ("method_version", 2, "of version 2 of")):
+        changed = record["job"] | {key: value}
+        moved = records.save(record | {"id": records.Job(**changed).id, "job": changed}, "results")
+        code, _, err = ann2snn(f"recheck {moved}")
+        assert code == 2 and why in err and one_sentence(err)
+
     shutil.rmtree("results/weights")
     shutil.rmtree("runs")
     code, _, err = ann2snn(f"recheck {path}")
@@ -170,6 +176,11 @@ def test_inspect_names_what_converts_and_what_does_not(ann2snn, tmp_path):
     code, out, _ = ann2snn("inspect mine:net --shape 3 8 8")
     assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "sigmoid" in out
     sys.modules.pop("mine", None)
+
+
+def test_inspect_is_the_same_in_every_run(ann2snn):
+    (_, first, _), (_, second, _) = (ann2snn("inspect digits_plain --dataset digits --T 8") for _ in range(2))
+    assert "V_th" in first and first == second
 
 
 def test_nan_weights_are_named(ann2snn, tmp_path):

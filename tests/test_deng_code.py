@@ -54,6 +54,9 @@ def test_a_fixed_shift_is_what_one_long_run_reads_on_its_way(ann, stats):
     short = simulate(convert(ann, "deng_code", stats, T, shift_T=4 * T), images, T)
     assert torch.equal(long.outputs[T], short.outputs[T])
     assert not torch.equal(short.outputs[T], simulate(convert(ann, "optimal", stats, T), images, T).outputs[T])
+    for wrong in (0, -4, "x"):
+        with pytest.raises(UserError, match="T is a number of steps"):
+            convert(ann, "deng_code", stats, T, shift_T=wrong)
 
 
 def test_the_spiking_read_out_is_a_neuron_behind_the_last_layer(ann, stats):

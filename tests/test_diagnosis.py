@@ -83,7 +83,7 @@ def test_layers_against_a_loop_over_units(chain):
 
 
 def test_the_expected_error_of_a_uniform_activation():
-    """E(a' - a)^2 = V^2 / (12 T^2) with the optimal shift, V^2 / (3 T^2) without (Deng & Gu 2021, section 4)."""
+    """E(a' - a)^2 = V^2 / (12 T^2) with the shift of Deng & Gu (2021, section 4), V^2 / (3 T^2) without."""
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(40_000, 1)).double().eval()
     with torch.no_grad():
         net[0].weight.fill_(1.0), net[0].bias.zero_()
@@ -117,6 +117,11 @@ def test_a_table_of_diagnoses_from_the_command_line(ann2snn, monkeypatch):
     assert list(found["T"]) == ["4", "8", "16", "32"] and found["images"] == 360 and found["inside"] == 200
     ann2snn(line)
     assert load_all("runs") == [found]  # not made again
+    how = "--dataset digits --network digits_plain --wandb off --device cpu"
+    assert ann2snn(f"diagnose {how} --T 4 --images 20")[0] == 0
+    assert [list(d["T"]) for d in load_all("runs")] == [["4"]]
+    ann2snn(line)  # a smaller one will not do
+    assert [(list(d["T"]), d["images"]) for d in load_all("runs")] == [(["4", "8", "16", "32"], 360)]
 
 
 def test_diagnose_from_the_command_line(ann2snn):

@@ -347,3 +347,10 @@ def test_batch_norm_of_timm_folds():
     assert roles.count("folded") >= norms == roles.count("weights") - 1 == 52
     assert len(activations(ann)) == 35 and {a.y_th for a in activations(ann).values()} == {6.0}
     assert not any(isinstance(m, Affine | nn.BatchNorm2d) for m in ann.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_batch_norm_folds_in_half_precision(dtype):
+    layers = [nn.Conv2d(2, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)]
+    net = random(nn.Sequential(*layers)).to(dtype)
+    prepare(net, torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype))

@@ -183,6 +183,15 @@ def test_layers_behind_a_pool_of_the_image_or_a_sum_with_it_are_analog():
     assert found.analog == ("g", "h") and set(found.fan_out) == {"a"}
 
 
+def test_a_pool_that_hears_the_image_and_spikes_counts_its_own():
+    """Its maximum is passed on as events of its own, which cost what lies behind it."""
+    forward = lambda s, x: s.h(s.b(s.g(s.p(x + s.a(x)))).flatten(1))  # noqa: E731
+    two = net(forward, p=nn.MaxPool2d(2), g=SMALL, b=nn.ReLU(), h=nn.Linear(SMALL.out_channels, 3))
+    found = costs(prepare(two, torch.zeros(1, *SHAPE)), SHAPE)
+    assert torch.equal(found.fan_out["p"], conv(SMALL, (2, 2, 2)).long()) and not found.fan_out["a"].any()
+    assert found.analog == ()
+
+
 def test_macs_of_a_known_network():
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 

@@ -86,7 +86,8 @@ def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor) -> None:
             x = example[:1].repeat(size, *[1] * (example.dim() - 1))
             x = x + (0.1 * x.std(correction=0) + 1e-3) * torch.randn(x.shape, generator=noise).to(x)
             expected, found = net(x.clone()), ann(x)
-            if not torch.allclose(expected, found, rtol=1e-3, atol=1e-4 * (1 + expected.abs().max().item())):
+            eps, largest = torch.finfo(expected.dtype).eps, expected.abs().max().item()
+            if not torch.allclose(expected, found, rtol=max(1e-3, 8 * eps), atol=max(1e-4, eps) * (1 + largest)):
                 worst = (expected - found).abs().max().item()
                 raise UserError(
                     f"The written graph differs from the network by {worst:.2g} at batch size {size}: please report it."

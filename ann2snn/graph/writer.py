@@ -114,7 +114,7 @@ class Writer:
         self, node: fx.Node, module: nn.Module, source: fx.Node, role: str, note: str = "", name: str = ""
     ) -> None:
         name = name or self.place(node, operation(node))
-        taken = {m.name for m in self.root.children()}
+        taken = {"output", *(m.name for m in self.root.children())}  # statistics have that name for the network's
         unique = (
             name if name not in taken else next(f"{name}@{i}" for i in range(1, 10**6) if f"{name}@{i}" not in taken)
         )

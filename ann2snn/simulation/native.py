@@ -1,11 +1,13 @@
 """The library of `layer.c`: compiled once for this machine by its C compiler, then kept in the user's cache."""
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,6 +72,8 @@ def _compiled(compiler: list[str], flags: list[str]) -> Path:
     for temporary in (False, True):
         try:
             folder = Path(tempfile.mkdtemp(prefix="ann2snn-")) if temporary else _cache()
+            if temporary:
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / name).exists():
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
