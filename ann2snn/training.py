@@ -203,7 +203,7 @@ def _round(net: nn.Module) -> None:
                 value.copy_(value.half())
 
 
-def unit_bearing(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def unit_bearing(net: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
     """The parameters that depend on the unit of activations: scales and biases of batch norm and trained thresholds
     (in that unit), and the weight of the last layer (in its inverse); none without batch norm."""
     norms = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
