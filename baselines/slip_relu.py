@@ -19,4 +19,4 @@ def slip_relu(ann, stats, *, reset=soft, start=0.5):
     the code, here only where the recipe has it for everything (`decay_all`). Nothing is calibrated. Read: the code and
     the abstract.
     """
-    return qcfs.function(ann, stats, reset=reset, start=start)
+    return qcfs(ann, stats, reset=reset, start=start)

@@ -18,4 +18,4 @@ def tcl(ann, stats, *, reset=soft):
     what the paper starts from was not found, nor what its membranes start from: here 0. Nothing is calibrated. Read:
     the abstract, and those two codes; not the text.
     """
-    return qcfs.function(ann, stats, reset=reset, start=0.0)
+    return qcfs(ann, stats, reset=reset, start=0.0)
