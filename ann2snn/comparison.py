@@ -74,7 +74,7 @@ def report(first: dict, second: dict) -> str:
     text += ["two-sided, one test a line, not adjusted; the interval comes from drawing the images."]
     if first["job"]["seed"] != second["job"]["seed"] or len({r["source"]["weights_hash"] for r in (first, second)}) > 1:
         text += ["The two were made from different weights: the difference is also that of their ANNs,"]
-        text += [f"which have {' and '.join(f'{100 * _ann(r):.2f}' for r in (first, second))} %."]
+        text += [f"which have {' and '.join(f'{100 * ann_share(r):.2f}' for r in (first, second))} %."]
     return "\n".join(text)
 
 
@@ -86,5 +86,5 @@ def title(record: dict) -> str:
     return f"{job.dataset} {job.network} {job.activation} {source}: {job.method} {options}".strip()
 
 
-def _ann(record: dict) -> float:
+def ann_share(record: dict) -> float:
     return record["ann"]["test"]["correct"] / record["ann"]["test"]["n"]

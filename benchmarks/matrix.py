@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.benchmarks.profiles import QUANTISERS, STARTS, TRAINED, VARIANTS  # type: ignore
-from ann2snn.comparison import Paired, paired
+from ann2snn.comparison import Paired, ann_share, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
@@ -238,11 +238,8 @@ class Answer:
     @property
     def ann_gap(self) -> float:
         """What the source networks themselves differ by, in points, over the seeds that are compared."""
-        a, b = (
-            {r["job"]["seed"]: 100 * r["ann"]["test"]["correct"] / r["ann"]["test"]["n"] for r in row.records}
-            for row in (self.base, self.row)
-        )
-        return mean(b[seed] - a[seed] for seed in self.pairs)
+        a, b = ({r["job"]["seed"]: ann_share(r) for r in row.records} for row in (self.base, self.row))
+        return mean(100 * (b[seed] - a[seed]) for seed in self.pairs)
 
     @property
     def size(self) -> float:

@@ -17,7 +17,7 @@ from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # ty
 from ann2snn.comparison import paired
 from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import CODE, Row, sections, snn
+from ann2snn.leaderboard.rows import CODE, USUAL, Row, sections, snn
 from ann2snn.leaderboard.tables import points, smallest
 from ann2snn.records import load_all, recipe_name
 
@@ -66,7 +66,7 @@ class Known:
     def rows(self, **wanted) -> list[Row]:
         """Rows of the leaderboard whose job has these fields, with the usual calibration where nothing else is wanted;
         `recipe` by its name, `options` a part of them."""
-        wanted = {"calibration": 1024, "calibration_transform": "none"} | wanted
+        wanted = {name: USUAL[name] for name in ("calibration", "calibration_transform")} | wanted
         return [row for row in self.all_rows if _fits(row, wanted)]
 
     def row(self, method: str, options: dict, **wanted) -> Row | None:
