@@ -109,11 +109,11 @@ class Source(LightningModule):
 def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
     """The parameters with their learning rates and weight decays.
 
-    With a `gamma` the network moves exactly as one with scales 1 and thresholds y_th / gamma does: scales and biases of
-    batch norm and trained thresholds are gamma times, and the weight of the last layer is 1 / gamma times that one's.
+    With a `gamma` the network moves exactly as one with gamma 1 and thresholds y_th / gamma does: what bears the unit of
+    activations is gamma times, and the weight of the last layer is 1 / gamma times that one's.
     """
     found: dict[tuple[float, float], list] = {}
-    gamma, (direct, inverse) = recipe.gamma or 1.0, unit_bearing(net)
+    gamma, (direct, inverse) = (recipe.gamma, unit_bearing(net)) if recipe.gamma else (1.0, ([], []))
     for p in net.parameters():
         scale = gamma if any(p is q for q in direct) else 1 / gamma if any(p is q for q in inverse) else 1.0
         decay = recipe.weight_decay if p.ndim > 1 or recipe.decay_all else 0.0

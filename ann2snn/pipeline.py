@@ -379,15 +379,16 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
     StorageError ends it: what cannot be written need not be computed. `work(name, source, jobs, T, settings, outcome)`
     is what is done with every source, by default `sweep_source`.
     """
-    outcome, datasets, tables = Outcome(), {}, list(sweeps)
-    place, places = 0, sum(len(list(table.sources())) for table in tables)
-    for table in tables:
+    outcome, datasets = Outcome(), {}
+    served = [(table, [next(part.sources()) for part in table.parts()] or list(table.sources())) for table in sweeps]
+    place, places = 0, sum(len(sources) for _, sources in served)
+    for table, sources in served:
         with outcome.attempt(table.id), cpu_threads(table.threads):
             if table.dataset not in datasets:
                 unofficial = settings.accept_unofficial
                 datasets[table.dataset] = load(table.dataset, settings.data_root, accept_unofficial=unofficial)
             data = datasets[table.dataset]
-            for key, jobs in [(key, table.jobs(data, *key)) for key in table.sources()]:
+            for key, jobs in [(key, table.jobs(data, *key)) for key in sources]:
                 which = [table.recipe, None if key[2] is None else f"seed {key[2]}"]
                 name = " ".join([table.dataset, *key[:2], *filter(None, which)])
                 with outcome.attempt(name):

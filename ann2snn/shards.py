@@ -61,9 +61,11 @@ def _split(work: dict[tuple, float], n: int) -> list[set[tuple]]:
 def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
     """Runs the command once for each device, with a shard each, and returns the devices whose process failed.
 
-    What they say on stderr is passed on behind the device's name. However this function ends, no process is left.
+    What they say on stderr is passed on behind the device's name. However this function ends, no process is left: a
+    SIGTERM counts as Ctrl-C.
     """
     environments, children, readers = [_environment(device) for device in devices], [], []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for k, (device, environment) in enumerate(zip(devices, environments, strict=True), 1):
             share = ["--device", device.partition(":")[0], "--shard", f"{k}/{len(devices)}"]
@@ -88,6 +90,7 @@ def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
             child.wait()
             reader.join()
             child.stderr.close()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _pass_on(device: str, lines) -> None:

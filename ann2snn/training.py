@@ -55,8 +55,8 @@ class Recipe:
     milestones: tuple[int, ...] = ()  # epochs
     nesterov: bool = True
     decay_all: bool = False  # weight decay of biases and batch norm too
-    initialisation: Literal["network", "torch"] = "network"  # the network's own, or PyTorch's default of every layer
-    gamma: float | None = None  # what the scales of batch norm start from; all else as with scale 1 and y_th / gamma
+    initialisation: Literal["network", "torch", "fan_in"] = "network"  # its own, PyTorch's default of every layer, He's
+    gamma: float | None = None  # activations start gamma times as large; all else as with y_th / gamma
     start: Start | None = None
     half: bool = False  # round the finished weights to half precision, before anything is measured
 
@@ -163,8 +163,8 @@ def train(
     if weights.exists():
         return weights
     net = untrained(info, seed)
-    if plan.initialisation == "torch":
-        _reset(net, seed)
+    if plan.initialisation != "network":
+        _reset(net, seed, plan.initialisation)
     if plan.gamma is not None:
         _rescale(net, plan.gamma)
     if start := plan.start:
@@ -204,12 +204,15 @@ def _round(net: nn.Module) -> None:
 
 
 def unit_bearing(net: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
-    """The parameters that depend on the unit of activations: scales and biases of batch norm and trained thresholds
-    (in that unit), and the weight of the last layer (in its inverse); none without batch norm."""
+    """The parameters that depend on the unit of activations: scales and biases of batch norm, or without it the weight
+    of the first layer and the biases of all but the last, and trained thresholds (all in that unit); and the weight of
+    the last layer (in its inverse)."""
     norms = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
     thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
-    head = [m.weight for m in net.modules() if isinstance(m, nn.Linear)][-1:]
-    return (norms + thresholds, head) if norms else ([], [])
+    *hidden, last = (m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    if not norms:
+        norms = [hidden[0].weight, *(m.bias for m in hidden if m.bias is not None)]
+    return norms + thresholds, [last.weight]
 
 
 def _rescale(net: nn.Module, gamma: float) -> None:
@@ -222,13 +225,18 @@ def _rescale(net: nn.Module, gamma: float) -> None:
             value.div_(gamma)
 
 
-def _reset(net: nn.Module, seed: int) -> None:
-    """Every layer as PyTorch makes it."""
+def _reset(net: nn.Module, seed: int, initialisation: str) -> None:
+    """Every layer as PyTorch makes it; with `fan_in` its weights keep the second moment of activations from layer to
+    layer (He et al., ICCV 2015, eq. 10), and its biases are 0."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for module in net.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+            if initialisation == "fan_in" and isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
 def _continue(net: nn.Module, name: str, trained: nn.Module) -> None:

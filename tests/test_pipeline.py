@@ -225,6 +225,15 @@ def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
     assert records.load_all(tmp_path) == [json.loads(json.dumps(r)) for r in sorted(outcome.records, key=_name)]
 
 
+def test_a_sweep_runs_the_sources_that_a_method_is_for(tmp_path):
+    put(tmp_path, activation="qcfs:4")
+    both = replace(TABLE, activations=("qcfs:4", "relu"), methods=(("qcfs", {}),), T=(1,))
+    (record,) = pipeline.sweep([both], Settings(tmp_path)).records
+    assert record["job"]["activation"] == "qcfs:4"
+    ((table, reason),) = pipeline.sweep([replace(both, activations=("relu",))], Settings(tmp_path)).skipped
+    assert table == "t" and "none of these converts networks trained with relu" in reason
+
+
 def _name(record):
     return record["job"]["method"] != "opi"
 

@@ -165,20 +165,23 @@ def test_a_device_that_is_not_there_starts_nothing(ann2snn, stand_in, tmp_path):
         shards.on_devices(["cuda:9"], [])
 
 
-def test_an_interrupt_stops_every_process(stand_in, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
     stand_in("exec sleep 60")
+    before = signal.getsignal(signal.SIGTERM)
 
     def interrupt():
         deadline = time.monotonic() + 30
         while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), stop)
 
     began = time.monotonic()
     Timer(0, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         shards.on_devices(["cpu", "cpu"], [])
     assert time.monotonic() - began < 30
+    assert signal.getsignal(signal.SIGTERM) is before
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(pids) == 2
     for pid in pids:

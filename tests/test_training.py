@@ -263,6 +263,18 @@ def test_pytorch_s_own_initialisation_is_an_option(tmp_path):
         assert (weight.abs().max() <= bound) == (initialisation == "torch")
 
 
+@torch.no_grad()
+def test_he_s_initialisation_keeps_the_second_moment_from_layer_to_layer():
+    """On layers that widen, where fan-out shrinks it."""
+    net = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 16, 4096), nn.ReLU())
+    training._reset(net, 0, "fan_in")
+    assert all((p == 0).all() for name, p in net.named_parameters() if name.endswith("bias"))
+    x = torch.randn(64, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    for layer in (net[:2], net[2:]):
+        before, x = x, layer(x)
+        assert x.square().mean().item() == pytest.approx(before.square().mean().item(), rel=0.1)
+
+
 def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     """From a ReLU network with batch norm to a threshold ReLU network without: the same function to begin with."""
     before = dataclasses.replace(SHORT, name="before")
@@ -487,21 +499,23 @@ def test_weights_hash_sees_names_shapes_dtypes_and_bytes():
     assert weights_hash({"n": state["n"], "a": transposed}) == weights_hash(state)
 
 
+@pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("activation", [None, "tcl", "qcfs:4", "slip_relu:4:0.5"])
-def test_gamma_is_a_change_of_units(activation):
-    """With scales 1/4 and threshold 1 a network learns what it learns with scales 1 and threshold 4: bit for bit, as
-    all factors are powers of two and the epsilon of batch norm is lost in rounding. A trained threshold has its own
-    start in both."""
+def test_gamma_is_a_change_of_units(activation, norm):
+    """With activations a quarter as large and threshold 1 a network learns what it learns with threshold 4: bit for
+    bit, as all factors are powers of two and the epsilon of batch norm is lost in rounding. A trained threshold has its
+    own start in both."""
     from ann2snn import lightning
 
     def learnt(y_th, gamma):
         torch.manual_seed(0)
         act = activations.make(activation) if activation else partial(ThresholdReLU, y_th)
-        net = nn.Sequential(
-            nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
-            nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-30), act(),
+        layers = [
+            nn.Conv2d(1, 4, 3, bias=not norm), norm and nn.BatchNorm2d(4, eps=1e-30), act(),
+            nn.Conv2d(4, 4, 3, bias=not norm), norm and nn.BatchNorm2d(4, eps=1e-30), act(),
             nn.Flatten(), nn.Linear(64, 3),
-        )  # fmt: skip
+        ]  # fmt: skip
+        net = nn.Sequential(*filter(None, layers))
         recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
         if gamma:
             training._rescale(net, gamma)
@@ -515,6 +529,9 @@ def test_gamma_is_a_change_of_units(activation):
 
     (one, ours), (other, theirs) = learnt(1.0, 0.25), learnt(4.0, None)
     assert torch.equal(one, other)
-    norms = [1 / 4] * (3 if activation else 2)
-    scales = [1, *norms, 1, *norms, 4, 1]
+    threshold = [1 / 4] * bool(activation)
+    if norm:
+        scales = [1, 1 / 4, 1 / 4, *threshold, 1, 1 / 4, 1 / 4, *threshold, 4, 1]
+    else:
+        scales = [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold, 4, 1]
     assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
