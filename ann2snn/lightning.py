@@ -109,8 +109,8 @@ class Source(LightningModule):
 def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
     """The parameters with their learning rates and weight decays.
 
-    With a `gamma` the network moves exactly as one with gamma 1 and thresholds y_th / gamma does: what bears the unit of
-    activations is gamma times, and the weight of the last layer is 1 / gamma times that one's.
+    With a `gamma` the network moves exactly as one without it and with thresholds y_th / gamma does: what bears the
+    unit of activations is gamma times, and the weight of the last layer is 1 / gamma times that one's.
     """
     found: dict[tuple[float, float], list] = {}
     gamma, (direct, inverse) = (recipe.gamma, unit_bearing(net)) if recipe.gamma else (1.0, ([], []))

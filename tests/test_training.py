@@ -535,3 +535,22 @@ def test_gamma_is_a_change_of_units(activation, norm):
     else:
         scales = [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold, 4, 1]
     assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
+
+
+def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(tmp_path, monkeypatch, capsys):
+    from ann2snn.benchmarks import recipes
+
+    monkeypatch.setitem(training.RECIPES, "squeezed1", None)  # which is taken away again afterwards
+    which = f"--dataset digits --network digits_plain --root {tmp_path} --factor".split() + ["lr 0.1", "batch 64"]
+    monkeypatch.setattr("sys.argv", ["recipes", *which])
+    assert recipes.main() == 0
+    table = capsys.readouterr().out
+    paths = sorted(tmp_path.rglob("weights.pt"), key=lambda path: path.stat().st_mtime)
+    for path, line in zip(paths, table.splitlines()[2:], strict=True):
+        correct = recipes.Source(data.load("digits"), path).result("validation")["correct"]
+        assert f" {100 * correct / 360:.2f} " in line
+    monkeypatch.setattr("sys.argv", ["recipes", *which, "--network", "no_such_network"])
+    assert recipes.main() == 2 and "no_such_network" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["recipes", *which])
+    monkeypatch.setattr(training, "untrained", lambda *_: pytest.fail("it was trained again"))
+    assert recipes.main() == 0 and capsys.readouterr().out == table
