@@ -20,8 +20,8 @@ from ann2snn.training import RECIPES, Recipe
 
 FACTORS = {
     "bn_free": {},
-    "forward variance kept": {"initialisation": "fan_in"},
-    "forward variance kept, activations half": {"initialisation": "fan_in", "gamma": 0.5},
+    "fan-out": {"initialisation": "network"},
+    "activations half as large": {"gamma": 0.5},
     "batch 64": {"batch_size": 64},
     "lr 0.1": {"lr": 0.1},
 }
