@@ -48,8 +48,9 @@ Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on vali
 (`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at T = {AT} until the
 output is known: more than T where neurons wait for their train or a part of it. **Calibration** is the images given
 and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
-magnitude, not a benchmark. **Operations** are synaptic operations per image at T = {AT}, in millions, without those
-of the first layer, which reads the image and no spikes. **Against `optimal`** is the paired difference at T = {AT}:
+magnitude, not a benchmark; without seconds: they were not recorded. **Operations / MACs** are the additions of the
+spiking network up to T = {AT} for each multiply-accumulate of the same layers in the ANN; the first layer, which
+reads the image and no spikes, is in neither. **Against `optimal`** is the paired difference at T = {AT}:
 of one source with its 95 % interval (unadjusted, from drawing the test images), of several training seeds one number
 each. They are tested one by one and never pooled: *better* and *worse* mean that the exact McNemar test has p <
 {ALPHA} after Holm's correction over the methods of the table, and in how many of them. One image in 360 is 0.28
@@ -146,7 +147,7 @@ def table_text(table: Table, published: list[Published]) -> str:
     verdict, lines = verdicts(table), []
     grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
     for row in table.rows:
-        price, seconds = row.per_image(AT, "operations"), row.one(AT, "conversion_seconds")
+        price, seconds = row.per_mac(AT), row.one(AT, "conversion_seconds")
         lines.append([
             label(row),
             str(row.n),
@@ -154,12 +155,12 @@ def table_text(table: Table, published: list[Published]) -> str:
             smallest(row),
             str(row.one(AT, "latency") or AT),
             f"{row.job.calibration:,}" + ("" if seconds is None else f", {seconds:.3g} s"),
-            "-" if price is None else f"{float(price.mean) / 1e6:.3g}",
+            "-" if price is None else f"{float(price):.2f}",
             verdict.get(row.job.row, "-"),
             _published(row, published),
         ])  # fmt: skip
-    heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration", "operations"]
-    heads += ["against `optimal`", f"published, T = {AT}"]
+    heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration"]
+    heads += ["operations / MACs", "against `optimal`", f"published, T = {AT}"]
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     first = table.rows[0]
     note = [] if first.official else [f"{DAGGER} {UNOFFICIAL}"]
@@ -201,19 +202,20 @@ class Question:
     factor: str
     a: tuple[str, dict]
     b: tuple[str, dict]
-    source: str | None = None  # the activation of the source of `b`, where it is another one than that of `a`
+    sources: tuple[str, ...] = ()  # the activations of the sources of `b`, where they are others than that of `a`
 
 
 SOFT = {"reset": "soft"}
 QUESTIONS = (
     Question("What thresholds buy", "thresholds of least squared error by channel, instead of the layer's maximum",
              BASE, ("mmse", {"error": "round"})),
+    Question("What the shift buys", "V/(2T) at every step", ("max_norm", SOFT), BASE),
     Question("What the start potential buys", "membranes that start at V/2, instead of empty",
              ("max_norm", SOFT), ("opi", SOFT)),
     Question("What a bias for each step buys", "FTBC's bias by channel and step, on thresholds of least floor error",
              ("mmse", {"error": "floor"}), ("ftbc", {})),
     Question("What a trained source buys", "a QCFS source and its thresholds, instead of a ReLU source and its maxima",
-             ("opi", SOFT), ("qcfs", {}), TRAINED[0]),
+             ("opi", SOFT), ("qcfs", {}), TRAINED[:2]),
     Question("What accumulate-then-fire buys", "neurons that wait for their whole train, instead of firing at once",
              ("opi", SOFT), ("accumulate_then_fire", {"per_channel": False})),
 )  # fmt: skip
@@ -259,11 +261,11 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
     Trained thresholds are for the question about them only: elsewhere methods would differ in which they use.
     """
     for table in sorted(found, key=lambda t: (-t.rows[0].n_test, t.activation != "relu", t.name)):
-        if not question.source and table.activation in TRAINED:
+        if not question.sources and table.activation in TRAINED:
             continue
         row, base = table.row(*question.b), table.row(*question.a)
-        if question.source:
-            if table.activation != question.source:
+        if question.sources:
+            if table.activation not in question.sources:
                 continue
             relu = table.rows[0].records[0]["job"] | {"activation": "relu"}
             other = next((t for t in found if _same_source(relu, t)), None)
@@ -284,9 +286,9 @@ def findings(found: list[Table]) -> str:
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
             first, rest = all_[0], all_[1:]
-            (a, _), (b, _) = question.a, question.b
-            text = f"- **{question.title}** ({question.factor}; `{b}` - `{a}`): {first.text()}"
-            if question.source:
+            what = f"{question.factor}; `{label(first.row)}` - `{label(first.base)}`"
+            text = f"- **{question.title}** ({what}): {first.text()}"
+            if question.sources:
                 text += f" (the ANNs alone differ by {first.ann_gap:+.2f})"
             if first.latency > AT:
                 text += f", for a latency of {first.latency} steps instead of {AT}"

@@ -1,4 +1,4 @@
-"""A network of ImageNet's size on photographs: how often its spiking network predicts what the network itself predicts.
+"""A network trained on ImageNet, on photographs: how often its spiking network predicts what the ANN predicts.
 
 `python -m ann2snn.benchmarks.photographs --weights FILE.npz --images FOLDER --root runs` measures, prints a table and
 writes `runs/photographs.json`; run again, it goes on where it was. Half of the photographs calibrate, the other half
@@ -218,7 +218,7 @@ def table(root: Path | str) -> str:
 first class of the spiking network is that of the ANN. Soft reset where nothing
 else is said. *Even*: every layer gets the mean of its input at every step,
 which leaves clipping and rounding alone. Drawing the photographs adds a
-standard error, at 95 %, of at most {196 * sqrt(0.25 / n):.1f} points.
+margin of at most {196 * sqrt(0.25 / n):.1f} points, at 95 %.
 
 {lines("agree", n / 100, 1)}
 

@@ -47,7 +47,12 @@ def make_record():
             "labels": pack(labels),
             "ann": {"test": test(ann), "validation": {"n": held_out, "correct": ann_validation if held_out else 0}},
             "T": {str(t): at(t, correct) for t, correct in ({8: 9} if T is None else T).items()},
-            "network": {"parameters": 1234, "neurons": {"a": 8, "b": 4}, "macs": {"conv": 600, "fc": 40}},
+            "network": {
+                "parameters": 1234,
+                "neurons": {"a": 8, "b": 4},
+                "macs": {"conv": 600, "fc": 40},
+                "analog": ["conv"],
+            },
             "source": {"weights_hash": weights or job.source_id * 5 + "abcd", "training_seconds": 1.5},
             "data": {
                 "official": official,

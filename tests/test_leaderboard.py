@@ -63,7 +63,8 @@ def test_mean_std_loss_and_distance_by_hand(make_record):
     assert row.sampling_error(8) == pytest.approx(sqrt(0.7 * 0.3 / 10), rel=1e-12)
     assert row.per_image(8, "spikes").mean == 4 * 8
     assert row.per_image(8, "operations").mean == 50 * 8
-    assert row.accuracy(16) is row.loss(16) is row.distance(16) is row.sampling_error(16) is None
+    assert row.per_mac(8) == 50 * 8 / 40  # the convolution reads the image
+    assert row.per_mac(16) is row.accuracy(16) is row.loss(16) is row.distance(16) is row.sampling_error(16) is None
 
 
 def test_a_relu_source_is_its_own_reference_and_a_missing_one_is_none(make_record):

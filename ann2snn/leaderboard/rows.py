@@ -92,6 +92,13 @@ class Row:
             lambda r: Fraction(sum(r["T"][str(T)][what].values()), self.n_test) if str(T) in r["T"] else None
         )
 
+    def per_mac(self, T: int) -> Fraction | None:
+        """Synaptic operations for each multiply-accumulate of the same layers in the ANN, in the mean. The layers that
+        read the image are in neither."""
+        network, total = self.records[0]["network"], self.per_image(T, "operations")
+        macs = sum(n for layer, n in network["macs"].items() if layer not in network["analog"])
+        return total.mean / macs if total and macs else None
+
     def one(self, T: int, what: str):
         """`what` of any record at this T: "latency"; None where no record says it."""
         return next((r["T"][str(T)][what] for r in self.records if what in r["T"].get(str(T), {})), None)

@@ -12,7 +12,7 @@ from ann2snn.leaderboard.rows import TELLING, Estimate, Row, Section, known, sec
 from ann2snn.records import PROTOCOL, Job, slug
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
-SHORT = (4, 8, 16, 32)
+SHORT, COSTED = (4, 8, 16, 32), 16
 ALPHA = 0.05
 DAGGER, UNOFFICIAL = "†", "Measured on data whose checksum is not the official one."
 
@@ -34,6 +34,8 @@ from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check`
   paired by seed and in points: negative is in favour of the SNN.
 - **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, and in brackets the
   *test* accuracy at that T; `> 32`: at no T that ran; `-`: imported weights, which have seen the validation images.
+- `deng_code` is no method: it is `optimal` with one convention of the paper's released code changed, such as the shift
+  applied twice ([PAPER.md](PAPER.md), *conventions*).
 - Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T. `n/a`: the T lies in a
   method's warm-up, in which nothing is read.
 """
@@ -218,10 +220,12 @@ def readme_table(records: list[dict]) -> str:
             first = known(soft or hard)
             cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
             cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), first.n, 1))
+            price = soft and soft.per_mac(COSTED)
+            cells.append("-" if price is None else f"{float(price):.2f}")
             about = [section.dataset, section.network, source, str(first.n), points(first.ann, first.n, 1), label]
             lines.append([*about, *cells])
     heads = ["data", "network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT)]
-    heads.append(f"hard reset, T = {SHORT[-1]}")
+    heads += [f"hard reset, T = {SHORT[-1]}", f"operations / MACs, T = {COSTED}"]
     sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
     errors = "; ".join(
         f"on the {n:,} images of {name} {100 * sqrt(0.05 * 0.95 / n):.1f} points where the accuracy is 95 %, and"
@@ -232,7 +236,8 @@ def readme_table(records: list[dict]) -> str:
         "Test accuracy in %, soft reset where nothing else is said; `-`: not run. A source `threshold_relu:Y` was\n"
         "trained with ReLUs cut at Y. ± is the sample standard deviation over n independently trained sources; the\n"
         f"standard error that comes from drawing the test images is not in it: {errors}.\n"
-        "Sources with ReLU stand last; the rows of a source are ordered by accuracy at T = 16."
+        "Sources with ReLU stand last; the rows of a source are ordered by accuracy at T = 16. Operations / MACs:\n"
+        "additions for each multiply-accumulate of the same layers in the ANN; those that read the image are left out."
     )
     if any(not row.official for section in found for row in section.rows):
         note += f"\n{DAGGER} {UNOFFICIAL}"
