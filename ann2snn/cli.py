@@ -1,6 +1,7 @@
 """The command line: `ann2snn COMMAND ...`. Nothing heavy is imported before a command runs."""
 
 import argparse
+import math
 import re
 import sys
 from difflib import get_close_matches
@@ -32,7 +33,11 @@ def images(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    return _whole(text, 0, "a seed, an integer of 0 or more")
+    return _whole(text, 0, "a seed, an integer from 0 to 2^32 - 1", 2**32 - 1)
+
+
+def count(text: str) -> int:
+    return _whole(text, 1, "an integer of 1 or more")
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -48,9 +53,9 @@ def devices(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text} is not auto, cpu, cuda, or several such as cuda:0,cuda:1")
 
 
-def _whole(text: str, least: int, what: str) -> int:
+def _whole(text: str, least: int, what: str, most: float = math.inf) -> int:
     try:
-        if (value := int(text)) >= least:
+        if least <= (value := int(text)) <= most:
             return value
     except ValueError:
         pass
@@ -126,7 +131,7 @@ def parser() -> Parser:
     p.add_argument("file", type=Path, help="the file as its author published it")
     p.add_argument("--dataset", help="cifar10, cifar100 or imagenet")
     p.add_argument("--network", help="our name of it, such as deng_vgg16")
-    p.add_argument("--activation", help="threshold_relu:Y_TH, relu, qcfs:L, tcl or slip_relu:L:A")
+    p.add_argument("--activation", help="threshold_relu:Y_TH or relu; of qcfs: qcfs:L")
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.set_defaults(command="import_weights")  # `import` is a word of Python
 
@@ -155,11 +160,9 @@ def parser() -> Parser:
         help="a timm name, one of ours, an import path such as package.module:function, or a checkpoint of ours",
     )
     p.add_argument("--reasons", action="store_true", help="print all reasons why a node may not convert")
-    p.add_argument("--shape", type=int, nargs=3, metavar=("C", "H", "W"), help="of one input")
-    p.add_argument("--classes", type=int, help="outputs of the network (the dataset's, else 1000)")
-    p.add_argument(
-        "--activation", default="relu", help="put this activation into the network, such as threshold_relu:1"
-    )
+    p.add_argument("--shape", type=count, nargs=3, metavar=("C", "H", "W"), help="of one input")
+    p.add_argument("--classes", type=count, help="outputs of the network (the dataset's, else 1000)")
+    p.add_argument("--activation", help="put this activation into the network, such as threshold_relu:1 (relu)")
     p.add_argument("--dataset", help="calibrate on it (a checkpoint of ours: on its own)")
     p.add_argument("--method", default="optimal")
     p.add_argument("--T", type=steps, default=32)

@@ -70,6 +70,8 @@ def sweep(options) -> int:
     for file in options.plugin:
         load_plugin(file)
     extra = dict(_option(text) for text in options.option)
+    if "reset" in extra:
+        raise UserError("The reset rule is no --option: name it with --reset.")
     methods = []
     for name in options.method:
         takes_reset = "reset" in find(name).options

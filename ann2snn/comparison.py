@@ -44,12 +44,12 @@ class Paired:
 
 def paired(first: dict, second: dict, T: int) -> Paired:
     """Two records at one T. UserError where they have not seen the same test images, or have not both this T."""
-    if first["job"]["data_hash"] != second["job"]["data_hash"] or first["labels"] != second["labels"]:
+    labels, others = (unpack(record["labels"]).tolist() for record in (first, second))
+    if first["job"]["data_hash"] != second["job"]["data_hash"] or labels != others:
         raise UserError("The two records are not of the same test images: they cannot be compared image by image.")
     for record in (first, second):
         if str(T) not in record["T"]:
             raise UserError(f"{title(record)} has no T = {T}; it has {', '.join(record['T'])}.")
-    labels = unpack(first["labels"])
     ours, theirs = (unpack(record["T"][str(T)]["test"]["predictions"]) for record in (first, second))
     right = [(found == labels).tolist() for found in (ours, theirs)]
     n = len(labels)

@@ -75,6 +75,8 @@ class Method:
         options = self.options | {name: _named(value) for name, value in options.items()}
         for name, value in options.items():
             _check(f"The option {name} of {self.name}", value, self.options[name])
+            if isinstance(self.options[name], float):
+                options[name] = float(value)  # 1 and 1.0 are one job
         if "reset" in options and not callable(options["reset"]) and options["reset"] not in RESETS:
             raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
         return options

@@ -25,6 +25,9 @@ def inspect(options) -> int:
     if not options.model:
         raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
     method = find(options.method)
+    made = ":" in options.model or options.model.endswith(".pt") or Path(options.model).is_file()
+    if made and (options.activation or options.classes):
+        raise UserError("--activation and --classes are for networks that are made by name: leave them out.")
     if Path(options.model).is_file() or options.model.endswith(".pt"):
         net, info = training.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
@@ -83,7 +86,9 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)
         with seeded():
-            net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=options.activation)
+            net = networks.create(
+                options.model, num_classes=classes, in_chans=shape[0], activation=options.activation or "relu"
+            )
     return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 

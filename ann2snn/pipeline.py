@@ -174,7 +174,7 @@ def run(
     before = _left(job, root)
     record = before if before and _fingerprint(before) == _fingerprint(fresh) else fresh
     grids = runs_of(job.method, sorted(readable(job, T) - {int(t) for t in record["T"]}))
-    notebook = Notebook(job, root, record, grids)
+    notebook = Notebook(job, root, record, grids, fresh["provenance"]["dirty"])
     if not grids:
         notebook.close()
         return record
@@ -290,12 +290,13 @@ def place_of(source: Source, calibration_hash: str) -> dict:
 class Notebook:
     """The finished parts of a job that is under way, in one file beside its record; a kill costs the part in flight.
 
-    Parts that an earlier run left are taken over, if they are of the same environment and of the runs planned now.
+    Parts that an earlier run left are taken over, if they are of the same environment and of the runs planned now, and
+    from code as clean as today's.
     """
 
-    def __init__(self, job: Job, root: Path | str, record: dict, grids: list[list[int]]):
+    def __init__(self, job: Job, root: Path | str, record: dict, grids: list[list[int]], dirty: bool | None):
         self.path = job.path(root).with_suffix(".partial.json")
-        self.fingerprint = _fingerprint(record)
+        self.fingerprint = f"{_fingerprint(record)} {dirty}"
         planned = {" ".join(map(str, grid)) for grid in grids}
         self.units: dict[str, dict] = {}
         if self.path.exists():

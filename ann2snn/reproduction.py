@@ -36,16 +36,20 @@ def reproduce(options, settings: Settings) -> int:
     if options.dry_run:
         print(listing(options.profile, parts, settings))
         return 0
-    began = time.monotonic()
+    began, table = time.monotonic(), paper.TABLE.get(options.only)
+    diagnosed = table is not None and table.diagnosed
     if set(options.device) & set(",:"):
         failed = shards.on_devices(options.device.split(","), options.arguments)
-        estimates = Estimates([], settings)
-        report([record for part in parts for record in estimates.finished(part) if record], options, settings, began)
+        if diagnosed:
+            print(paper.section(table, paper.read(settings.runs)))
+        else:
+            finished = (record for part in parts for record in Estimates([], settings).finished(part))
+            report([record for record in finished if record], options, settings, began)
         if failed:
             raise UserError(f"The run on {' and '.join(failed)} failed, and its lines above say why.")
         return 0
     training.accelerator(settings.device)
-    if (table := paper.TABLE.get(options.only)) and table.diagnosed:
+    if diagnosed:
         outcome = pipeline.sweep(parts, settings, diagnosis.diagnose_source)
         pages.build(settings.runs)
         print(paper.section(table, paper.read(settings.runs)))

@@ -62,7 +62,7 @@ class _Network:
 
     def walk(self, visit: Callable[[Neuron, Train], None]) -> None:
         layers = list(self.plan.emitters)
-        hears = {node: self.sources(node) for node in layers}
+        hears = {node: self.plan.emitters.keys() & self.between(node) for node in layers}
         with torch.no_grad():
             for place, node in enumerate(layers):
                 if isinstance(module := self.plan.modules[node], Neuron):
@@ -72,16 +72,6 @@ class _Network:
                     pack = _pack if isinstance(module, Neuron) else dense
                     self.kept[node] = [pack(emitted) for _, _, emitted in self.outputs(node)]
                 self.kept = {n: kept for n, kept in self.kept.items() if n in needed}
-
-    def sources(self, node: fx.Node) -> set[fx.Node]:
-        """The layers of neurons whose spikes reach a node directly."""
-        found, stack = set(), list(node.all_input_nodes)
-        while stack:
-            if (n := stack.pop()) in self.plan.emitters:
-                found.add(n)
-            else:
-                stack += n.all_input_nodes
-        return found
 
     def inputs(self, node: fx.Node):
         """(first step, index of the block, (steps, images), current, extra): part after part, block after block."""

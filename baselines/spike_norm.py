@@ -32,6 +32,8 @@ def balance(ann, stats, images, reset, steps, factor):
     """The network whose thresholds are `factor` times the largest input sum that arrives in so many steps."""
     if steps < 1:
         raise UserError(f"steps is a number of 1 or more, not {steps}.")
+    if not factor:
+        raise UserError("alpha is a number above 0: thresholds are that many times the largest input.")
     snn = replace_activations(ann, lambda activation: IF(1.0, reset, shift=-activation.shift))
     largest = max(stats[neuron.name].unit_max.numel() for neuron in snn.children() if isinstance(neuron, IF))
     count = min(IMAGES, max(1, TRAINS * 8 // (steps * largest)))

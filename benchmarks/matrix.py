@@ -308,7 +308,8 @@ def chosen_on_test(found: list[Table], records: list[dict]) -> str:
         for r in records:
             job = r["job"]
             usual = job["method"] == "ftbc" and job["calibration_seed"] == 0 and job["seed"] in (0, None)
-            if _same_source(job, table) and usual and job["calibration"] == 1024 and str(AT) in r["T"]:
+            usual = usual and _is(Row([r], {}), "ftbc", {"updates": job["options"]["updates"]})
+            if usual and Row([r], {}).usual and _same_source(job, table) and str(AT) in r["T"]:
                 test = r["T"][str(AT)]["test"]
                 runs[job["options"]["updates"]] = 100 * test["correct"] / test["n"]
         if len(runs) > 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn import training
+from ann2snn.cli import count
 from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.pipeline import Source
@@ -55,7 +56,7 @@ def main() -> int:
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--network", default="deng_vgg16")
     parser.add_argument("--activation", default="threshold_relu:1")
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--epochs", type=count, default=1)
     parser.add_argument("--factor", nargs="+", default=list(FACTORS), choices=list(FACTORS))
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--accept-unofficial-data", action="store_true")

@@ -457,7 +457,7 @@ def verdicts(records: dict[str, list[dict]]) -> list[dict]:
 
 def page(root: Path) -> str:
     """All records below `root` as one Markdown page."""
-    files = sorted(root.glob("*.json"), key=lambda p: list(EXPERIMENTS).index(p.name.partition("-")[0]))
+    files = sorted(root.glob("*.json"), key=lambda p: (list(EXPERIMENTS).index(p.name.partition("-")[0]), p.name))
     records = [json.loads(path.read_text()) for path in files]
     parts = [
         "# Speed",
@@ -495,7 +495,10 @@ def main() -> None:
         parser.error(f"there is no experiment {unknown.pop()!r}; there are: {', '.join(EXPERIMENTS)}")
     for what in where.what:
         print(f"== {what}")
-        rows = EXPERIMENTS[what](where)
+        try:
+            rows = EXPERIMENTS[what](where)
+        except UserError as error:
+            parser.error(str(error))
         machine = provenance(device="cpu", threads=torch.get_num_threads(), batch=0, calibration_hash="")
         machine = {k: machine[k] for k in ("commit", "dirty", "versions", "cpu", "threads", "command", "date")}
         name = f"{what}-{slug(machine['cpu'])}-{machine['threads']}threads.json"

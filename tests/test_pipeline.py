@@ -176,6 +176,21 @@ def test_what_another_environment_left_half_done_is_not_mixed_in(source, tmp_pat
     assert not partial.exists()
 
 
+def test_parts_of_unclean_code_are_not_mixed_in(source, tmp_path, simulations, monkeypatch):
+    ours = records.provenance
+    monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"dirty": True})
+    simulations.stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(job_of(source), [1, 2], source, tmp_path)
+    monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"dirty": False})
+    pipeline.run(job_of(source), [1, 2], source, tmp_path)
+    assert simulations.count == 3 + 4
+
+
+def test_a_whole_number_and_a_float_are_one_job(source):
+    assert job_of(source, "channel_norm", quantile=1).id == job_of(source, "channel_norm", quantile=1.0).id
+
+
 def test_what_another_process_saved_meanwhile_is_kept(source, tmp_path, monkeypatch):
     whole = pipeline.run(job_of(source), [4, 8], source, tmp_path / "whole")
     ours, mark = pipeline.converted, {"dirty": True}

@@ -187,3 +187,9 @@ def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_table_of_diagnoses_is_printed_after_several_devices_too(ann2snn, monkeypatch):
+    monkeypatch.setattr(shards, "on_devices", lambda devices, arguments: [])
+    code, out, _ = ann2snn("reproduce --profile cifar --only convertible --wandb off --device cpu,cpu")
+    assert code == 0 and "[convertible]" in out

@@ -218,6 +218,11 @@ def test_balancing_names_a_silent_layer(name):
         convert(prepare(net, images), name, images, steps=3)
 
 
+def test_rmp_refuses_thresholds_of_zero():
+    with pytest.raises(UserError, match="alpha is a number above 0"):
+        convert(prepare(random(residual()), torch.randn(8, 2, 4, 4)), "rmp", torch.randn(8, 2, 4, 4), alpha=0, steps=3)
+
+
 def test_balancing_takes_fewer_images_where_trains_are_long(monkeypatch):
     from ann2snn.baselines import spike_norm
 

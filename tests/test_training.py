@@ -513,7 +513,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
         layers = [
             nn.Conv2d(1, 4, 3, bias=not norm), norm and nn.BatchNorm2d(4, eps=1e-30), act(),
             nn.Conv2d(4, 4, 3, bias=not norm), norm and nn.BatchNorm2d(4, eps=1e-30), act(),
-            nn.Flatten(), nn.Linear(64, 3),
+            nn.Flatten(), nn.Linear(64, 5), act(), nn.Linear(5, 3),
         ]  # fmt: skip
         net = nn.Sequential(*filter(None, layers))
         recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
@@ -531,9 +531,10 @@ def test_gamma_is_a_change_of_units(activation, norm):
     assert torch.equal(one, other)
     threshold = [1 / 4] * bool(activation)
     if norm:
-        scales = [1, 1 / 4, 1 / 4, *threshold, 1, 1 / 4, 1 / 4, *threshold, 4, 1]
+        scales = [1, 1 / 4, 1 / 4, *threshold] * 2
     else:
-        scales = [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold, 4, 1]
+        scales = [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold]
+    scales += [1, 1 / 4, *threshold, 4, 1]
     assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
 
 

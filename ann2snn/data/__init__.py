@@ -90,8 +90,7 @@ class Split(Dataset):
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset. `shape` is (C, H, W); `hash` is a sha256 over the decoded images and labels, training before test;
-    `augmentation` is what its training recipes use."""
+    """A dataset. `shape` is (C, H, W); `hash` is a sha256 over the decoded images and labels, training before test."""
 
     name: str
     classes: int
@@ -101,7 +100,6 @@ class Data:
     test: Split
     hash: str
     official: bool
-    augmentation: str | None = None
 
     def calibration(self, n: int, seed: int = 0) -> Split:
         """n distinct images of `train`, as they are; with the same seed a smaller n gives a prefix of a larger one."""
@@ -190,11 +188,11 @@ def three_splits(train, test, normalise: Normalise, most: int) -> tuple[Split, S
     )
 
 
-def in_memory(name, classes, train, test, normalise, official, augmentation=None) -> Data:
+def in_memory(name, classes, train, test, normalise, official) -> Data:
     """A dataset from (images, labels) of train and test; torch wants arrays that it may write to."""
     train, test = ([np.require(array, requirements=("C", "W")) for array in part] for part in (train, test))
     splits = three_splits(train, test, normalise, most=5000)
-    return Data(name, classes, train[0].shape[1:], *splits, sha256(*train, *test), official, augmentation)
+    return Data(name, classes, train[0].shape[1:], *splits, sha256(*train, *test), official)
 
 
 def sha256(*arrays: np.ndarray) -> str:

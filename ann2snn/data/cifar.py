@@ -31,7 +31,7 @@ def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_uno
     *train, test = parts
     train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))
     all_classes(place, classes, training=train[1], test=test[1])
-    return in_memory(name, classes, train, test, normalise, official, "crop_flip")
+    return in_memory(name, classes, train, test, normalise, official)
 
 
 def _decode_binary(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

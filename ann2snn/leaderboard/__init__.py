@@ -22,8 +22,8 @@ def build(root: Path | str) -> list[Path]:
     Files that are fresh already are left as they are. Returns the files written or removed.
     """
     root, records = Path(root), _records(root)
-    stale = check(root)
     texts = _texts(root, records)
+    stale = _stale(root, records, texts)
     for path in stale:
         if path in texts:
             write_atomic(path, texts[path])
@@ -42,13 +42,7 @@ def check(root: Path | str, readme: Path | str | None = None) -> list[Path]:
     Texts are compared whole; a figure by the hash of its data, as each version of matplotlib draws it differently.
     """
     root, records = Path(root), _records(root)
-    stale = [
-        path for path, text in _texts(root, records).items() if not path.exists() or path.read_bytes() != text.encode()
-    ]
-    for section, drawer, paths in _figures(root, records):
-        mark = drawer.stamp(section).encode()
-        stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
-    stale += _orphans(root, records)
+    stale = _stale(root, records, _texts(root, records))
     if readme is not None and _with_table(Path(readme), root) != Path(readme).read_text(encoding="utf-8"):
         stale.append(Path(readme))
     return stale
@@ -72,6 +66,14 @@ def _records(root: Path | str) -> list[dict]:
 
 def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
     return {root / "LEADERBOARD.md": tables.markdown(records), root / "leaderboard.csv": tables.csv_text(records)}
+
+
+def _stale(root: Path, records: list[dict], texts: dict[Path, str]) -> list[Path]:
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()]
+    for section, drawer, paths in _figures(root, records):
+        mark = drawer.stamp(section).encode()
+        stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
+    return stale + _orphans(root, records)
 
 
 def _figures(root: Path, records: list[dict]) -> Iterator[tuple[Section, ModuleType, dict[str, Path]]]:
