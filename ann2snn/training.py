@@ -203,15 +203,15 @@ def _round(net: nn.Module) -> None:
                 value.copy_(value.half())
 
 
-def unit_bearing(net: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
+def unit_bearing(net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The parameters that depend on the unit of activations: scales and biases of batch norm, or without it the weight
     of the first layer, the biases of all layers but the last, and trained thresholds (all in that unit); and the weight
     of the last layer (in its inverse)."""
-    norms = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+    norms: list[Tensor] = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
     thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
     *hidden, last = (m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
     biases = [m.bias for m in hidden if m.bias is not None]  # before a batch norm they do nothing
-    return (norms or [hidden[0].weight]) + biases + thresholds, [last.weight]
+    return [*(norms or [hidden[0].weight]), *biases, *thresholds], [last.weight]
 
 
 def _rescale(net: nn.Module, gamma: float) -> None:
