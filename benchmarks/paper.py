@@ -371,7 +371,8 @@ def convertible_table(known: Known) -> str:
         layers = found["T"][max(found["T"], key=int)]["layers"]
         cells = [_range(layers, "spread"), _range(layers, "current")]
         cells += [_range(layers, "saturated", 100, "%"), _range(layers, "silent", 100, "%")]
-        both = (" / ".join(f"{100 * found['T'][t][how]:.1f}" for how in ("spiking", "evenly")) for t in grid)
+        at = [found["T"].get(t) for t in grid]
+        both = (f"{100 * x['spiking']:.1f} / {100 * x['evenly']:.1f}" if x else "-" for x in at)
         lines.append([_name(found), f"{100 * found['ann']:.1f}", *both, *cells])
     heads = ["source", "ANN", *(f"T = {t}: spiking / evenly timed" for t in grid)]
     heads += ["spread of z / V", "spread of the current / V", "saturated", "silent"]

@@ -193,7 +193,8 @@ def test_layers_and_sources_come_from_diagnoses():
         "recipe": BN_FREE,
         "seed": 0,
     }
-    known = Known([], [], [{"source": source, "images": 1000, "inside": 200, "ann": 0.95, "T": {"8": at, "16": at}}])
+    found = {"source": source, "images": 1000, "inside": 200, "ann": 0.95, "T": {"8": at, "16": at}}
+    known = Known([], [], [found])
     first, _ = cells(table("layers"), known)
     assert list(first.values()) == ["4.act1", "1.00e+00", "2.00e+00", "0.50", "3.0"]
     (line,) = cells(table("convertible"), known)
@@ -201,6 +202,9 @@ def test_layers_and_sources_come_from_diagnoses():
     assert line["T = 16: spiking / evenly timed"] == "70.0 / 90.0"
     assert line["spread of z / V"] == "0.50, 0.75, 0.75" and line["silent"] == "50, 50, 50%"
     assert "the first 1,000 test images, the rest on the first 200." in paper.section(table("convertible"), known)
+    other = found | {"source": source | {"seed": 1}, "T": {"8": at}}
+    _, line = cells(table("convertible"), Known([], [], [found, other]))
+    assert line["T = 8: spiking / evenly timed"] == "70.0 / 90.0" and line["T = 16: spiking / evenly timed"] == "-"
 
 
 def test_records_of_a_recipe_that_has_changed_are_told_by_its_hash(make_record):
