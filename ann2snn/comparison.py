@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
 from tabulate import tabulate
 
 from ann2snn.errors import UserError
@@ -44,8 +45,8 @@ class Paired:
 
 def paired(first: dict, second: dict, T: int) -> Paired:
     """Two records at one T. UserError where they have not seen the same test images, or have not both this T."""
-    labels, others = (unpack(record["labels"]).tolist() for record in (first, second))
-    if first["job"]["data_hash"] != second["job"]["data_hash"] or labels != others:
+    labels, others = (unpack(record["labels"]) for record in (first, second))
+    if first["job"]["data_hash"] != second["job"]["data_hash"] or not np.array_equal(labels, others):
         raise UserError("The two records are not of the same test images: they cannot be compared image by image.")
     for record in (first, second):
         if str(T) not in record["T"]:

@@ -25,10 +25,10 @@ def inspect(options) -> int:
     if not options.model:
         raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
     method = find(options.method)
-    made = ":" in options.model or options.model.endswith(".pt") or Path(options.model).is_file()
-    if made and (options.activation or options.classes):
+    checkpoint = Path(options.model).is_file() or options.model.endswith(".pt")
+    if (checkpoint or ":" in options.model) and (options.activation or options.classes):
         raise UserError("--activation and --classes are for networks that are made by name: leave them out.")
-    if Path(options.model).is_file() or options.model.endswith(".pt"):
+    if checkpoint:
         net, info = training.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
         if info["data_hash"] not in (None, data.hash):
@@ -57,7 +57,7 @@ def inspect(options) -> int:
         raise UserError(
             f"A network with {outputs} outputs cannot tell the {data.classes} classes of {data.name} apart."
         )
-    if not Path(options.model).is_file():
+    if not checkpoint:
         print("The weights are those that the network was made with: nothing was trained here.")
     images = data.calibration(min(1024, len(data.train)))
     stats = Statistics(ann, lambda: (x for x, _ in images.batches(100)))

@@ -307,9 +307,9 @@ def chosen_on_test(found: list[Table], records: list[dict]) -> str:
         runs: dict[int, float] = {}
         for r in records:
             job = r["job"]
-            usual = job["method"] == "ftbc" and job["calibration_seed"] == 0 and job["seed"] in (0, None)
-            usual = usual and _is(Row([r], {}), "ftbc", {"updates": job["options"]["updates"]})
-            if usual and Row([r], {}).usual and _same_source(job, table) and str(AT) in r["T"]:
+            row, first = Row([r], {}), job["calibration_seed"] == 0 and job["seed"] in (0, None)
+            usual = row.usual and _is(row, "ftbc", {"updates": job["options"].get("updates")})
+            if first and usual and _same_source(job, table) and str(AT) in r["T"]:
                 test = r["T"][str(AT)]["test"]
                 runs[job["options"]["updates"]] = 100 * test["correct"] / test["n"]
         if len(runs) > 1:
