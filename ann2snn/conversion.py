@@ -9,7 +9,6 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from ann2snn.activations import TCL, ThresholdReLU
 from ann2snn.calibration import Statistics, images_of
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 from ann2snn.graph import activations
 from ann2snn.neurons import RESETS, Neuron
 
@@ -147,8 +146,7 @@ def find(name: str) -> Method:
     if name not in METHODS:
         discover()
     if name not in METHODS:
-        near = get_close_matches(name, METHODS, 3, 0.5) or sorted(METHODS)
-        raise UserError(f"No method is called {name!r}; the nearest are: {', '.join(near)}.")
+        raise unknown("method", name, sorted(METHODS))
     return METHODS[name]
 
 

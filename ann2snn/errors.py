@@ -1,5 +1,8 @@
 """The one error that a user is meant to read."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """One sentence that names what is wrong and the mend; the command line prints it and exits with 2."""
@@ -7,3 +10,10 @@ class UserError(ValueError):
 
 class StorageError(UserError):
     """Results cannot be written: no further work makes sense before that is mended."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """For a name that is none of the `known`: with the nearest of them, or the first where none is near."""
+    known = list(known)
+    near = get_close_matches(name, known, 3, 0.4) or known[:20]
+    return UserError(f"No {kind} is called {name!r}; the nearest are: {', '.join(near)}.")

@@ -7,7 +7,6 @@ import hashlib
 import io
 import pickle
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from ann2snn import activations, networks, training
 from ann2snn.data import Normalise
 from ann2snn.data.imagenet import IMAGENET
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 from ann2snn.facts import DATASETS
 from ann2snn.formats import FORMATS, translate
 
@@ -66,8 +65,7 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
     particular (`data_hash` is None). UserError: an unknown name, or any other file than the one of that name.
     """
     if name not in CHECKPOINTS:
-        near = get_close_matches(name, [*CHECKPOINTS, *FORMATS]) or [*CHECKPOINTS, *FORMATS]
-        raise UserError(f"No checkpoint is called {name!r}; there are: {', '.join(near)}.")
+        raise unknown("checkpoint", name, [*CHECKPOINTS, *FORMATS])
     checkpoint = CHECKPOINTS[name]
     wanted = f"{checkpoint.file} of {checkpoint.url}"
     try:

@@ -14,7 +14,7 @@ from ann2snn import diagnosis, leaderboard, pipeline, records, shards, tracking,
 from ann2snn.benchmarks import pages, paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 from ann2snn.estimate import UNKNOWN, Estimates, clock, size
 from ann2snn.pipeline import Settings, Sweep
 from ann2snn.records import slug
@@ -30,7 +30,7 @@ further    ./reproduce.sh --profile digits: T to 128 and a timm network;
 def reproduce(options, settings: Settings) -> int:
     """Runs a profile, or lists it."""
     if options.profile not in PROFILES:
-        raise UserError(f"No profile is called {options.profile!r}; there are: {', '.join(PROFILES)}.")
+        raise unknown("profile", options.profile, PROFILES)
     tables = select(PROFILES[options.profile], options.only)
     parts = shards.take([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:

@@ -8,7 +8,6 @@ import random
 import sys
 import warnings
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ann2snn import networks
 from ann2snn.activations import TCL
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 from ann2snn.records import slug, write_atomic
 
 
@@ -142,8 +141,7 @@ def recipe_of(dataset: str, network: str, name: str | None = None) -> Recipe:
         name = "digits"
     name = name or DEFAULTS.get(network, "cifar" if dataset.startswith("cifar") else "default")
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, 3, 0.5) or list(RECIPES)
-        raise UserError(f"No recipe is called {name!r}; the nearest are: {', '.join(near)}.")
+        raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
 
 

@@ -161,12 +161,16 @@ def table_text(table: Table, published: list[Published]) -> str:
         ])  # fmt: skip
     heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration"]
     heads += ["operations / MACs", "against `optimal`", f"published, T = {AT}"]
+    cited = any(line[-1] != "-" for line in lines)
+    if not cited:
+        heads, lines = heads[:-1], [line[:-1] for line in lines]
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     first = table.rows[0]
     note = [] if first.official else [f"{DAGGER} {UNOFFICIAL}"]
     whole = max(table.rows, key=lambda row: row.n)
     about = f"ANN {points(whole.ann, whole.n)} % (n = {whole.n}), {first.n_test:,} test images."
-    return "\n\n".join([f"### {table.name}", about, text, *note, _missing(table)]) + "\n"
+    lacking = _missing(table) + ("" if cited else " No published number on this network, layer for layer, is known.")
+    return "\n\n".join([f"### {table.name}", about, text, *note, lacking]) + "\n"
 
 
 def _cell(row: Row, T: int) -> str:

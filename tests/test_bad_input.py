@@ -102,7 +102,7 @@ CHECKPOINTS = {
     **{f"without {name}": (without(name), "is no source of ann2snn: name") for name in ("dataset", "seed", "network")},
     "an unknown network": (
         lambda source: source | {"info": source["info"] | {"network": "digits_plane"}},
-        "checkpoint.pt cannot be built here: No network is called 'digits_plane'",
+        "checkpoint.pt cannot be built here: No network, here or in timm, is called 'digits_plane'",
     ),
 }
 

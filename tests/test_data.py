@@ -225,7 +225,7 @@ def test_the_root_is_the_argument_else_the_variable_else_data(tmp_path, monkeypa
 
 @pytest.mark.parametrize(("wrong", "nearest"), [("cifar", "cifar10"), ("mnist", "fashion_mnist"), ("digit", "digits")])
 def test_an_unknown_name_answers_with_the_nearest(wrong, nearest):
-    with pytest.raises(UserError, match=rf"{wrong!r}; the nearest are .*{nearest}"):
+    with pytest.raises(UserError, match=rf"{wrong!r}; the nearest are: .*{nearest}"):
         load(wrong)
     with pytest.raises(UserError, match="cifar10, cifar100, digits, fashion_mnist, imagenet"):
         load("xyz")

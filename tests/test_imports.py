@@ -111,7 +111,7 @@ def test_a_pinned_file_must_hold_the_networks_weights(content, tmp_path, monkeyp
 @pytest.mark.parametrize(
     "line, says",
     [
-        ("import resnet20 file.th", "No checkpoint is called 'resnet20'; there are: resnet20-akamaster"),
+        ("import resnet20 file.th", "No checkpoint is called 'resnet20'; the nearest are: resnet20-akamaster"),
         (f"import {PUBLIC}", "file"),
         ("sweep --dataset digits --network digits_plain --recipe a-0 --seed 1", "imported weights have no seed"),
         ("sweep --dataset digits --network digits_plain --recipe a-0", "No weights a-0 of digits_plain with threshold"),
@@ -326,7 +326,7 @@ def test_importing_from_the_command_line(ann2snn, tmp_path):
         ("qcfs f --dataset cifar10 --network qcfs_resnet20", "qcfs need --dataset, --network and --activation"),
         (f"{PUBLIC} f --network deng_vgg16", f"{PUBLIC} is one file of one network: leave out --dataset"),
         ("deng2021 f --dataset digits", "names of deng2021 need"),
-        ("deng f --dataset digits", "No checkpoint is called 'deng'; there are: deng2021"),
+        ("deng f --dataset digits", "No checkpoint is called 'deng'; the nearest are: deng2021"),
         (
             "deng2021 f --dataset digits --network deng_vgg16 --activation relu",
             "The dataset of deng2021 is one of cifar10, cifar100, imagenet, not 'digits'.",

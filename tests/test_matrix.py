@@ -129,6 +129,9 @@ def test_columns(made):
     (other,) = [r for r in cells(matrix.table_text(matrix.tables(records)[0], published)).values()
                 if r["method"] == "optimal"]  # fmt: skip
     assert other["latency"] == "16" and other["published, T = 16"] == "-"
+    without = matrix.table_text(matrix.tables(records)[0], published[1:])
+    assert "No published number on this network" in without
+    assert cells(without)["opi"] == {k: v for k, v in row.items() if k != "published, T = 16"}
 
 
 def test_findings_name_number_interval_and_source(made):

@@ -220,9 +220,9 @@ def test_timm_network_takes_the_activation():
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("digits_plane", "nearest: digits_plain"),
-        ("resnet188", "nearest: .*resnet18"),
-        ("qqqqqqqq", "ours: cifar_resnet18, cifar_resnet20, .*deng_vgg16_imagenet, digits_plain, digits_residual"),
+        ("digits_plane", "nearest are: digits_plain"),
+        ("resnet188", "nearest are: .*resnet18"),
+        ("qqqqqqqq", "nearest are: cifar_resnet18, cifar_resnet20, .*deng_vgg16_imagenet, digits_plain, digits_res"),
         ("test_byobnet", r"test_byobnet keeps stages.0.0.attn.act \(ReLU\)"),
         ("dla46_c", "dla46_c does not take threshold_relu:1 .*act_layer"),
     ],
@@ -239,7 +239,7 @@ def test_timm_network_without_act_layer_keeps_its_relu():
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     assert networks.create("digits_plain", num_classes=10, in_chans=1) is not None
-    with pytest.raises(UserError, match=r"'digits_plan' \(nearest: digits_plain, .*\); timm, .* not installed"):
+    with pytest.raises(UserError, match=r"'digits_plan'; the nearest are: digits_plain.*\. timm, .* not installed"):
         networks.create("digits_plan", num_classes=10, in_chans=1)
 
 

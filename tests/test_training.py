@@ -386,7 +386,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_stays_one(tmp_path, monkeypatch):
     "options, message",
     [
         ({"device": "tpu"}, "No device is called 'tpu'; known are auto, cpu and cuda"),
-        ({"network": "digits_plane"}, "nearest: digits_plain"),
+        ({"network": "digits_plane"}, "nearest are: digits_plain"),
         ({"activation": "rellu"}, "No activation is called 'rellu'"),
     ],
 )
@@ -454,7 +454,7 @@ DAMAGED = {
         r"infinity in 1\.bias",
     ),
     "changed": (lambda path: edited(path, lambda s: set_first(s["state_dict"], "0.weight", 7.0)), "other weights than"),
-    "unknown": (lambda path: edited(path, lambda s: s["info"].update(network="digits_plane")), "nearest: digits_plain"),
+    "unknown": (lambda path: edited(path, lambda s: s["info"].update(network="digits_plane")), "are: digits_plain"),
 }
 
 

@@ -7,7 +7,6 @@ Images are kept as uint8 and normalised when fetched. Nothing is downloaded. A d
 folder, found by its decorator.
 """
 
-import difflib
 import hashlib
 import importlib
 import os
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,7 @@ def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool =
     on stderr says where images are missing.
     """
     if name not in _DATASETS:
-        near = difflib.get_close_matches(name, names(), cutoff=0.5) or names()
-        raise UserError(f"No dataset is called {name!r}; the nearest are {', '.join(near)}.")
+        raise unknown("dataset", name, names())
     return _DATASETS[name](Path(root or os.environ.get("ANN2SNN_DATA") or "data").expanduser(), accept_unofficial)
 
 

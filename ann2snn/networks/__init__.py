@@ -1,6 +1,5 @@
 """Source networks by name: our own, one function each in the files of this folder, and all of timm."""
 
-import difflib
 import functools
 import importlib
 import pkgutil
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from ann2snn import activations
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {}
 _SHAPES: dict[str, tuple[int, int, int]] = {}
@@ -63,11 +62,9 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
     try:
         import timm
     except ImportError as error:
-        unknown = f"No network is called {name!r}{_nearest(name, names())}"
-        raise UserError(f"{unknown}; timm, which has more, is not installed.") from error
+        raise UserError(f"{unknown('network', name, names())} timm, which has more, is not installed.") from error
     if not timm.is_model(name):
-        known = sorted({*names(), *timm.list_models()})
-        raise UserError(f"No network is called {name!r}, here or in timm{_nearest(name, known)}.")
+        raise unknown("network, here or in timm,", name, dict.fromkeys([*names(), *timm.list_models()]))
     make = functools.partial(timm.create_model, name, num_classes=num_classes, in_chans=in_chans)
     try:
         net = make(act_layer=act_layer)
@@ -111,11 +108,6 @@ def _is_other_activation(module: nn.Module, wanted: type) -> bool:
     source = type(module).__module__
     from_library = source == "torch.nn.modules.activation" or source.startswith("timm.layers.activations")
     return from_library and type(module) is not wanted and type(module).__name__ not in GATES
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known)
-    return f" (nearest: {', '.join(nearest)})" if nearest else f" (ours: {', '.join(names())})"
 
 
 for _module in pkgutil.iter_modules(__path__):
