@@ -65,6 +65,16 @@ def test_the_band_is_on_the_difference_of_the_losses(make_record, T, right, gap,
     assert line["ANN: ours - re-run"] == "+9.80"
 
 
+def test_outside_the_band_a_diagnosis_of_the_source_says_what_is_not_timing(make_record):
+    record = make_record(n=1000, ann=1000, T={16: 980, 32: 980}, **VGG)
+    numbers = [published(90.0, T, ann=90.2) for T in (16, 32)]
+    source = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": BN_FREE}
+    diagnosis = {"source": source, "ann": 0.67, "T": {"16": {"spiking": 0.65, "evenly": 0.668}}}
+    found = cells(table("snn"), Known([record], numbers, [diagnosis]))
+    inside = {x["T"]: x["inside the band"] for x in found if x["network"] == "deng_vgg16" and x["our SNN"] != "not run"}
+    assert inside == {"16": "no: evenly timed the loss is 0.2", "32": UNEXPLAINED}
+
+
 def test_cifar100_has_a_wider_band_and_its_resnet_no_verdict(make_record):
     place = {"dataset": "cifar100", "activation": "threshold_relu:2", "recipe": BN_FREE}
     records = [make_record(n=1000, ann=1000, T={16: 962}, network=n, **place) for n in ("deng_vgg16", "deng_resnet20")]
