@@ -199,8 +199,8 @@ def snn_table(known: Known) -> str:
     note = (
         "The band is ours, on the difference of the losses: 1 point at T = 16 (4 on CIFAR-100, where paper and re-run"
         "\nthemselves differ by up to 3.3), 0.5 from T = 32 on. Where it is missed, *evenly timed* (see convertible)"
-        "\nsays what rounding and clipping lose; the rest is the timing of spikes. The two last columns carry no verdict."
-        "\nThe re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
+        "\nsays what rounding and clipping lose; the rest is the timing of spikes. The two last columns carry no"
+        "\nverdict. The re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
         f"\n{STAR}"
     )
     return markdown(lines, heads, note)
