@@ -24,6 +24,7 @@ _PLACES = {
     "soft": "neurons",
     "hard": "neurons",
     "ThresholdReLU": "activations",
+    "energy": "energy",
     "UserError": "errors",
 }
 __all__ = list(_PLACES)
@@ -34,5 +35,6 @@ def __getattr__(name: str):
     if name in _PLACES:
         from importlib import import_module
 
-        return getattr(import_module(f"ann2snn.{_PLACES[name]}"), name)
+        place = import_module(f"ann2snn.{_PLACES[name]}")
+        return place if name == _PLACES[name] else getattr(place, name)
     raise AttributeError(f"module 'ann2snn' has no attribute {name!r}")

@@ -38,9 +38,11 @@ class Costs:
         return {name: int((count.cpu() * self.fan_out.get(name, 0)).sum()) for name, count in events.items()}
 
 
-def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:
-    """The costs of a prepared network for one image of this shape (C, H, W): one pass with all weights and divisors
-    one, whose gradient with respect to an activation is its fan-out."""
+def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
+    """The costs of a prepared network for one image, of this shape (C, H, W) or the one it was prepared for.
+
+    One pass with all weights and divisors one, whose gradient with respect to an activation is its fan-out.
+    """
     env: dict[fx.Node, Tensor] = {}
     sees_image: dict[fx.Node, bool] = {}
     sees_spikes: dict[fx.Node, bool] = {}
@@ -55,7 +57,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...]) -> Costs:
         module = ann.get_submodule(node.target) if node.op == "call_module" else None
         arguments, keywords = fx.map_arg((node.args, node.kwargs), env.get)
         if node.op == "placeholder":
-            env[node] = torch.zeros(1, *shape, dtype=torch.double)
+            env[node] = torch.zeros(1, *(shape or ann.meta["shape"]), dtype=torch.double)
         elif node.op == "get_attr":
             env[node] = getattr(ann, node.target).double().cpu()
         elif isinstance(module, nn.Conv2d | nn.Linear):

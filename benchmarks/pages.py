@@ -1,8 +1,8 @@
-"""The pages that are generated beside the leaderboard: the paper's tables, and every method on the same networks."""
+"""The pages beside the leaderboard: the paper's tables, every method on the same networks, and energy."""
 
 from pathlib import Path
 
-from ann2snn.benchmarks import matrix, paper  # type: ignore
+from ann2snn.benchmarks import energy, matrix, paper  # type: ignore
 from ann2snn.records import write_atomic
 
 
@@ -21,7 +21,7 @@ def check(root: Path | str) -> list[Path]:
 
 def _stale(root: Path | str) -> dict[Path, str]:
     known, stale = paper.read(root), {}
-    for page in (paper, matrix):
+    for page in (paper, matrix, energy):
         path = Path(root) / page.NAME
         if path.exists() or page.wanted(known):
             text = page.page(known)

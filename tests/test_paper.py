@@ -238,7 +238,7 @@ def test_the_page_says_whose_data_are_unofficial_and_what_is_second_hand(make_re
 
 def test_the_page_is_written_and_checked(make_record, tmp_path):
     save(make_record(n=10, T={16: 9}, official=False, **VGG), tmp_path)
-    assert pages.check(tmp_path) == [tmp_path / "PAPER.md"] == pages.build(tmp_path)
+    assert tmp_path / "PAPER.md" in pages.check(tmp_path) == pages.build(tmp_path)
     assert pages.check(tmp_path) == pages.build(tmp_path) == []
     save(make_record(n=10, T={16: 8}, official=False, **VGG), tmp_path)
-    assert pages.check(tmp_path) == [tmp_path / "PAPER.md"]
+    assert tmp_path / "PAPER.md" in pages.check(tmp_path)

@@ -1,0 +1,112 @@
+"""Picojoules from counts, by hand."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import nn
+
+from ann2snn import convert, energy, prepare, simulate
+from ann2snn.benchmarks import energy as page  # type: ignore
+from ann2snn.benchmarks import pages  # type: ignore
+from ann2snn.benchmarks.paper import Known  # type: ignore
+from ann2snn.energy import FLOAT32, INT8, MEMORY
+from ann2snn.records import save
+
+
+@pytest.mark.parametrize(
+    "hardware, mac, addition, update",
+    [
+        (FLOAT32, 3.7 + 0.9, 0.9, 0.9 + 0.9),
+        (INT8, 0.2 + 0.1, 0.1, 0.1 + 0.1),
+        # 64 bits of the memory take 10 pJ: a byte 1.25, a potential of 32 bits 5
+        (MEMORY, 0.2 + 0.1 + 1.25 + 1.25, 0.1 + 1.25 + 5 + 5, 0.1 + 0.1 + 5 + 5),
+    ],
+)
+def test_what_one_of_each_costs(hardware, mac, addition, update):
+    assert [float(x) for x in (hardware.mac, hardware.addition, hardware.update)] == pytest.approx(
+        [mac, addition, update]
+    )
+
+
+def test_an_image_by_hand(make_record):
+    """600 + 40 MACs, of which 600 read the image; at T = 8 an image has 8 x 50 operations; 12 neurons."""
+    counts = energy.of_record(make_record(T={8: 9}), 8)
+    assert float(counts.ann(FLOAT32)) == pytest.approx(640 * 4.6)
+    assert float(counts.snn(FLOAT32)) == pytest.approx(600 * 4.6 + 400 * 0.9 + 8 * 12 * 1.8)
+    assert float(counts.snn(MEMORY)) == pytest.approx(600 * 2.8 + 400 * 11.35 + 8 * 12 * 10.2)
+
+
+@pytest.mark.parametrize("hardware", energy.ALL)
+def test_at_break_even_both_cost_the_same(make_record, hardware):
+    record = make_record(T={1: 9}, n=1)
+    record["network"] |= {"macs": {"fc": 1135}, "analog": [], "neurons": {}}
+    record["T"]["1"]["operations"] = {"a": 1135 * hardware.break_even}
+    counts = energy.of_record(record, 1)
+    assert counts.snn(hardware) == counts.ann(hardware)
+
+
+def test_a_simulation_is_counted_as_its_record_is():
+    """1 x 4 x 4 pixels, 2 filters of 3 x 3 (padded), then 3 classes: every spike meets 3 weights."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3, bias=False)
+    )
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(1.0)
+    images = torch.ones(5, 1, 4, 4)
+    ann = prepare(net, images[:1])
+    result = simulate(convert(ann, "max_norm", images, T=4), images)
+    counts = energy.of_result(ann, result, 4)
+    assert (counts.T, counts.macs, counts.held, counts.neurons) == (4, 32 * 9 + 32 * 3, 32 * 9, 32)
+    assert counts.operations == Fraction(3 * sum(result.spikes(4).values()), 5) > 0
+
+
+def cells(text):
+    heads, _, *lines = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines()]
+    return [dict(zip(heads, line, strict=True)) for line in lines]
+
+
+def test_a_row_has_its_T_within_a_point_of_the_ann_by_validation_and_16(make_record):
+    right = {4: 960, 8: 992, 16: 991}
+    made = make_record(n=1000, ann=1000, ann_validation=1000, T=right, validation={4: 900, 8: 990, 16: 1000})
+    slow = make_record(n=1000, ann=1000, ann_validation=1000, T={16: 500}, method="opi")
+    hard = make_record(n=1000, ann=1000, T={16: 500}, options={"reset": "hard"})
+    known = Known([made, slow, hard])
+    first, second, third = cells(page.table(known))
+    assert (first["T"], first["SNN"]) == ("8, within 1 point", "99.20")
+    assert (second["T"], second["SNN"]) == ("16", "99.10")
+    assert (third["method"], third["T"]) == ("opi", "16")
+    counts = energy.of_record(made, 8)
+    assert (
+        first["float32"] == f"{float(counts.snn(FLOAT32) / counts.ann(FLOAT32)):.2f}"
+        and first["additions / MAC"] == "10.00"
+    )
+
+
+def test_the_finding_counts_rows_that_are_near_and_cheaper(make_record):
+    """With 40 times the MACs behind the first layer, 400 operations are few; with a memory not few enough."""
+    cheap = make_record(n=100, ann=100, ann_validation=100, T={8: 100})
+    cheap["network"] |= {"macs": {"conv": 100, "fc": 400}, "neurons": {"a": 1}}
+    dear = make_record(n=100, ann=100, ann_validation=100, T={8: 100}, method="opi")
+    far = make_record(n=100, ann=100, ann_validation=100, T={8: 50}, method="max_norm")
+    text = page.finding(Known([cheap, dear, far]))
+    assert text == (
+        "**Of 2 rows that come within a point of their ANN, cheaper than it are there: 1 in float32, 1 in int8, 0 in"
+        " int8, 8 kB memory.**"
+    )
+    assert page.finding(Known([far])) == "No row here comes within a point of its ANN."
+
+
+def test_the_mean_is_over_sources(make_record):
+    few, many = (make_record(T={16: 9}, seed=seed) for seed in (0, 1))
+    many["T"]["16"]["operations"] = {"conv": 3 * few["T"]["16"]["operations"]["conv"]}
+    (row,) = page.rows(Known([few, many]))
+    both = [energy.of_record(r, 16) for r in (few, many)]
+    assert page.ratio(row, 16, INT8) == sum(x.snn(INT8) / x.ann(INT8) for x in both) / 2
+
+
+def test_the_page_is_written_where_there_is_something_to_say(make_record, tmp_path):
+    assert pages.build(tmp_path) == []
+    save(make_record(n=100, ann=100, T={16: 90}), tmp_path)
+    assert pages.build(tmp_path) == [tmp_path / page.NAME] and pages.check(tmp_path) == []
