@@ -7,6 +7,7 @@ runs what one of them lacks and prints it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from tabulate import tabulate
@@ -222,8 +223,8 @@ def evenly_timed_loss(known: Known, dataset: str, network: str, T: int) -> float
     source = {"dataset": dataset, "network": network, "activation": Y_TH[dataset]}
     for found in known.diagnoses:
         ours = source.items() <= found["source"].items() and recipe_of(found["source"]["recipe"]) == "bn_free"
-        if ours and (at := found["T"].get(str(T))):
-            return 100 * (found["ann"] - at["evenly"])
+        if ours and str(T) in found["T"]:
+            return _lost(found, "evenly", str(T))
     return None
 
 
@@ -395,7 +396,34 @@ def convertible_table(known: Known) -> str:
         "\nsaturated units spike never and at every step. Triples are the first layer, the median of all layers and the"
         "\nlast layer, at the largest T."
     )
-    return markdown(lines, heads, note if lines else "")
+    return markdown(lines, heads, "\n\n".join([note, *said(known.diagnoses, grid)]) if lines else "")
+
+
+def said(diagnoses: list[dict], grid: list[str]) -> Iterator[str]:
+    """What the table says, in words: of all sources, and of a network beside its twin with batch norm."""
+    for t in grid:
+        found = [(_lost(d, "evenly", t), _lost(d, "spiking", t), _name(d)) for d in diagnoses if t in d["T"]]
+        even, spiking = (sorted(losses) for losses in list(zip(*found, strict=True))[:2])
+        *_, name = min(found, key=lambda losses: losses[1])
+        yield (
+            f"At T = {t} rounding and clipping alone lose {even[0]:.1f} to {even[-1]:.1f} points, and with the timing"
+            f" of spikes it is {spiking[0]:.1f} to {spiking[-1]:.1f} (least: {name})."
+        )
+    for folded, plain in product(diagnoses, repeat=2):
+        ours, theirs = ([d["source"][k] for k in ("dataset", "network", "activation")] for d in (plain, folded))
+        if theirs == [ours[0], f"{ours[1]}_bn", ours[2]]:
+            both = sorted(folded["T"].keys() & plain["T"].keys(), key=int)
+            parts = (" / ".join(f"{_lost(d, kind, t):.1f}" for t in both) for d in (plain, folded) for kind in KINDS)
+            text = "**{} loses {} points (evenly timed {}), its twin with batch norm, folded, {} ({})**, at T = {}."
+            yield text.format(_name(plain), *parts, " / ".join(both))
+
+
+KINDS = ("spiking", "evenly")
+
+
+def _lost(found: dict, kind: str, t: str) -> float:
+    """Points that a diagnosed source loses at T = t."""
+    return 100 * (found["ann"] - found["T"][t][kind])
 
 
 def _sizes(known: Known, name: str) -> str:

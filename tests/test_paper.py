@@ -217,6 +217,25 @@ def test_layers_and_sources_come_from_diagnoses():
     assert line["T = 8: spiking / evenly timed"] == "70.0 / 90.0" and line["T = 16: spiking / evenly timed"] == "-"
 
 
+def test_words_on_what_makes_a_source_convertible():
+    def diagnosis(network, ann, **at):
+        source = {"dataset": "cifar10", "network": network, "activation": "threshold_relu:1", "recipe": BN_FREE}
+        T = {T[1:]: dict(zip(("spiking", "evenly"), pair, strict=True)) for T, pair in at.items()}
+        return {"source": source, "ann": ann, "T": T}
+
+    plain = diagnosis("deng_vgg16", 0.67, T8=(0.6, 0.66), T16=(0.65, 0.67))
+    folded = diagnosis("deng_vgg16_bn", 0.85, T16=(0.37, 0.84), T32=(0.77, 0.85))
+    other = diagnosis("deng_resnet20", 0.9, T16=(0.5, 0.9))
+    at_8, at_16, at_32, twins = paper.said([other, folded, plain], ["8", "16", "32"])
+    assert at_8.startswith("At T = 8 rounding and clipping alone lose 1.0 to 1.0 points, and") and "7.0 to 7.0" in at_8
+    assert "lose 0.0 to 1.0 points" in at_16 and "it is 2.0 to 48.0 (least: cifar10 deng_vgg16 thresh" in at_16
+    assert "8.0 to 8.0 (least: cifar10 deng_vgg16_bn" in at_32
+    assert twins == (
+        "**cifar10 deng_vgg16 threshold_relu:1 (bn_free) loses 2.0 points (evenly timed 0.0), its twin with batch norm,"
+        " folded, 48.0 (1.0)**, at T = 16."
+    )
+
+
 def test_records_of_a_recipe_that_has_changed_are_told_by_its_hash(make_record):
     records = [
         make_record(n=10, T={16: 9}, **VGG | {"recipe": "bn_free-01234567"}),
