@@ -396,7 +396,8 @@ def convertible_table(known: Known) -> str:
         "\nsaturated units spike never and at every step. Triples are the first layer, the median of all layers and the"
         "\nlast layer, at the largest T."
     )
-    return markdown(lines, heads, "\n\n".join([note, *said(known.diagnoses, grid)]) if lines else "")
+    words = "\n".join(f"- {sentence}" for sentence in said(known.diagnoses, grid))
+    return markdown(lines, heads, note + "\n\n" + words if lines else "")
 
 
 def said(diagnoses: list[dict], grid: list[str]) -> Iterator[str]:
