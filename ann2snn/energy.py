@@ -3,10 +3,15 @@
     E_ANN = mac x MACs
     E_SNN = mac x MACs of the layers that read the image + addition x operations + update x neurons x T
 
-Synaptic operations are additions (`ann2snn.metrics`). The layers that read the image are computed once and held.
-An update is what every neuron does at every step besides: its constant current (bias and shift) is added, and its
-potential compared with V_th, which is a subtraction. Not counted: control, routing of spikes, leakage, and the zeros
-that hardware for the ANN could skip as well.
+MACs that read padding are left out on both sides. Synaptic operations are additions (`ann2snn.metrics`). The layers
+that read the image are computed once and held. An update is what every neuron does at every step besides: its constant
+current (bias and shift) is added, and its potential compared with V_th, which is a subtraction.
+
+Not counted, for the ANN: biases, activations, pools, and zeros that hardware could skip. For the spiking network: the
+subtraction of a reset, additions without a weight (shortcuts, the read-out's sum, the comparisons of a max-pool), and
+what lies between spikes and neurons (routing, control, leakage). Every spike before an average pool meets all weights
+behind the pool; hardware that sums its windows first adds less. Neurons that take a whole train at once (latency above
+T) go through their potential twice, which is counted once, and what else they compute is not counted.
 """
 
 from collections.abc import Iterable
@@ -15,7 +20,7 @@ from fractions import Fraction
 
 from torch import fx
 
-from ann2snn.metrics import costs
+from ann2snn.metrics import costs, macs_of
 from ann2snn.simulation import Result
 
 
@@ -34,18 +39,20 @@ class Hardware:
         return self.mac / self.addition
 
 
-def _hardware(name: str, multiply: str, add: str, byte: str = "0") -> Hardware:
-    """With a memory, a multiply-accumulate reads a weight and an activation of 8 bits (its sum stays in a register), an
-    addition for a spike reads a weight and reads and writes a potential of 32 bits, and so does an update, without the
-    weight."""
+def _hardware(name: str, multiply: str, add: str, byte: str = "0", held: bool = False) -> Hardware:
+    """With a memory, a multiply-accumulate reads a weight and an activation of 8 bits, and its sum stays in a register.
+    An addition for a spike reads a weight. The potential, of 32 bits, is read and written by every addition and every
+    update; where it is `held` in a register within a step, by the update only."""
     m, a, b = Fraction(multiply), Fraction(add), Fraction(byte)
-    return Hardware(name, m + a + 2 * b, a + 9 * b, 2 * a + 8 * b)
+    return Hardware(name, m + a + 2 * b, a + b + (0 if held else 8 * b), 2 * a + 8 * b)
 
 
 FLOAT32 = _hardware("float32", multiply="3.7", add="0.9")
 INT8 = _hardware("int8", multiply="0.2", add="0.1")  # sums of 32 bits
-MEMORY = _hardware("int8, 8 kB memory", multiply="0.2", add="0.1", byte="1.25")  # 10 pJ for 64 bits
-ALL = (FLOAT32, INT8, MEMORY)
+# a memory of 8 kB: 10 pJ for 64 bits
+REGISTER = _hardware("int8, memory, potential held", multiply="0.2", add="0.1", byte="1.25", held=True)
+MEMORY = _hardware("int8, memory", multiply="0.2", add="0.1", byte="1.25")
+ALL = (FLOAT32, INT8, REGISTER, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,15 @@ class Counts:
     """Of one image, in the mean over those that were simulated, and T steps."""
 
     T: int
-    macs: int
-    held: int  # MACs of the layers that read the image
+    macs: int  # that read no padding
+    held: int  # of them, in layers that read the image
     neurons: int
     operations: Fraction  # synaptic
+
+    @property
+    def per_mac(self) -> Fraction | None:
+        """Operations for each multiply-accumulate of the layers that they replace; None where there is no such."""
+        return self.operations / (self.macs - self.held) if self.macs > self.held else None
 
     def ann(self, hardware: Hardware) -> Fraction:
         """Picojoule of the ANN."""
@@ -69,16 +81,17 @@ class Counts:
 
 
 def of_record(record: dict, T: int) -> Counts:
-    """Of the test images of a record, at one of its T."""
+    """Of the test images of a record, at one of its T. Where its network is not known here, padding is counted too."""
     network, images = record["network"], record["data"]["n"]["test"]
-    return _counts(T, network["macs"], network["analog"], network["neurons"], record["T"][str(T)]["operations"], images)
+    layers = macs_of(record["job"]["dataset"], record["job"]["network"]) or {}
+    macs = {name: layers.get(name, (n, n))[1] for name, n in network["macs"].items()}
+    return _counts(T, macs, network["analog"], network["neurons"], record["T"][str(T)]["operations"], images)
 
 
 def of_result(ann: fx.GraphModule, result: Result, T: int) -> Counts:
-    """Of a simulation of what `prepare` returned and `convert` converted, at one of the steps that it was read."""
-    price = costs(ann)
-    operations = price.operations(result.events[T])
-    return _counts(T, price.macs, price.analog, price.neurons, operations, len(result.mean(T)))
+    """Of a simulation of what `prepare` returned and `convert` converted. UserError: a T at which it was not read."""
+    images, price = len(result.predictions(T)), costs(ann)
+    return _counts(T, price.inside, price.analog, price.neurons, price.operations(result.events[T]), images)
 
 
 def _counts(T: int, macs: dict, analog: Iterable[str], neurons: dict, operations: dict, images: int) -> Counts:

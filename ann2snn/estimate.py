@@ -7,13 +7,13 @@ from math import log, log2
 from statistics import mean
 
 import torch
-from torch import nn
 
 from ann2snn import imports, networks, records, training
 from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
+from ann2snn.metrics import macs_of
 from ann2snn.pipeline import Settings, Sweep, readable
 from ann2snn.training import Recipe
 
@@ -23,23 +23,13 @@ MEASURED, EXTRAPOLATED, UNKNOWN = range(3)
 @functools.cache
 def size_of(dataset: str, network: str) -> tuple[int, int] | None:
     """Multiply-accumulates of an image, and parameters: counted without weights. None where that cannot be done."""
-    macs = 0
-
-    def count(module: nn.Module, _, out: torch.Tensor) -> None:
-        nonlocal macs
-        macs += out.numel() * module.weight[0].numel()  # type: ignore
-
-    try:
-        classes, shape, *_ = DATASETS[dataset]
-        with torch.device("meta"):
-            net = networks.create(network, num_classes=classes, in_chans=shape[0]).eval()
-            for module in net.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    module.register_forward_hook(count)
-            net(torch.empty(1, *shape))
-    except (KeyError, UserError, RuntimeError):
+    layers = macs_of(dataset, network)
+    if layers is None:
         return None
-    return macs, sum(p.numel() for p in net.parameters())
+    classes, shape, *_ = DATASETS[dataset]
+    with torch.device("meta"):
+        net = networks.create(network, num_classes=classes, in_chans=shape[0])
+    return sum(macs for macs, _ in layers.values()), sum(p.numel() for p in net.parameters())
 
 
 def trainings(dataset: str, network: str, activation: str, recipe: str | None) -> Iterator[tuple[str, str, Recipe]]:

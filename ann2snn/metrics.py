@@ -8,26 +8,34 @@ thresholds are.
 
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 
+import functools
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from ann2snn import networks
 from ann2snn.activations import ThresholdReLU
+from ann2snn.errors import UserError
+from ann2snn.facts import DATASETS
 from ann2snn.graph import Affine, MaxPool
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one image: `fan_out[layer]` (C, H, W), the weights that a spike of every unit reaches; `neurons[layer]`, how
-    many there are; `macs[layer]`, the multiply-accumulates of every weight layer of the ANN (padding included, as is
-    usual); and `analog`, the weight layers that see the analog input, whose macs a spiking network pays once (or once a
-    step)."""
+    """Of one image.
+
+    `fan_out[layer]` (C, H, W): the weights that a spike of every unit reaches; `neurons[layer]`: how many there are;
+    `macs[layer]`: the multiply-accumulates of every weight layer of the ANN (padding included, as is usual), and
+    `inside[layer]`: those of them that read no padding; `analog`: the weight layers that see the analog input, whose
+    macs a spiking network pays once (or once a step).
+    """
 
     fan_out: dict[str, Tensor]
     neurons: dict[str, int]
     macs: dict[str, int]
+    inside: dict[str, int]
     analog: tuple[str, ...]
 
     def operations(self, events: dict[str, Tensor]) -> dict[str, int]:
@@ -49,6 +57,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
     leaves: dict[str, Tensor] = {}
     neurons: dict[str, int] = {}
     macs: dict[str, int] = {}
+    inside: dict[str, int] = {}
     analog = []
     reached = torch.zeros((), dtype=torch.double, requires_grad=True)
     for node in ann.graph.nodes:
@@ -69,6 +78,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
                 out = F.conv2d(x, ones, None, module.stride, module.padding, module.dilation, module.groups)
             reached = reached + out.sum()
             macs[module.name] = out.numel() * module.weight[0].numel()
+            inside[module.name] = macs_inside(module, x.shape, out.shape)
             if sees_image[node]:
                 analog.append(module.name)
             env[node] = out.detach()
@@ -90,7 +100,43 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
         name: torch.zeros(leaf.shape[1:], dtype=torch.long) if gradient is None else gradient[0].round().long()
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
     }
-    return Costs(fan_out, neurons, macs, tuple(analog))
+    return Costs(fan_out, neurons, macs, inside, tuple(analog))
+
+
+def macs_inside(layer: nn.Conv2d | nn.Linear, shape: torch.Size, out: torch.Size) -> int:
+    """The multiply-accumulates of one image, of this input and output shape, that read no padding."""
+    if isinstance(layer, nn.Linear):
+        return out[1:].numel() * layer.in_features
+    taps = layer.weight[:, :, 0, 0].numel()
+    for side in range(2):
+        n, m, k = shape[2 + side], out[2 + side], layer.kernel_size[side]
+        stride, dilation = layer.stride[side], layer.dilation[side]
+        same = dilation * (k - 1) // 2 if layer.padding == "same" else 0
+        before = same if isinstance(layer.padding, str) else layer.padding[side]
+        taps *= sum(0 <= i * stride + j * dilation - before < n for i in range(m) for j in range(k))
+    return taps
+
+
+@functools.cache
+def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
+    """(MACs of an image, those of them that read no padding) of every weight layer, counted without weights. None where
+    that cannot be done."""
+    found = {}
+
+    def count(name: str, module: nn.Module, arguments: tuple[Tensor], out: Tensor) -> None:
+        found[name] = out.numel() * module.weight[0].numel(), macs_inside(module, arguments[0].shape, out.shape)
+
+    try:
+        classes, shape, *_ = DATASETS[dataset]
+        with torch.device("meta"):
+            net = networks.create(network, num_classes=classes, in_chans=shape[0]).eval()
+            for name, module in net.named_modules():
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    module.register_forward_hook(functools.partial(count, name))
+            net(torch.empty(1, *shape))
+    except (KeyError, UserError, RuntimeError):
+        return None
+    return found
 
 
 def _sum_pool(

@@ -3,7 +3,8 @@
 The counts are those of the records, and the picojoules those of `ann2snn.energy`.
 """
 
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -11,9 +12,8 @@ from ann2snn import energy
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
 from ann2snn.leaderboard.methods import label
-from ann2snn.leaderboard.rows import Row, sections
-from ann2snn.leaderboard.tables import points
-from ann2snn.records import recipe_name
+from ann2snn.leaderboard.rows import MAIN, Estimate, Row, Section, sections
+from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, points
 
 NAME, AT = "ENERGY.md", 16
 
@@ -22,91 +22,121 @@ HEAD = """\
 
 <!-- Generated from records/ by `ann2snn leaderboard`. Do not edit. -->
 
-The energy of the spiking network in units of its ANN's, on three kinds of arithmetic. Picojoules are those of Horowitz
-(ISSCC 2014: 45 nm, 0.9 V), counts those of the records; the equations are in
-[ann2snn/energy.py](../ann2snn/energy.py).
+The energy of the spiking network in units of its ANN's, on four kinds of arithmetic. Picojoules are those of Horowitz
+(ISSCC 2014: 45 nm, 0.9 V), counts those of the records; the equations, and what is not counted, are in
+[ann2snn/energy.py](../ann2snn/energy.py). This is no measurement of a chip.
 
 {models}
 
-- A MAC is a multiply-accumulate of the ANN. An addition is one spike that meets one weight; an update is what every
-  neuron does at every step besides: its constant current is added, and its potential compared with V_th.
-- The layers that read the image are computed once and held, with the ANN's MACs.
-- *float32* is how papers count. *int8* is the rival that a spiking network has in practice: the same ANN with weights
-  and activations of 8 bits, taken to lose no accuracy (not measured here). *8 kB memory*: a MAC reads a weight
-  and an activation, and its sum stays in a register; an addition reads a weight, and reads and writes a potential of 32
-  bits. Hardware that computes where its potentials are stored pays less; how much, no count can say.
-- **Break-even**: so many additions for each MAC cost as much as the ANN, all else left out.
-- Not counted: control, the routing of spikes, leakage, and the zeros that hardware for the ANN could skip as well.
+- A MAC is a multiply-accumulate of the ANN, those that read padding left out (in the other tables, as is usual, they
+  are in). An addition is one spike that meets one weight. An update is what every neuron does at every step besides:
+  its constant current is added, and its potential compared with V_th. The layers that read the image are computed once
+  and held, with the ANN's MACs.
+- **Break-even**: with fewer additions for each MAC the spiking network costs less, updates and first layer aside.
+- *float32*: papers compare MACs and additions like this; the updates are ours.
+- *int8*: both networks with weights of 8 bits and sums of 32, the ANN with activations of 8 bits. That accuracy stays
+  as it is was measured for neither. Where T is small, an ANN with as few levels as T needs fewer bits than 8.
+- *memory*: operands from 8 kB of it. The ANN's sums stay in a register; potentials do so within a step (*held*), or are
+  read and written by every addition. The two are bounds of what is usual, and both are kind: the weights of most
+  networks here do not fit into 8 kB, and larger memories cost more.
 """
 
 TABLE = f"""\
-Soft reset, sources with ReLU or the dataset's threshold, the paper's method and its classic rivals. A row has T = {AT},
-and the smallest T whose *validation* accuracy is within 1 point of the ANN's, where there is one (imported weights have
-no validation). Accuracies are on test; ± is the standard deviation over n sources. Below 1 the spiking network costs
-less than its ANN.
+Soft reset, the paper's method and its classic rivals, sources with ReLU or the dataset's threshold. A row has T = {AT},
+and the smallest T within 1 point of the ANN on *validation* (*near*), where there is one; imported weights, of which no
+T can be chosen, have their largest. Accuracies are on test; ± is the standard deviation over n sources. Below 1 the
+spiking network costs less than its ANN.
 """
 
 
-def models() -> str:
-    lines = [[h.name, *(f"{float(x):g}" for x in (h.mac, h.addition, h.update)), f"{float(h.break_even):.3g}"]
-             for h in energy.ALL]  # fmt: skip
-    heads = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+@dataclass(frozen=True)
+class Line:
+    """A row of the leaderboard at one T."""
+
+    section: Section
+    row: Row
+    T: int
+
+    @property
+    def near(self) -> bool:
+        return self.T == self.row.smallest_T
+
+    def cost(self, hardware: Hardware) -> Estimate:
+        """Energy of the spiking network in units of the ANN's."""
+        counts = {id(r): energy.of_record(r, self.T) for r in self.row.records}
+        found = self.row.over_seeds(lambda r: counts[id(r)].snn(hardware) / counts[id(r)].ann(hardware))
+        assert found
+        return found
+
+    @property
+    def per_mac(self) -> Estimate | None:
+        return self.row.over_seeds(lambda r: energy.of_record(r, self.T).per_mac)
 
 
-def ratio(row: Row, T: int, hardware: Hardware) -> Fraction | None:
-    """Energy of the spiking network in units of the ANN's, in the mean over the sources."""
-
-    def of_one(record: dict) -> Fraction | None:
-        counts = energy.of_record(record, T) if str(T) in record["T"] else None
-        return counts and counts.snn(hardware) / counts.ann(hardware)
-
-    found = row.over_seeds(of_one)
-    return found and found.mean
-
-
-def rows(known: Known) -> list[Row]:
-    """Soft reset on the usual sources, ReLU last, as in the README."""
-    found = []
+def lines(known: Known) -> Iterator[Line]:
+    """Soft reset on the usual sources, ReLU last, as in the README; a method that is another here is left out."""
     for section in sections(known.records):
-        soft = (row for row in section.main if row.job.options.get("reset", "soft") == "soft")
-        found += sorted(soft, key=lambda row: (row.job.activation == "relu", section.source(row)))
-    return found
+        soft = [
+            row for row in section.main if row.usual and row.job.method in MAIN and row.job.options["reset"] == "soft"
+        ]
+        seen = set()
+        for row in sorted(soft, key=lambda row: (row.job.activation == "relu", section.source(row))):
+            for T in moments(row):
+                cells = [(r["source"]["weights_hash"], r["T"][str(T)]) for r in row.records]
+                same = str([(weights, at["test"]["predictions"], at["operations"]) for weights, at in cells])
+                if (same, T) not in seen:
+                    yield Line(section, row, T)
+                seen.add((same, T))
 
 
 def moments(row: Row) -> list[int]:
-    """The T's of a row: 16, and the smallest within a point of the ANN."""
-    return sorted({T for T in (AT, row.smallest_T) if T and row.accuracy(T)})
+    """16, and the smallest T within a point of the ANN; of imported weights the largest; where all sources have it."""
+    there = [T for T in row.T if all(str(T) in r["T"] for r in row.records)]
+    imported = row.ann_on_validation is None
+    return [T for T in there if T in (AT, row.smallest_T, max(there) if imported else None)]
+
+
+def models() -> str:
+    cells = [[h.name, *(f"{float(x):g}" for x in (h.mac, h.addition, h.update)), f"{float(h.break_even):.3g}"]
+             for h in energy.ALL]  # fmt: skip
+    heads = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
+    return tabulate(cells, heads, tablefmt="github", disable_numparse=True)
 
 
 def table(known: Known) -> str:
-    lines = []
-    for row in rows(known):
-        for T in moments(row):
-            price = row.per_mac(T)
-            lines.append([
-                row.job.dataset, row.job.network, f"{row.job.activation}, {recipe_name(row.job.recipe)}", label(row),
-                points(row.ann), f"{T}{', within 1 point' if T == row.smallest_T else ''}", points(row.accuracy(T)),
-                "-" if price is None else f"{float(price):.2f}",
-                *(f"{float(value):.2f}" if (value := ratio(row, T, h)) is not None else "-" for h in energy.ALL),
-            ])  # fmt: skip
-    heads = ["data", "network", "source", "method", "ANN", "T", "SNN", "additions / MAC", *(h.name for h in energy.ALL)]
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    cells = []
+    for line in lines(known):
+        row, T = line.row, line.T
+        source = f"{line.section.source(row)}{'' if row.official else f' {DAGGER}'}"
+        per_mac = "-" if line.per_mac is None else f"{float(line.per_mac.mean):.2f}"
+        costs = (f"{float(line.cost(hardware).mean):.2f}" for hardware in energy.ALL)
+        at = f"{T}, near" if line.near else str(T)
+        cells.append([line.section.dataset, line.section.network, source, label(row), str(row.n),
+                      points(row.ann, row.n), at, points(row.accuracy(T), row.n), per_mac, *costs])  # fmt: skip
+    heads = ["data", "network", "source", "method", "n", "ANN", "T", "SNN", "additions / MAC"]
+    return tabulate(cells, [*heads, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)
 
 
-def finding(known: Known) -> str:
-    """How many of the rows that come within a point of their ANN cost less than it, there."""
-    near = [(row, row.smallest_T) for row in rows(known) if row.smallest_T]
-    if not near:
-        return "No row here comes within a point of its ANN."
-    less = {h.name: sum((ratio(row, T, h) or 0) < 1 for row, T in near) for h in energy.ALL}
-    counts = ", ".join(f"{count} in {name}" for name, count in less.items())
-    return f"**Of {len(near)} rows that come within a point of their ANN, cheaper than it are there: {counts}.**"
+def findings(known: Known) -> str:
+    """By dataset, how many rows come near, and how many of these cost less than their ANN."""
+    found, text = list(lines(known)), []
+    for dataset in dict.fromkeys(line.section.dataset for line in found):
+        here = [line for line in found if line.section.dataset == dataset]
+        near = [line for line in here if line.near]
+        sources = len({line.row.job.row for line in here if line.row.ann_on_validation})
+        less = (f"{sum(line.cost(h).mean < 1 for line in near)} in {h.name}" for h in energy.ALL)
+        costs = f", and of these cost less than their ANN: {'; '.join(less)}" if near else ""
+        text.append(
+            f"- **{dataset}**: {len(near)} of {sources} rows are within 1 point on validation at some T{costs}."
+        )
+    return "\n".join(text)
 
 
 def page(known: Known) -> str:
-    return "\n".join([HEAD.format(models=models()), finding(known), "", TABLE, table(known)]) + "\n"
+    odd = any(not line.row.official for line in lines(known))
+    note = [f"\n{DAGGER} {UNOFFICIAL}"] if odd else []
+    return "\n".join([HEAD.format(models=models()), findings(known), "", TABLE, table(known), *note]) + "\n"
 
 
 def wanted(known: Known) -> bool:
-    return any(moments(row) for row in rows(known))
+    return any(lines(known))

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import convert, energy, prepare, simulate
+from ann2snn import convert, energy, networks, prepare, simulate
 from ann2snn.benchmarks import energy as page  # type: ignore
 from ann2snn.benchmarks import pages  # type: ignore
 from ann2snn.benchmarks.paper import Known  # type: ignore
-from ann2snn.energy import FLOAT32, INT8, MEMORY
+from ann2snn.energy import FLOAT32, INT8, MEMORY, REGISTER
+from ann2snn.errors import UserError
+from ann2snn.metrics import costs, macs_of
 from ann2snn.records import save
 
 
@@ -20,6 +22,7 @@ from ann2snn.records import save
         (FLOAT32, 3.7 + 0.9, 0.9, 0.9 + 0.9),
         (INT8, 0.2 + 0.1, 0.1, 0.1 + 0.1),
         # 64 bits of the memory take 10 pJ: a byte 1.25, a potential of 32 bits 5
+        (REGISTER, 0.2 + 0.1 + 1.25 + 1.25, 0.1 + 1.25, 0.1 + 0.1 + 5 + 5),
         (MEMORY, 0.2 + 0.1 + 1.25 + 1.25, 0.1 + 1.25 + 5 + 5, 0.1 + 0.1 + 5 + 5),
     ],
 )
@@ -47,7 +50,8 @@ def test_at_break_even_both_cost_the_same(make_record, hardware):
 
 
 def test_a_simulation_is_counted_as_its_record_is():
-    """1 x 4 x 4 pixels, 2 filters of 3 x 3 (padded), then 3 classes: every spike meets 3 weights."""
+    """1 x 4 x 4 pixels, 2 filters of 3 x 3 (padded: 4 inner pixels have 9 taps, 8 at edges 6, 4 in corners 4), then 3
+    classes: every spike meets 3 weights."""
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3, bias=False)
     )
@@ -58,8 +62,11 @@ def test_a_simulation_is_counted_as_its_record_is():
     ann = prepare(net, images[:1])
     result = simulate(convert(ann, "max_norm", images, T=4), images)
     counts = energy.of_result(ann, result, 4)
-    assert (counts.T, counts.macs, counts.held, counts.neurons) == (4, 32 * 9 + 32 * 3, 32 * 9, 32)
+    assert (counts.T, counts.macs, counts.held, counts.neurons) == (4, 200 + 32 * 3, 200, 32)
     assert counts.operations == Fraction(3 * sum(result.spikes(4).values()), 5) > 0
+    assert counts.per_mac == counts.operations / (32 * 3)
+    with pytest.raises(UserError, match="was read at the steps 4, not at 2"):
+        energy.of_result(ann, result, 2)
 
 
 def cells(text):
@@ -74,36 +81,75 @@ def test_a_row_has_its_T_within_a_point_of_the_ann_by_validation_and_16(make_rec
     hard = make_record(n=1000, ann=1000, T={16: 500}, options={"reset": "hard"})
     known = Known([made, slow, hard])
     first, second, third = cells(page.table(known))
-    assert (first["T"], first["SNN"]) == ("8, within 1 point", "99.20")
+    assert (first["T"], first["SNN"]) == ("8, near", "99.20")
     assert (second["T"], second["SNN"]) == ("16", "99.10")
     assert (third["method"], third["T"]) == ("opi", "16")
     counts = energy.of_record(made, 8)
     assert (
         first["float32"] == f"{float(counts.snn(FLOAT32) / counts.ann(FLOAT32)):.2f}"
         and first["additions / MAC"] == "10.00"
+        and first["n"] == "1"
     )
 
 
-def test_the_finding_counts_rows_that_are_near_and_cheaper(make_record):
-    """With 40 times the MACs behind the first layer, 400 operations are few; with a memory not few enough."""
+def test_findings_count_rows_that_are_near_and_cheaper(make_record):
+    """With 10 times the MACs behind the first layer, 400 operations are few; read from a memory not few enough."""
     cheap = make_record(n=100, ann=100, ann_validation=100, T={8: 100})
     cheap["network"] |= {"macs": {"conv": 100, "fc": 400}, "neurons": {"a": 1}}
-    dear = make_record(n=100, ann=100, ann_validation=100, T={8: 100}, method="opi")
-    far = make_record(n=100, ann=100, ann_validation=100, T={8: 50}, method="max_norm")
-    text = page.finding(Known([cheap, dear, far]))
+    dear = make_record(n=100, ann=100, ann_validation=100, T={8: 99}, method="opi")
+    far = make_record(n=100, ann=100, ann_validation=100, T={16: 50}, method="max_norm")
+    text = page.findings(Known([cheap, dear, far]))
     assert text == (
-        "**Of 2 rows that come within a point of their ANN, cheaper than it are there: 1 in float32, 1 in int8, 0 in"
-        " int8, 8 kB memory.**"
+        "- **digits**: 2 of 3 rows are within 1 point on validation at some T, and of these cost less than their ANN:"
+        " 1 in float32; 1 in int8; 1 in int8, memory, potential held; 0 in int8, memory."
     )
-    assert page.finding(Known([far])) == "No row here comes within a point of its ANN."
+    assert page.findings(Known([far])).endswith("0 of 1 rows are within 1 point on validation at some T.")
+
+
+def test_imported_weights_have_their_largest_T_and_no_verdict(make_record):
+    record = make_record(n=100, ann=100, T={16: 50, 64: 99, 128: 100}, seed=None, official=False)
+    assert [x["T"] for x in cells(page.table(Known([record])))] == ["16", "128"]
+    assert "0 of 0 rows" in page.findings(Known([record]))
+    assert "†" in page.table(Known([record])) and "not the official one" in page.page(Known([record]))
+
+
+def test_what_not_all_sources_have_and_what_is_the_same_stand_nowhere(make_record):
+    two = make_record(T={16: 9}, seed=0), make_record(T={8: 9, 16: 9}, seed=1)
+    same = [make_record(T={16: 9}, seed=seed, method="robust_norm") for seed in (0, 1)]
+    other = make_record(T={16: 9}, calibration=128)
+    (line,) = cells(page.table(Known([*two, *same, other])))
+    assert (line["method"], line["T"], line["n"]) == ("optimal", "16", "2")
+
+
+def test_multiply_accumulates_on_padding_are_left_out():
+    """A 3 x 3 filter on a map of one pixel has one tap; strides and dilations by hand."""
+    for layer, side, taps in [
+        (nn.Conv2d(1, 1, 3, padding=1), 1, 1),
+        (nn.Conv2d(1, 1, 3, padding=1), 2, 16),
+        (nn.Conv2d(1, 1, 3, padding=1, stride=2), 4, (2 + 3) ** 2),
+        (nn.Conv2d(1, 1, 3, padding=2, dilation=2), 4, (2 + 2 + 2 + 2) ** 2),
+        (nn.Conv2d(1, 1, 3, padding="same"), 2, 16),
+        (nn.Conv2d(1, 1, 5, padding="same"), 3, (3 + 3 + 3) ** 2),
+        (nn.Conv2d(4, 6, 3, padding=1, groups=2), 1, 12),
+    ]:
+        ann = prepare(nn.Sequential(layer, nn.ReLU(), nn.Flatten()), torch.zeros(1, layer.in_channels, side, side))
+        assert list(costs(ann).inside.values()) == [taps], layer
+
+
+@pytest.mark.parametrize("network", ["digits_plain", "digits_residual", "test_resnet"])
+def test_a_network_is_counted_by_its_name_as_when_it_is_prepared(network):
+    ann = prepare(networks.create(network, num_classes=10, in_chans=1), torch.zeros(1, 1, 8, 8))
+    price = costs(ann)
+    assert macs_of("digits", network) == {name: (price.macs[name], price.inside[name]) for name in price.macs}
+    assert 0 < sum(price.inside.values()) < sum(price.macs.values())
 
 
 def test_the_mean_is_over_sources(make_record):
     few, many = (make_record(T={16: 9}, seed=seed) for seed in (0, 1))
     many["T"]["16"]["operations"] = {"conv": 3 * few["T"]["16"]["operations"]["conv"]}
-    (row,) = page.rows(Known([few, many]))
+    (line,) = page.lines(Known([few, many]))
     both = [energy.of_record(r, 16) for r in (few, many)]
-    assert page.ratio(row, 16, INT8) == sum(x.snn(INT8) / x.ann(INT8) for x in both) / 2
+    assert line.cost(INT8).mean == sum(x.snn(INT8) / x.ann(INT8) for x in both) / 2
 
 
 def test_the_page_is_written_where_there_is_something_to_say(make_record, tmp_path):
