@@ -123,7 +123,7 @@ def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
     that cannot be done."""
     found = {}
 
-    def count(name: str, module: nn.Module, arguments: tuple[Tensor], out: Tensor) -> None:
+    def count(name: str, module: nn.Conv2d | nn.Linear, arguments: tuple[Tensor], out: Tensor) -> None:
         found[name] = out.numel() * module.weight[0].numel(), macs_inside(module, arguments[0].shape, out.shape)
 
     try:
