@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from ann2snn.calibration import images_of, watched
 from ann2snn.conversion import find
+from ann2snn.graph import called
 from ann2snn.neurons import IF
 from ann2snn.pipeline import Source, place_of
 from ann2snn.records import slug, write_atomic
@@ -54,8 +55,7 @@ def evenly_timed(snn: fx.GraphModule, T: int) -> fx.GraphModule:
 
 def neurons(snn: fx.GraphModule) -> dict[str, IF]:
     """The neurons of a converted network by their place in it, in the order of the network."""
-    found = {n.target: snn.get_submodule(n.target) for n in snn.graph.nodes if n.op == "call_module"}
-    return {name: module for name, module in found.items() if isinstance(module, IF)}
+    return {str(node.target): module for node, module in called(snn).items() if isinstance(module, IF)}
 
 
 def diagnose(

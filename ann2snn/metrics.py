@@ -19,7 +19,7 @@ from ann2snn import networks
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
-from ann2snn.graph import Affine, MaxPool
+from ann2snn.graph import Affine, MaxPool, called
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
     inside: dict[str, int] = {}
     analog = []
     reached = torch.zeros((), dtype=torch.double, requires_grad=True)
+    modules = called(ann)
     for node in ann.graph.nodes:
         sees_image[node] = node.op == "placeholder" or any(sees_image[n] for n in node.all_input_nodes)
         sees_spikes[node] = any(sees_spikes[n] for n in node.all_input_nodes)
-        module = ann.get_submodule(node.target) if node.op == "call_module" else None
+        module = modules.get(node)
         arguments, keywords = fx.map_arg((node.args, node.kwargs), env.get)
         if node.op == "placeholder":
             env[node] = torch.zeros(1, *(shape or ann.meta["shape"]), dtype=torch.double)

@@ -6,6 +6,7 @@ from torch import Tensor
 from ann2snn.activations import ThresholdReLU
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.errors import UserError
+from ann2snn.graph import called
 from ann2snn.neurons import IF, WholeTrain
 
 
@@ -43,9 +44,9 @@ def cos(ann, stats, *, warmup=4):
 
 def behind_others(ann) -> set[str]:
     """The activations that hear other ones."""
-    after, found = set(), set()
+    after, found, modules = set(), set(), called(ann)
     for node in ann.graph.nodes:
-        module = ann.get_submodule(node.target) if node.op == "call_module" else None
+        module = modules.get(node)
         hears = not after.isdisjoint(node.all_input_nodes)
         if hears or isinstance(module, ThresholdReLU):
             after.add(node)

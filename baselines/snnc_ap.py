@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from ann2snn.baselines.mmse import mmse  # type: ignore
 from ann2snn.conversion import method
-from ann2snn.graph import activations
+from ann2snn.graph import activations, called
 from ann2snn.neurons import Neuron
 from ann2snn.simulation import simulate
 from ann2snn.trains import layer_by_layer
@@ -55,7 +55,7 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
     from the code: where branches are added the weights of all are moved (the code leaves those of a shortcut as they
     are); what is drawn is drawn from a fixed seed.
     """
-    (node,) = (n for n, m in modules(snn).items() if isinstance(m, Neuron) and m.name == activation.name)
+    (node,) = (n for n, m in called(snn).items() if isinstance(m, Neuron) and m.name == activation.name)
     layer, sources = between(snn, node)
     weights = [m.weight for m in layer.children() if isinstance(m, nn.Conv2d | nn.Linear)]
     if not weights:
@@ -65,12 +65,12 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
         """(N, ...): the images, or what a neuron emits in the mean of T steps."""
         if n.op == "placeholder":
             return images
-        return simulate(until(snn, n), images, T).mean(T).unflatten(1, stats[modules(snn)[n].name].unit_max.shape)
+        return simulate(until(snn, n), images, T).mean(T).unflatten(1, stats[called(snn)[n].name].unit_max.shape)
 
     inputs = [heard(n) for n in sources]
     with torch.inference_mode():
         aim = torch.cat([until(ann, node)(batch) for batch in images.split(BATCH)])
-    v = modules(snn)[node].v_th
+    v = called(snn)[node].v_th
     optimizer = torch.optim.Adam([weight.requires_grad_() for weight in weights], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     generator = torch.Generator().manual_seed(0)
@@ -86,16 +86,12 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
         weight.requires_grad_(False)
 
 
-def modules(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
-    return {n: net.get_submodule(n.target) for n in net.graph.nodes if n.op == "call_module"}
-
-
 def between(snn: fx.GraphModule, node: fx.Node) -> tuple[fx.GraphModule, list[fx.Node]]:
     """The current of a layer of neurons as a function of what it hears, and the nodes of that: neurons or the images.
 
     Its weights are copied first: what `snn` shares with the ANN stays as it is.
     """
-    found, stack, known = set(), list(node.all_input_nodes), modules(snn)
+    found, stack, known = set(), list(node.all_input_nodes), called(snn)
     while stack:
         if (n := stack.pop()) not in found:
             found.add(n)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool
+from ann2snn.graph import MaxPool, called
 from ann2snn.neurons import IF, soft
 
 Run = Callable[[Tensor, int], Tensor]
@@ -115,8 +115,9 @@ def agreement(outputs: Tensor, ours: Tensor) -> float:
 def parts(snn: fx.GraphModule, neuron: Callable[[IF], nn.Module], layout: torch.memory_format):
     """(images -> what is the same at every step, a tuple; the rest with `neuron(layer)` for every layer of neurons)."""
     net, changing = unit_spikes(snn).to(memory_format=layout), set()
+    modules = called(net)
     for node in net.graph.nodes:
-        layer = net.get_submodule(node.target) if node.op == "call_module" else None
+        layer = modules.get(node)
         if isinstance(layer, IF):
             setattr(net, node.target, neuron(layer).eval())
         if isinstance(layer, IF) or node.op == "output" or changing.intersection(node.all_input_nodes):
@@ -148,8 +149,9 @@ def unit_spikes(snn: fx.GraphModule) -> fx.GraphModule:
     """A copy for neurons that send 1 where ours send V: V goes into what reads the spikes, or is multiplied there."""
     net = copy.deepcopy(snn)
     sizes: dict[fx.Node, Tensor] = {}  # of what is too small by it
+    modules = called(net)
     for node in list(net.graph.nodes):
-        module = net.get_submodule(node.target) if node.op == "call_module" else None
+        module = modules.get(node)
         small = [source for source in node.all_input_nodes if source in sizes]
         if isinstance(module, MaxPool):
             raise UserError(f"{module.name}: peers have no max-pool of the current that is summed over time.")

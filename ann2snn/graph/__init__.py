@@ -18,7 +18,7 @@ from ann2snn.errors import UserError
 from ann2snn.graph.modules import Affine, MaxPool
 from ann2snn.graph.writer import NotConvertible, Row, Writer
 
-__all__ = ["Affine", "MaxPool", "NotConvertible", "Row", "activations", "prepare"]
+__all__ = ["Affine", "MaxPool", "NotConvertible", "Row", "activations", "called", "prepare"]
 
 
 def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -68,8 +68,12 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
     """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
-    modules = (ann.get_submodule(n.target) for n in ann.graph.nodes if n.op == "call_module")
-    return {str(m.name): m for m in modules if isinstance(m, ThresholdReLU)}
+    return {str(m.name): m for m in called(ann).values() if isinstance(m, ThresholdReLU)}
+
+
+def called(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
+    """The module of every node that calls one, in forward order."""
+    return {n: net.get_submodule(n.target) for n in net.graph.nodes if n.op == "call_module"}
 
 
 def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool
+from ann2snn.graph import MaxPool, called
 from ann2snn.neurons import Neuron
 from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled
 from ann2snn.simulation.spikes import Spikes, apply
@@ -28,7 +28,7 @@ class Plan:
 
     def __init__(self, snn: fx.GraphModule):
         self.snn = snn
-        self.modules = {n: snn.get_submodule(n.target) for n in snn.graph.nodes if n.op == "call_module"}
+        self.modules = called(snn)
         self.synapses: dict[fx.Node, Synapses | None] = {}
         self.once, self.each, changing = [], [], set()
         self.images = set()  # the nodes with one value for each image
