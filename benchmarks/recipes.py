@@ -1,4 +1,4 @@
-"""Which recipe trains a network without batch norm best: candidates, each a factor away from `bn_free`.
+"""Which recipe trains a network without batch norm best: candidates, each a factor or two away from `bn_free`.
 
 `python -m ann2snn.benchmarks.recipes --data-root FOLDER --epochs 1` trains each below `--root`, its whole schedule
 squeezed into so many epochs, and prints the accuracies on the validation images; the test set is not read. A second run
@@ -25,6 +25,8 @@ FACTORS = {
     "activations half as large": {"gamma": 0.5},
     "batch 64": {"batch_size": 64},
     "lr 0.1": {"lr": 0.1},
+    "lr 0.1, activations half as large": {"lr": 0.1, "gamma": 0.5},
+    "lr 0.1, no crops and flips": {"lr": 0.1, "augmentation": None},
 }
 
 
