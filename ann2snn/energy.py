@@ -9,9 +9,11 @@ current (bias and shift) is added, and its potential compared with V_th, which i
 
 Not counted, for the ANN: biases, activations, pools, and zeros that hardware could skip. For the spiking network: the
 subtraction of a reset, additions without a weight (shortcuts, the read-out's sum, the comparisons of a max-pool), and
-what lies between spikes and neurons (routing, control, leakage). Every spike before an average pool meets all weights
-behind the pool; hardware that sums its windows first adds less. Neurons that take a whole train at once (latency above
-T) go through their potential twice, which is counted once, and what else they compute is not counted.
+what lies between spikes and neurons (routing, control, leakage). With a memory, for neither: reading constant currents,
+biases and thresholds, writing activations, and reusing operands from registers. Every spike before an average pool
+meets all weights behind the pool; hardware that sums its windows first adds less. Neurons that take a whole train at
+once (latency above T) go through their potential twice, which is counted once, and what else they compute is not
+counted.
 """
 
 from collections.abc import Iterable
@@ -81,10 +83,12 @@ class Counts:
 
 
 def of_record(record: dict, T: int) -> Counts:
-    """Of the test images of a record, at one of its T. Where its network is not known here, padding is counted too."""
+    """Of the test images of a record, at one of its T. Where its layers are not known here, padding is counted too."""
     network, images = record["network"], record["data"]["n"]["test"]
     layers = macs_of(record["job"]["dataset"], record["job"]["network"]) or {}
-    macs = {name: layers.get(name, (n, n))[1] for name, n in network["macs"].items()}
+    macs = network["macs"]
+    if layers.keys() >= macs.keys():
+        macs = {name: layers[name][1] for name in macs}
     return _counts(T, macs, network["analog"], network["neurons"], record["T"][str(T)]["operations"], images)
 
 

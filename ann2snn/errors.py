@@ -13,7 +13,9 @@ class StorageError(UserError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """For a name that is none of the `known`: with the nearest of them, or the first where none is near."""
+    """For a name that is none of the `known`: with the nearest of them, or the first 30 where none is near."""
     known = list(known)
-    near = get_close_matches(name, known, 3, 0.4) or known[:20]
-    return UserError(f"No {kind} is called {name!r}; the nearest are: {', '.join(near)}.")
+    if near := get_close_matches(name, known, 3, 0.4):
+        return UserError(f"No {kind} is called {name!r}; the nearest are: {', '.join(near)}.")
+    some = known[:30] + ["..."] * (len(known) > 30)
+    return UserError(f"No {kind} is called {name!r}; there are: {', '.join(some)}.")

@@ -120,12 +120,16 @@ def macs_inside(layer: nn.Conv2d | nn.Linear, shape: torch.Size, out: torch.Size
 
 @functools.cache
 def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
-    """(MACs of an image, those of them that read no padding) of every weight layer, counted without weights. None where
-    that cannot be done."""
+    """(MACs of an image, those of them that read no padding) of every call of a weight layer, by its name in a prepared
+    network; counted without weights. None where that cannot be done."""
     found = {}
 
     def count(name: str, module: nn.Conv2d | nn.Linear, arguments: tuple[Tensor], out: Tensor) -> None:
-        found[name] = out.numel() * module.weight[0].numel(), macs_inside(module, arguments[0].shape, out.shape)
+        calls = sum(key.partition("@")[0] == name for key in found)
+        found[f"{name}@{calls}" if calls else name] = (
+            out.numel() * module.weight[0].numel(),
+            macs_inside(module, arguments[0].shape, out.shape),
+        )
 
     try:
         classes, shape, *_ = DATASETS[dataset]

@@ -169,7 +169,11 @@ def table_text(table: Table, published: list[Published]) -> str:
     note = [] if first.official else [f"{DAGGER} {UNOFFICIAL}"]
     whole = max(table.rows, key=lambda row: row.n)
     about = f"ANN {points(whole.ann, whole.n)} % (n = {whole.n}), {first.n_test:,} test images."
-    lacking = _missing(table) + ("" if cited else " No published number on this network, layer for layer, is known.")
+    lacking = _missing(table) + (
+        ""
+        if cited
+        else f" No published number at T = {AT} of these methods on this network, layer for layer, is known."
+    )
     return "\n\n".join([f"### {table.name}", about, text, *note, lacking]) + "\n"
 
 

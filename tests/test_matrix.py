@@ -130,7 +130,7 @@ def test_columns(made):
                 if r["method"] == "optimal"]  # fmt: skip
     assert other["latency"] == "16" and other["published, T = 16"] == "-"
     without = matrix.table_text(matrix.tables(records)[0], published[1:])
-    assert "No published number on this network" in without
+    assert "No published number at T = 16 of these methods" in without
     assert cells(without)["opi"] == {k: v for k, v in row.items() if k != "published, T = 16"}
 
 

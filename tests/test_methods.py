@@ -151,7 +151,7 @@ def test_options():
     "name, T, options, words",
     [
         ("optimum", 4, {}, "No method is called 'optimum'; the nearest are: optimal"),
-        ("qqq", 4, {}, "No method is called 'qqq'; the nearest are: .*max_norm, .*robust_norm"),
+        ("qqq", 4, {}, "No method is called 'qqq'; there are: .*max_norm, .*robust_norm"),
         ("optimal", 4, {"quantile": 1}, "optimal has no option 'quantile'; it has: reset."),
         ("opi", None, {"reset": "zero"}, "No reset rule is called 'zero'; known are soft and hard."),
         ("optimal", None, {}, "optimal converts for a given number of steps: pass T"),

@@ -222,7 +222,7 @@ def test_timm_network_takes_the_activation():
     [
         ("digits_plane", "nearest are: digits_plain"),
         ("resnet188", "nearest are: .*resnet18"),
-        ("qqqqqqqq", "nearest are: cifar_resnet18, cifar_resnet20, .*deng_vgg16_imagenet, digits_plain, digits_res"),
+        ("qqqqqqqq", r"there are: cifar_resnet18, .*deng_vgg16_imagenet, digits_plain, .*, \.\.\."),
         ("test_byobnet", r"test_byobnet keeps stages.0.0.attn.act \(ReLU\)"),
         ("dla46_c", "dla46_c does not take threshold_relu:1 .*act_layer"),
     ],

@@ -69,10 +69,10 @@ def test_outside_the_band_a_diagnosis_of_the_source_says_what_is_not_timing(make
     record = make_record(n=1000, ann=1000, T={16: 980, 32: 980}, **VGG)
     numbers = [published(90.0, T, ann=90.2) for T in (16, 32)]
     source = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": BN_FREE}
-    diagnosis = {"source": source, "ann": 0.67, "T": {"16": {"spiking": 0.65, "evenly": 0.668}}}
+    diagnosis = {"source": source, "ann": 0.67, "images": 1000, "T": {"16": {"spiking": 0.65, "evenly": 0.668}}}
     found = cells(table("snn"), Known([record], numbers, [diagnosis]))
     inside = {x["T"]: x["inside the band"] for x in found if x["network"] == "deng_vgg16" and x["our SNN"] != "not run"}
-    assert inside == {"16": "no: evenly timed the loss is 0.2", "32": UNEXPLAINED}
+    assert inside == {"16": "no: on 1,000 images 2.0, evenly timed 0.2", "32": UNEXPLAINED}
 
 
 def test_cifar100_has_a_wider_band_and_its_resnet_no_verdict(make_record):
@@ -227,7 +227,10 @@ def test_words_on_what_makes_a_source_convertible():
     folded = diagnosis("deng_vgg16_bn", 0.85, T16=(0.37, 0.84), T32=(0.77, 0.85))
     other = diagnosis("deng_resnet20", 0.9, T16=(0.5, 0.9))
     at_8, at_16, at_32, twins = paper.said([other, folded, plain], ["8", "16", "32"])
-    assert at_8.startswith("At T = 8 rounding and clipping alone lose 1.0 to 1.0 points, and") and "7.0 to 7.0" in at_8
+    assert (
+        at_8.startswith("At T = 8 (1 sources) rounding and clipping alone lose 1.0 to 1.0 points, and")
+        and "7.0 to 7.0" in at_8
+    )
     assert "lose 0.0 to 1.0 points" in at_16 and "it is 2.0 to 48.0 (least: cifar10 deng_vgg16 thresh" in at_16
     assert "8.0 to 8.0 (least: cifar10 deng_vgg16_bn" in at_32
     assert twins == (
