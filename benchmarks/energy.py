@@ -5,6 +5,7 @@ The counts are those of the records, and the picojoules those of `ann2snn.energy
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from tabulate import tabulate
 
@@ -64,8 +65,12 @@ class Line:
 
     def cost(self, hardware: Hardware) -> Estimate:
         """Energy of the spiking network in units of the ANN's."""
-        counts = {id(r): energy.of_record(r, self.T) for r in self.row.records}
-        found = self.row.over_seeds(lambda r: counts[id(r)].snn(hardware) / counts[id(r)].ann(hardware))
+
+        def of_one(record: dict) -> Fraction:
+            counts = energy.of_record(record, self.T)
+            return counts.snn(hardware) / counts.ann(hardware)
+
+        found = self.row.over_seeds(of_one)
         assert found
         return found
 
@@ -77,12 +82,10 @@ class Line:
 def lines(known: Known) -> Iterator[Line]:
     """Soft reset on the usual sources, ReLU last, as in the README; a method that is another here is left out."""
     for section in sections(known.records):
-        soft = [
-            row for row in section.main if row.usual and row.job.method in MAIN and row.job.options["reset"] == "soft"
-        ]
         seen = set()
-        for row in sorted(soft, key=lambda row: (row.job.activation == "relu", section.source(row))):
-            for T in moments(row):
+        for row in section.by_source:
+            chosen = row.usual and row.job.method in MAIN and row.job.options["reset"] == "soft"
+            for T in moments(row) if chosen else ():
                 cells = [(r["source"]["weights_hash"], r["T"][str(T)]) for r in row.records]
                 same = str([(weights, at["test"]["predictions"], at["operations"]) for weights, at in cells])
                 if (same, T) not in seen:
@@ -104,9 +107,9 @@ def models() -> str:
     return tabulate(cells, heads, tablefmt="github", disable_numparse=True)
 
 
-def table(known: Known) -> str:
+def table(found: list[Line]) -> str:
     cells = []
-    for line in lines(known):
+    for line in found:
         row, T = line.row, line.T
         source = f"{line.section.source(row)}{'' if row.official else f' {DAGGER}'}"
         per_mac = "-" if line.per_mac is None else f"{float(line.per_mac.mean):.2f}"
@@ -118,9 +121,9 @@ def table(known: Known) -> str:
     return tabulate(cells, [*heads, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)
 
 
-def findings(known: Known) -> str:
+def findings(found: list[Line]) -> str:
     """By dataset, how many rows come near, and how many of these cost less than their ANN."""
-    found, text = list(lines(known)), []
+    text = []
     for dataset in dict.fromkeys(line.section.dataset for line in found):
         here = [line for line in found if line.section.dataset == dataset]
         near = [line for line in here if line.near]
@@ -137,9 +140,10 @@ def findings(known: Known) -> str:
 
 
 def page(known: Known) -> str:
-    odd = any(not line.row.official for line in lines(known))
+    found = list(lines(known))
+    odd = any(not line.row.official for line in found)
     note = [f"\n{DAGGER} {UNOFFICIAL}"] if odd else []
-    return "\n".join([HEAD.format(models=models()), findings(known), "", TABLE, table(known), *note]) + "\n"
+    return "\n".join([HEAD.format(models=models()), findings(found), "", TABLE, table(found), *note]) + "\n"
 
 
 def wanted(known: Known) -> bool:

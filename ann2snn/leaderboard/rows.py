@@ -155,6 +155,11 @@ class Section:
         crowd = len({row.job.method for row in rows}) > CROWD
         return [row for row in rows if row.job.method in MAIN] or rows if crowd else rows
 
+    @property
+    def by_source(self) -> list[Row]:
+        """`main`, a source after the other and ReLU last."""
+        return sorted(self.main, key=lambda row: (row.job.activation == "relu", self.source(row)))
+
     @cached_property
     def varies(self) -> list[str]:
         return [name for name in TELLING if len({getattr(row.job, name) for row in self.rows}) > 1]
