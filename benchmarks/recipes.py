@@ -2,13 +2,14 @@
 
 `python -m ann2snn.benchmarks.recipes --data-root FOLDER --epochs 1` trains each below `--root`, its whole schedule
 squeezed into so many epochs, and prints the accuracies on the validation images; the test set is not read. A second run
-goes on where the first was stopped.
+goes on where the first was stopped. With as many epochs as `bn_free` has, a candidate is what `bn_free` would be.
 """
 
 import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from tabulate import tabulate
 
@@ -31,7 +32,9 @@ FACTORS = {
 
 
 def squeezed(recipe: Recipe, epochs: int) -> Recipe:
-    """The same schedule in so many epochs, under a name of its own."""
+    """The same schedule in so many epochs, under a name of its own where they are not the recipe's."""
+    if epochs == recipe.epochs:
+        return recipe
     warmup = recipe.warmup_epochs * epochs / recipe.epochs
     return replace(recipe, name=f"squeezed{epochs}", epochs=epochs, warmup_epochs=warmup)
 
@@ -42,9 +45,9 @@ def candidates(options) -> str:
     lines = []
     for factor in options.factor:
         recipe = squeezed(replace(RECIPES["bn_free"], **FACTORS[factor]), options.epochs)
-        RECIPES[recipe.name] = recipe
         how = {"recipe": recipe.name, "device": options.device}
-        source = Source(data, training.train(data, options.network, options.activation, 0, options.root, **how))
+        with patch.dict(RECIPES, {recipe.name: recipe}):
+            source = Source(data, training.train(data, options.network, options.activation, 0, options.root, **how))
         found = source.result("validation")
         minutes = source.info["training_seconds"] / 60
         lines.append([factor, f"{100 * found['correct'] / found['n']:.2f}", f"{minutes:.1f}"])

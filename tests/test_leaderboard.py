@@ -386,41 +386,44 @@ def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
         ("relu", "fire_once", ""),
     }
     assert curves[1]["T"] == {1: [25.0, 7.0711], 8: [90.0, 0.0]}
-    drawn = figures.draw(section)
-    assert drawn["png"].startswith(b"\x89PNG") and b"<svg" in drawn["svg"]
-    assert all(figures.stamp(section).encode() in data for data in drawn.values())
+    files = figures.render(figures, section, curves)
+    assert files["png"].startswith(b"\x89PNG") and b"<svg" in files["svg"]
+    stamp = figures.stamp(figures, section, curves)
+    assert all(stamp.encode() in data for data in files.values())
     (other,) = sections(records[1:])
-    assert figures.stamp(other) != figures.stamp(section)
+    assert figures.stamp(figures, other, figures.curves(other)) != stamp
 
 
 def test_panels_show_what_the_dashboard_shows(make_record):
-    from ann2snn.leaderboard import panels
+    from ann2snn.leaderboard import figures, panels
 
     records = crossed(make_record)
     (section,) = sections(records)
-    relu, threshold = panels.curves(section)
+    relu, threshold = curves = panels.curves(section)
     assert (relu["source"], threshold["source"], relu["reset"]) == ("relu", "threshold_relu:1", "soft")
     assert relu["accuracy"] == {1: [25.0, 7.071068], 8: [90.0, 0.0]}
     assert relu["loss"] == {1: [75.0, 7.071068], 8: [10.0, 0.0]}
     assert relu["operations"] == {1: [50.0, 0.0], 8: [400.0, 0.0]}
     assert relu["ms"] == {1: [50.0, 0.0], 8: [50.0, 0.0]}
     assert (relu["ann"], relu["macs"], relu["machines"]) == ([100.0, 0.0], 640, ["a processor, 2 threads"])
-    drawn = panels.draw(section)
-    assert drawn["png"].startswith(b"\x89PNG") and b"<svg" in drawn["svg"]
-    assert all(panels.stamp(section).encode() in data for data in drawn.values())
+    files = figures.render(panels, section, curves)
+    assert files["png"].startswith(b"\x89PNG") and b"<svg" in files["svg"]
+    stamp = figures.stamp(panels, section, curves)
+    assert all(stamp.encode() in data for data in files.values())
     (other,) = sections(records[1:])
-    assert panels.stamp(other) != panels.stamp(section)
+    assert figures.stamp(panels, other, panels.curves(other)) != stamp
 
 
 def test_panels_of_rows_without_reset_spikes_or_equal_grids(make_record):
-    from ann2snn.leaderboard import panels
+    from ann2snn.leaderboard import figures, panels
 
     silent = make_record(method="fire_once", options={}, T={8: 1})
     silent["T"]["8"]["operations"] = {"conv": 0}
     silent["T"]["8"]["seconds"] = 0.0
     (section,) = sections([silent, make_record(method="other", options={"reset": "hard"}, seed=None, T={2: 5})])
-    assert [(c["method"], c["reset"], c["ann"][1]) for c in panels.curves(section)] == [
+    curves = panels.curves(section)
+    assert [(c["method"], c["reset"], c["ann"][1]) for c in curves] == [
         ("fire_once", "", None),
         ("other", "hard", None),
     ]
-    assert panels.draw(section)["png"].startswith(b"\x89PNG")
+    assert figures.render(panels, section, curves)["png"].startswith(b"\x89PNG")

@@ -27,9 +27,9 @@ def build(root: Path | str) -> list[Path]:
     for path in stale:
         if path in texts:
             write_atomic(path, texts[path])
-    for section, drawer, paths in _figures(root, records):
+    for *drawing, paths in _figures(root, records):
         if set(paths.values()) & set(stale):
-            for kind, data in drawer.draw(section).items():
+            for kind, data in figures.render(*drawing).items():
                 write_atomic(paths[kind], data)
     for path in _orphans(root, records):
         path.unlink()
@@ -70,20 +70,20 @@ def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
 
 def _stale(root: Path, records: list[dict], texts: dict[Path, str]) -> list[Path]:
     stale = [path for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()]
-    for section, drawer, paths in _figures(root, records):
-        mark = drawer.stamp(section).encode()
+    for *drawing, paths in _figures(root, records):
+        mark = figures.stamp(*drawing).encode()
         stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
     return stale + _orphans(root, records)
 
 
-def _figures(root: Path, records: list[dict]) -> Iterator[tuple[Section, ModuleType, dict[str, Path]]]:
-    """Section, what draws it, and where the figure goes by kind."""
+def _figures(root: Path, records: list[dict]) -> Iterator[tuple[ModuleType, Section, list[dict], dict[str, Path]]]:
+    """What draws a figure, of what section, its curves, and where it goes by kind."""
     for section in sections(records):
         for begin, drawer in DRAWN.items():
-            if not drawer.curves(section):
+            if not (drawn := drawer.curves(section)):
                 continue
             name = begin + tables.figure_name(section)
-            yield section, drawer, {kind: root / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
+            yield drawer, section, drawn, {kind: root / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
 
 
 def _orphans(root: Path, records: list[dict]) -> list[Path]:

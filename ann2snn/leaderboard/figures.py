@@ -5,6 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from types import ModuleType
 
 from ann2snn.leaderboard.rows import Estimate, Section, known
 
@@ -34,61 +35,68 @@ def curves(section: Section) -> list[dict]:
     return found
 
 
-def stamp(section: Section) -> str:
+def stamp(drawer: ModuleType, section: Section, drawn: list[dict]) -> str:
     """The hash of what is drawn; it stands in the metadata of the figure."""
-    return stamp_of(DRAWING, section, curves(section))
-
-
-def stamp_of(drawing: int, section: Section, drawn: list[dict]) -> str:
-    data = json.dumps([drawing, section.dataset, section.network, drawn], sort_keys=True)
+    data = json.dumps([drawer.DRAWING, section.dataset, section.network, drawn], sort_keys=True)
     return "data sha256 " + hashlib.sha256(data.encode()).hexdigest()
 
 
-def draw(section: Section) -> dict[str, bytes]:
-    """{"svg": ..., "png": ...}: a column for each source, whole above, near the ANN below.
+def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str, bytes]:
+    """{"svg": ..., "png": ...}: the file of each kind. `drawn` are the drawer's curves of the section."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    files = {}
+    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
+        figure = drawer.draw(section, drawn)
+        FigureCanvasAgg(figure)
+        for kind, undated in (("svg", {"Date": None}), ("png", {})):
+            out, metadata = io.BytesIO(), {"Description": stamp(drawer, section, drawn)} | undated
+            figure.savefig(out, format=kind, dpi=120, metadata=metadata)
+            files[kind] = out.getvalue()
+    return files
+
+
+def draw(section: Section, drawn: list[dict]):
+    """The figure: a column for each source, whole above, near the ANN below.
 
     A colour for each method, a line style for each reset; bands are the standard deviation over sources.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     columns = defaultdict(list)
-    for curve in curves(section):
+    for curve in drawn:
         columns[curve["source"]].append(curve)
-    drawn = [curve for column in columns.values() for curve in column]
     methods = sorted({curve["method"] for curve in drawn})
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
     widths = {name: 2.6 - 1.6 * i / len(methods) for i, name in enumerate(methods)}  # of equal curves all are seen
     anns = [curve["ann"][0] for curve in drawn]
     best = max(anns + [mean for curve in drawn for mean, _ in curve["T"].values()])
 
-    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(4 * len(columns) + 1.8, 5.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
-        for (whole, near), (source, column) in zip(axes.T, columns.items(), strict=True):
-            for ax in (whole, near):
-                for curve in column:
-                    _curve(ax, curve, colours[curve["method"]], widths[curve["method"]])
-                ax.grid(alpha=0.25, linewidth=0.6)
-                ax.spines[["top", "right"]].set_visible(False)
-            steps_axis(near, {T for curve in drawn for T in curve["T"]})
-            near.set_xlabel("T (time steps)")
-            whole.set_title(f"{source}, n = {max(curve['n'] for curve in column)}", fontsize=10)
-        axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
-        axes[0, 0].set_ylabel("test accuracy (%)")
-        axes[1, 0].set_ylabel("the same, near the ANN")
-        figure.suptitle(f"{section.dataset}, {section.network}", fontsize=11)
-        keys = [Line2D([], [], color=colour, linewidth=3, label=name) for name, colour in colours.items()]
-        for reset in sorted({curve["reset"] for curve in drawn}, reverse=True):
-            line, marker = STYLES.get(reset, ("-.", "^"))
-            look = {"linestyle": line, "marker": marker, "markersize": 3.5}
-            keys.append(Line2D([], [], color=GREY, label=f"{reset or 'no'} reset", **look))
-        keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
-        figure.legend(handles=keys, loc="outside right center", frameon=False)
-        return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+    figure = Figure(figsize=(4 * len(columns) + 1.8, 5.6), layout="constrained")
+    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
+    for (whole, near), (source, column) in zip(axes.T, columns.items(), strict=True):
+        for ax in (whole, near):
+            for curve in column:
+                _curve(ax, curve, colours[curve["method"]], widths[curve["method"]])
+            ax.grid(alpha=0.25, linewidth=0.6)
+            ax.spines[["top", "right"]].set_visible(False)
+        steps_axis(near, {T for curve in drawn for T in curve["T"]})
+        near.set_xlabel("T (time steps)")
+        whole.set_title(f"{source}, n = {max(curve['n'] for curve in column)}", fontsize=10)
+    axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
+    axes[0, 0].set_ylabel("test accuracy (%)")
+    axes[1, 0].set_ylabel("the same, near the ANN")
+    figure.suptitle(f"{section.dataset}, {section.network}", fontsize=11)
+    keys = [Line2D([], [], color=colour, linewidth=3, label=name) for name, colour in colours.items()]
+    for reset in sorted({curve["reset"] for curve in drawn}, reverse=True):
+        line, marker = STYLES.get(reset, ("-.", "^"))
+        look = {"linestyle": line, "marker": marker, "markersize": 3.5}
+        keys.append(Line2D([], [], color=GREY, label=f"{reset or 'no'} reset", **look))
+    keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
+    figure.legend(handles=keys, loc="outside right center", frameon=False)
+    return figure
 
 
 def steps_axis(ax, grid: Iterable[int]) -> None:
@@ -106,10 +114,3 @@ def _curve(ax, curve: dict, colour: str, width: float) -> None:
     low, high = ([m + sign * (std or 0) for m, std in zip(means, stds, strict=True)] for sign in (-1, 1))
     ax.fill_between(T, low, high, color=colour, alpha=0.12, linewidth=0)
     ax.axhline(curve["ann"][0], color=GREY, linestyle=DASHED, linewidth=1)
-
-
-def saved(figure, kind: str, description: str) -> bytes:
-    out = io.BytesIO()
-    undated = {"Date": None} if kind == "svg" else {}
-    figure.savefig(out, format=kind, dpi=120, metadata={"Description": description} | undated)
-    return out.getvalue()

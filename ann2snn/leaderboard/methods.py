@@ -7,7 +7,7 @@ form, which is what `optimal` would be if spikes came evenly in time.
 from collections import defaultdict
 from itertools import cycle, product
 
-from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
+from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
 DRAWING = 3  # raised when the drawing below changes: every figure is stale then
@@ -48,46 +48,37 @@ def label(row: Row) -> str:
     return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
 
 
-def stamp(section: Section) -> str:
-    """The hash of what is drawn; it stands in the metadata of the figure."""
-    return stamp_of(DRAWING, section, curves(section))
-
-
-def draw(section: Section) -> dict[str, bytes]:
-    """{"svg": ..., "png": ...}: a panel for each source; its best are named, the others grey.
+def draw(section: Section, drawn: list[dict]):
+    """The figure: a panel for each source; its best are named, the others grey.
 
     A method has one colour and marker in all panels.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = defaultdict(list)
-    for curve in sorted(curves(section), key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
+    for curve in sorted(drawn, key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
         panels[curve["source"]].append(curve)
     named = {source: best(found) for source, found in panels.items()}
     looks = dict(zip(sorted(set().union(*named.values())), cycle(product(MARKERS, COLOURS[1:6])), strict=False))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-        for ax, (source, found) in zip(axes, panels.items(), strict=False):
-            _panel(ax, source, found, {name: looks[name] for name in named[source]})
-        for ax in axes[len(panels) :]:
-            ax.remove()
-        for ax in axes[::columns]:
-            ax.set_ylabel("test accuracy (%)")
-        figure.suptitle(
-            f"{section.dataset}, {section.network}: every method, soft reset (named: the highest sums over T)",
-            fontsize=11,
-        )
-        keys = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-        order = sorted(keys, key=lambda name: (name != "optimal", name != CLOSED_FORM, name))
-        lines = [keys[name] for name in order]
-        figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
-        return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+    figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for ax, (source, found) in zip(axes, panels.items(), strict=False):
+        _panel(ax, source, found, {name: looks[name] for name in named[source]})
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax in axes[::columns]:
+        ax.set_ylabel("test accuracy (%)")
+    figure.suptitle(
+        f"{section.dataset}, {section.network}: every method, soft reset (named: the highest sums over T)",
+        fontsize=11,
+    )
+    keys = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = sorted(keys, key=lambda name: (name != "optimal", name != CLOSED_FORM, name))
+    lines = [keys[name] for name in order]
+    figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
+    return figure
 
 
 def best(found: list[dict]) -> list[str]:

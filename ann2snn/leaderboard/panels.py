@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, saved, stamp_of, steps_axis
+from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
 from ann2snn.leaderboard.rows import Estimate, Row, Section, known
 
 DRAWING = 2  # raised when the drawing below changes: every figure is stale then
@@ -49,20 +49,12 @@ def _machine(place: dict) -> str:
     return device if device != "cpu" else f"{place['cpu']}, {place['threads']} thread{'s' * (place['threads'] > 1)}"
 
 
-def stamp(section: Section) -> str:
-    """The hash of what is drawn; it stands in the metadata of the figure."""
-    return stamp_of(DRAWING, section, curves(section))
-
-
-def draw(section: Section) -> dict[str, bytes]:
-    """{"svg": ..., "png": ...}: four panels, a colour for each method and a line style for each source."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def draw(section: Section, drawn: list[dict]):
+    """The figure: four panels, a colour for each method and a line style for each source."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator
 
-    drawn = curves(section)
     methods, sources = (sorted({curve[name] for curve in drawn}) for name in ("method", "source"))
     sources.sort(key=lambda name: name.startswith("relu"))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
@@ -86,53 +78,50 @@ def draw(section: Section) -> dict[str, bytes]:
                     low, high = ([m + sign * s for m, s in zip(y, std, strict=True)] for sign in (-1, 1))
                     ax.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
 
-    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10}):
-        figure = Figure(figsize=(9.6, 7.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        (accuracy, loss), (operations, time) = figure.subplots(2, 2)
+    figure = Figure(figsize=(9.6, 7.4), layout="constrained")
+    (accuracy, loss), (operations, time) = figure.subplots(2, 2)
 
-        plot(accuracy, "accuracy", band=True)
-        accuracy.set(title="Accuracy over T", ylabel="test accuracy (%)")
-        plot(loss, "loss")
-        loss.set(title="Loss at T: ANN − SNN of the same weights", ylabel="points")
-        loss.set_yscale("symlog", linthresh=1, linscale=0.8)
-        loss.set_yticks([-1, 0, 1, 10, 100], ["−1", "0", "1", "10", "100"])
-        loss.axhline(0, color=GREY, linestyle=DASHED, linewidth=1)
-        loss.axhspan(-1, 1, color=GREY, alpha=0.07, linewidth=0)
-        loss.text(0.99, -0.9, "within 1 point", color=GREY, ha="right", transform=loss.get_yaxis_transform())
-        plot(operations, "accuracy", "operations")
-        operations.set(title="Accuracy against operations", ylabel="test accuracy (%)", xscale="log")
-        operations.set_xlabel("synaptic operations per image, without the first layer (★: all MACs of the ANN)")
-        operations.set_xlim(left=1e-4 * max(curve["macs"] for curve in drawn))
-        plot(time, "ms")
-        time.set(title="Wall time over T (busy machines: no benchmark)", ylabel="ms per image", yscale="log")
-        time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        time.yaxis.set_major_formatter("{x:g}")
+    plot(accuracy, "accuracy", band=True)
+    accuracy.set(title="Accuracy over T", ylabel="test accuracy (%)")
+    plot(loss, "loss")
+    loss.set(title="Loss at T: ANN − SNN of the same weights", ylabel="points")
+    loss.set_yscale("symlog", linthresh=1, linscale=0.8)
+    loss.set_yticks([-1, 0, 1, 10, 100], ["−1", "0", "1", "10", "100"])
+    loss.axhline(0, color=GREY, linestyle=DASHED, linewidth=1)
+    loss.axhspan(-1, 1, color=GREY, alpha=0.07, linewidth=0)
+    loss.text(0.99, -0.9, "within 1 point", color=GREY, ha="right", transform=loss.get_yaxis_transform())
+    plot(operations, "accuracy", "operations")
+    operations.set(title="Accuracy against operations", ylabel="test accuracy (%)", xscale="log")
+    operations.set_xlabel("synaptic operations per image, without the first layer (★: all MACs of the ANN)")
+    operations.set_xlim(left=1e-4 * max(curve["macs"] for curve in drawn))
+    plot(time, "ms")
+    time.set(title="Wall time over T (busy machines: no benchmark)", ylabel="ms per image", yscale="log")
+    time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    time.yaxis.set_major_formatter("{x:g}")
 
-        for macs, ann in sorted({(curve["macs"], curve["ann"][0]) for curve in drawn}):
-            for ax in (accuracy, operations):
-                ax.axhline(ann, color=GREY, linestyle=DASHED, linewidth=0.8)
-            operations.plot(macs, ann, "*", color="black", markeredgecolor="white", markersize=13, zorder=9)
-        for ax in (accuracy, loss, time):
-            steps_axis(ax, {T for curve in drawn for T in curve["accuracy"]})
-            ax.set_xlabel("T (time steps)" if ax is not time else "T (time steps, simulated in blocks)")
-        for ax in figure.axes:
-            ax.grid(alpha=0.25, linewidth=0.6)
-            ax.spines[["top", "right"]].set_visible(False)
+    for macs, ann in sorted({(curve["macs"], curve["ann"][0]) for curve in drawn}):
+        for ax in (accuracy, operations):
+            ax.axhline(ann, color=GREY, linestyle=DASHED, linewidth=0.8)
+        operations.plot(macs, ann, "*", color="black", markeredgecolor="white", markersize=13, zorder=9)
+    for ax in (accuracy, loss, time):
+        steps_axis(ax, {T for curve in drawn for T in curve["accuracy"]})
+        ax.set_xlabel("T (time steps)" if ax is not time else "T (time steps, simulated in blocks)")
+    for ax in figure.axes:
+        ax.title.set_fontsize(10)
+        ax.grid(alpha=0.25, linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
 
-        resets = sorted({curve["reset"] for curve in drawn})
-        machines = sorted({machine for curve in drawn for machine in curve["machines"]})
-        where = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
-        name = f"{section.dataset}, {section.network}"
-        figure.suptitle(
-            f"{name}: {' and '.join(reset or 'no' for reset in resets)} reset, times on {where}", fontsize=11
-        )
-        keys = [Line2D([], [], color=colour, linewidth=3, label=method) for method, colour in colours.items()]
-        for source, (line, filled) in styles.items():
-            face = GREY if filled else "white"
-            look = {"linestyle": line, "marker": "o", "markersize": 4, "markerfacecolor": face}
-            keys.append(Line2D([], [], color=GREY, label=f"source {source}", **look))
-        keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
-        columns = 4 if max(len(method) for method in methods) < 30 else 3
-        figure.legend(handles=keys, loc="outside lower center", ncols=columns, frameon=False)
-        return {kind: saved(figure, kind, stamp(section)) for kind in ("svg", "png")}
+    resets = sorted({curve["reset"] for curve in drawn})
+    machines = sorted({machine for curve in drawn for machine in curve["machines"]})
+    where = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
+    name = f"{section.dataset}, {section.network}"
+    figure.suptitle(f"{name}: {' and '.join(reset or 'no' for reset in resets)} reset, times on {where}", fontsize=11)
+    keys = [Line2D([], [], color=colour, linewidth=3, label=method) for method, colour in colours.items()]
+    for source, (line, filled) in styles.items():
+        face = GREY if filled else "white"
+        look = {"linestyle": line, "marker": "o", "markersize": 4, "markerfacecolor": face}
+        keys.append(Line2D([], [], color=GREY, label=f"source {source}", **look))
+    keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
+    columns = 4 if max(len(method) for method in methods) < 30 else 3
+    figure.legend(handles=keys, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
