@@ -1,0 +1,44 @@
+"""The search for a recipe without batch norm."""
+
+import dataclasses
+from argparse import Namespace
+
+import pytest
+
+from ann2snn import data, training
+from ann2snn.benchmarks import recipes  # type: ignore
+from ann2snn.training import RECIPES, train
+
+BN_FREE = RECIPES["bn_free"]
+
+
+def test_a_squeezed_recipe_has_the_same_schedule():
+    short = recipes.squeezed(BN_FREE, 1)
+    assert (short.name, short.epochs) == ("squeezed1", 1) and short.key != BN_FREE.key
+    assert [short.rate(step, 70) for step in (0, 9, 10, 40, 69)] == pytest.approx(
+        [BN_FREE.rate(step, 10) for step in (0, 9, 10, 40, 69)]
+    )
+
+
+@pytest.mark.parametrize("epochs, name", [(1, "squeezed1"), (2, "bn_free")])
+def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monkeypatch, capsys, epochs, name):
+    """With the recipe's own epochs, what was found is what `bn_free` would train."""
+    digits = data.load("digits")
+    few = dataclasses.replace(digits, train=digits.train.subset(range(64)), test=None)
+    monkeypatch.setattr(recipes, "load", lambda *args, **kwargs: few)
+    base = dataclasses.replace(BN_FREE, epochs=2, precision="32-true")
+    monkeypatch.setitem(RECIPES, "bn_free", base)
+    how = {"dataset": "digits", "network": "digits_plain", "activation": "relu", "epochs": epochs, "device": "cpu"}
+    options = Namespace(**how, root=tmp_path, factor=["bn_free", "batch 64"], data_root=None, accept_unofficial_data=0)
+    first = recipes.candidates(options)
+    assert [line.split("  ")[0] for line in first.splitlines()[2:]] == ["bn_free", "batch 64"]
+    accuracies = [float(line.split()[-2]) for line in first.splitlines()[2:]]
+    assert all(0 <= accuracy <= 100 for accuracy in accuracies)
+    monkeypatch.setattr(recipes.training, "train", lambda *args, **how: train(*args, **how | {"progress": False}))
+    assert recipes.candidates(options) == first and RECIPES["bn_free"] is base
+
+    found = {path.parent.name.split("-")[1] for path in tmp_path.rglob("weights.pt")}
+    assert found == {name}
+    winner = dataclasses.replace(recipes.squeezed(base, epochs), batch_size=64)
+    monkeypatch.setitem(RECIPES, name, winner)
+    assert training.weights_file(few, "digits_plain", "relu", 0, tmp_path, name).exists()
