@@ -130,7 +130,7 @@ class Estimates:
         return sum((self._simulations(part) + self._trainings(part, seen) for part in parts), Need())
 
     def finished(self, part: Sweep) -> list[dict | None]:
-        """The record of every job where it is there at all T, else None."""
+        """The record of every job where it is there at all T and was made here, else None."""
         missing: list[dict | None] = [None for _ in part.methods for _ in part.calibration_seeds]
         if (data := self._data(part.dataset)) is None:
             return missing
@@ -140,9 +140,10 @@ class Estimates:
         except UserError as error:
             self._lacks(f"{part.id}: {error}")
             return missing
-        found = [records.load(p) if (p := job.path(self.settings.runs)).exists() else None for job in jobs]
+        found = (records.load(p) if (p := job.path(self.settings.runs)).exists() else None for job in jobs)
         wanted = ({str(t) for t in readable(job, part.T)} for job in jobs)
-        return [r if r and T <= r["T"].keys() else None for r, T in zip(found, wanted, strict=True)]
+        pairs = zip(found, wanted, strict=True)
+        return [r if r and records.made_here(r) and T <= r["T"].keys() else None for r, T in pairs]
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)

@@ -95,6 +95,9 @@ def test_what_tables_share_is_trained_once_and_what_is_there_is_done(known, tmp_
     assert ann2snn(f"{line} 8")[0] == 0
     need = Estimates([source], settings).need(OPI.parts())
     assert (need.done, need.seconds, need.bytes) == (1, 0, 0)
+    with pytest.MonkeyPatch.context() as patch:  # a run on this processor would begin anew
+        patch.setattr(records.machine, "cpu_model", lambda: "another processor")
+        assert Estimates([source], settings).need(OPI.parts()).done == 0
     assert ann2snn(f"{line} 2 8".replace("opi", "srp"))[0] == 0  # nothing is read at T = 2, within its warm-up
     assert Estimates([source], settings).need(replace(OPI, methods=(("srp", {}),)).parts()).done == 1
 

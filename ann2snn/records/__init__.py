@@ -2,7 +2,7 @@
 
 from ann2snn.records.files import load, load_all, publish, save, weights_path, write_atomic
 from ann2snn.records.job import PROTOCOL, Job, recipe_name, slug
-from ann2snn.records.machine import cpu_model, provenance
+from ann2snn.records.machine import cpu_model, made_here, provenance
 from ann2snn.records.packing import pack, unpack
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "cpu_model",
     "load",
     "load_all",
+    "made_here",
     "pack",
     "provenance",
     "publish",

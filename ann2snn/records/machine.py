@@ -18,7 +18,7 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
     return {
         "commit": commit,
         "dirty": None if status is None else bool(status),
-        "versions": {"ann2snn": _version("ann2snn"), "torch": _version("torch"), "python": platform.python_version()},
+        "versions": _versions(),
         "device": device,
         "cpu": cpu_model(),
         "threads": threads,
@@ -27,6 +27,12 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
         "command": shlex.join([name, *map(_without_folder, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def made_here(record: dict) -> bool:
+    """Whether a record is of this kind of processor and these versions, so that a run would go on from it."""
+    place = record["provenance"]
+    return (place["cpu"], place["versions"]) == (cpu_model(), _versions())
 
 
 def cpu_model() -> str:
@@ -43,6 +49,10 @@ def cpu_model() -> str:
 def _without_folder(argument: str) -> str:
     """A path from the root is the last part of it: the rest is of this machine alone."""
     return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def _versions() -> dict[str, str | None]:
+    return {"ann2snn": _version("ann2snn"), "torch": _version("torch"), "python": platform.python_version()}
 
 
 def _version(package: str) -> str | None:
