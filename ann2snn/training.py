@@ -102,9 +102,9 @@ RECIPES = {
         # (from a scale of 1 a threshold of 1 clips a sixth of all units; with gamma it learns as a ReLU network does)
         Recipe("cifar", epochs=30, batch_size=64, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR),
         Recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear", **CIFAR),
-        # networks without it: from scratch (He's start: benchmarks/recipes.py), and from their folded twins: the
+        # networks without it: from scratch (searched for: benchmarks/recipes.py), and from their folded twins: the
         # paper's VGG-16 in two hours on two CPU cores, the twin's training included
-        Recipe("bn_free", epochs=7, lr=0.03, initialisation="fan_in", **BN_FREE),
+        Recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in", **BN_FREE | {"augmentation": None}),
         Recipe("bn_removed", epochs=4, lr=0.01, start=Start("cifar_short", "{}_bn"), **BN_FREE),
         # from a trained ReLU network to another activation
         Recipe(
