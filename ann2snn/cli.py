@@ -192,7 +192,7 @@ def parser() -> Parser:
     p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     reading(p)
 
-    p = command("publish", "move finished records from runs/ to results/ and rebuild the tables")
+    p = command("publish", "copy finished records from runs/ to results/ and rebuild the tables")
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.add_argument("--results", type=Path, default=Path("results"))
     return top

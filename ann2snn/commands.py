@@ -238,7 +238,7 @@ def recheck(options) -> int:
 
 
 def publish(options) -> int:
-    from ann2snn import records
+    from ann2snn import diagnosis, records
     from ann2snn.benchmarks import pages, photographs  # type: ignore
     from ann2snn.recheck import info_of
 
@@ -248,12 +248,10 @@ def publish(options) -> int:
     if dirty:
         print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)
     written = records.publish(options.runs, options.results, small.get)
-    for path in (options.runs / "diagnosis").rglob("*.json"):
-        records.write_atomic(options.results / path.relative_to(options.runs), path.read_bytes())
-        written.append(path)
+    written += [diagnosis.save(found, options.results) for found in diagnosis.load_all(options.runs)]
     if (file := options.runs / photographs.FILE).exists():
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())
-        written.append(file)
+        written.append(options.results / photographs.FILE)
     written += pages.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0

@@ -122,11 +122,18 @@ def report(diagnosis: dict) -> str:
 
 
 def save(diagnosis: dict, root: Path | str) -> Path:
-    """Writes it below `root/diagnosis`, in the place of an older one of the same source."""
+    """Writes it below `root/diagnosis`; an older one of the same source stays if it has other T's or more images."""
     source = diagnosis["source"]
     parts = [source["network"], source["activation"], source["recipe"]]
     parts += [] if source["seed"] is None else [f"seed{source['seed']}"]
     path = Path(root) / "diagnosis" / slug(source["dataset"]) / f"{'-'.join(map(slug, parts))}.json"
+    if path.exists():
+        old = json.loads(path.read_text())
+        comparable = (old["source"], old["method"]) == (source, diagnosis["method"])
+        if comparable and (old["T"].keys() - diagnosis["T"].keys() or old["images"] > diagnosis["images"]):
+            grid = ", ".join(sorted(old["T"], key=int))
+            print(f"{path} is kept: it has T = {grid} and {old['images']:,} images.", file=sys.stderr)
+            return path
     write_atomic(path, json.dumps(diagnosis, indent=1) + "\n")
     return path
 

@@ -105,7 +105,8 @@ class Estimates:
 
     def __init__(self, known: list[dict], settings: Settings):
         gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
-        alike = [r for r in known if r["provenance"]["device"].startswith("cuda") == gpu]
+        self.device = "cuda" if gpu else "cpu"
+        alike = [r for r in known if r["provenance"]["device"].startswith(self.device)]
         self.known, self.settings = alike or known, settings
         self.lacking: list[str] = []
         self._loaded: dict[str, Data | None] = {}
@@ -142,8 +143,9 @@ class Estimates:
             return missing
         found = (records.load(p) if (p := job.path(self.settings.runs)).exists() else None for job in jobs)
         wanted = ({str(t) for t in readable(job, part.T)} for job in jobs)
+        place = self.device, part.threads or torch.get_num_threads()
         pairs = zip(found, wanted, strict=True)
-        return [r if r and records.made_here(r) and T <= r["T"].keys() else None for r, T in pairs]
+        return [r if r and records.made_here(r, *place) and T <= r["T"].keys() else None for r, T in pairs]
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)

@@ -215,7 +215,8 @@ def _save(record: dict, job: Job, root: Path | str) -> None:
     if before := _left(job, root):
         if _fingerprint(before) == _fingerprint(record):
             record["T"] = before["T"] | record["T"]
-            record["provenance"]["dirty"] = before["provenance"]["dirty"] or record["provenance"]["dirty"]
+            dirty = before["provenance"]["dirty"], record["provenance"]["dirty"]
+            record["provenance"]["dirty"] = True if True in dirty else None if None in dirty else False
         elif more := sorted(int(t) for t in before["T"].keys() - record["T"].keys()):
             aside = job.path(root).with_suffix(f".{_fingerprint(before)[:8]}.old")
             job.path(root).rename(aside)

@@ -55,7 +55,7 @@ class Recipe:
     nesterov: bool = True
     decay_all: bool = False  # weight decay of biases and batch norm too
     initialisation: Literal["network", "torch", "fan_in"] = "network"  # its own, PyTorch's default of every layer, He's
-    gamma: float | None = None  # activations start gamma times as large; all else as with y_th / gamma
+    gamma: float | None = None  # activations start gamma times as large; all but the clip as with y_th / gamma
     start: Start | None = None
     half: bool = False  # round the finished weights to half precision, before anything is measured
 

@@ -239,7 +239,10 @@ class Answer:
 
     def text(self) -> str:
         parts = ((T, list(at.values())) for T, at in ((AT, self.pairs), (EARLY, self.early)) if at)
-        return f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
+        text = f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
+        if not _same_source(self.base.records[0]["job"], self.table):
+            text += f" (the ANNs alone differ by {self.ann_gap:+.2f})"
+        return text + (f", for a latency of {self.latency} steps instead of {AT}" if self.latency > AT else "")
 
     @property
     def latency(self) -> int:
@@ -293,16 +296,10 @@ def findings(found: list[Table]) -> str:
     lines = []
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
-            first, rest = all_[0], all_[1:]
+            first = all_[0]
             what = f"{question.factor}; `{label(first.row)}` - `{label(first.base)}`"
-            text = f"- **{question.title}** ({what}): {first.text()}"
-            if question.sources:
-                text += f" (the ANNs alone differ by {first.ann_gap:+.2f})"
-            if first.latency > AT:
-                text += f", for a latency of {first.latency} steps instead of {AT}"
-            if rest:
-                text += f"; {'; '.join(answer.text() for answer in rest)}"
-            lines.append((not first.surprises, -first.size, text + "."))
+            text = f"- **{question.title}** ({what}): {'; '.join(answer.text() for answer in all_)}."
+            lines.append((not first.surprises, -first.size, text))
         else:
             lines.append((True, 1.0, f"- **{question.title}** ({question.factor}): {NOT_RUN}."))
     return "\n".join(text for *_, text in sorted(lines))
@@ -375,8 +372,10 @@ def method_list() -> str:
         text = inspect.cleandoc(discover()[name].function.__doc__ or "")
         first = " ".join(text.partition("\n\n")[0].split()).partition(": ")[0].rstrip(".:")
         read = " ".join(text.rpartition("Read:")[2].split()).rstrip(".")
-        lines.append([f"`{name}`", discover()[name].paper, first.replace("|", "\\|"), read])
-    return tabulate(lines, ["method", "paper", "in a sentence", "read"], tablefmt="github", disable_numparse=True)
+        known = discover()[name]
+        lines.append([f"`{name}`", known.paper, known.published_on, first.replace("|", "\\|"), read])
+    heads = ["method", "paper", "its sources", "in a sentence", "read"]
+    return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
 LEFT_OUT = {

@@ -1,5 +1,7 @@
 """Errors layer by layer, against closed forms and against the simulator."""
 
+import shutil
+
 import pytest
 import torch
 from sources import put
@@ -118,7 +120,11 @@ def test_a_table_of_diagnoses_from_the_command_line(ann2snn, monkeypatch):
     ann2snn(line)
     assert load_all("runs") == [found]  # not made again
     how = "--dataset digits --network digits_plain --wandb off --device cpu"
-    assert ann2snn(f"diagnose {how} --T 4 --images 20")[0] == 0
+    code, out, err = ann2snn(f"diagnose {how} --T 4 --images 20")
+    assert code == 0 and "Accuracy on 20 test images" in out and "is kept: it has T = 4, 8, 16, 32 and 360" in err
+    assert load_all("runs") == [found]
+    shutil.rmtree("runs/diagnosis")
+    ann2snn(f"diagnose {how} --T 4 --images 20")
     assert [list(d["T"]) for d in load_all("runs")] == [["4"]]
     ann2snn(line)  # a smaller one will not do
     assert [(list(d["T"]), d["images"]) for d in load_all("runs")] == [(["4", "8", "16", "32"], 360)]

@@ -235,7 +235,9 @@ def test_quantisers_against_starts(made):
 def test_every_method_is_told_in_a_sentence():
     lines = matrix.method_list().splitlines()[2:]
     assert len(lines) == len({method for method, _ in VARIANTS})
-    assert all(all(len(cell.strip()) > 5 for cell in line.strip("|").split(" | ")[1:]) for line in lines)
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    assert all(len(cell) > 5 for _, paper, _, *told in cells for cell in (paper, *told))
+    assert {sources for _, _, sources, *_ in cells} == {"relu", "threshold_relu", "qcfs", "tcl", "slip_relu"}
 
 
 def test_the_figure(made, tmp_path):

@@ -29,10 +29,11 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
     }
 
 
-def made_here(record: dict) -> bool:
-    """Whether a record is of this kind of processor and these versions, so that a run would go on from it."""
+def made_here(record: dict, device: str, threads: int) -> bool:
+    """Whether a run would go on from a record: of this processor, these versions, "cpu" or "cuda", so many threads."""
     place = record["provenance"]
-    return (place["cpu"], place["versions"]) == (cpu_model(), _versions())
+    same = (place["cpu"], place["versions"], place["threads"]) == (cpu_model(), _versions(), threads)
+    return same and place["device"].startswith(device)
 
 
 def cpu_model() -> str:
