@@ -10,7 +10,7 @@ from itertools import cycle, product
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
-DRAWING = 3  # raised when the drawing below changes: every figure is stale then
+DRAWING = 4  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
 MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
 REFERENCE = ("accumulate_then_fire", {"per_channel": False})
@@ -70,10 +70,8 @@ def draw(section: Section, drawn: list[dict]):
         ax.remove()
     for ax in axes[::columns]:
         ax.set_ylabel("test accuracy (%)")
-    figure.suptitle(
-        f"{section.dataset}, {section.network}: every method, soft reset (named: the highest sums over T)",
-        fontsize=11,
-    )
+    title = f"{section.dataset}, {section.network}: every method, soft reset\n(named: the highest sums over T)"
+    figure.suptitle(title, fontsize=11)
     keys = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     order = sorted(keys, key=lambda name: (name != "optimal", name != CLOSED_FORM, name))
     lines = [keys[name] for name in order]
