@@ -82,8 +82,9 @@ class Recipe:
 
 
 FIRST = 13  # fields of Recipe when the first records were made
-CIFAR = {"augmentation": "crop_flip", "precision": "bf16-mixed", "channels_last": True}
-BN_FREE = CIFAR | {"batch_size": 128, "schedule": "linear", "gradient_clip": 1.0}
+FAST = {"precision": "bf16-mixed", "channels_last": True}
+CIFAR = {"augmentation": "crop_flip", **FAST}
+BN_FREE = FAST | {"batch_size": 128, "schedule": "linear", "gradient_clip": 1.0}
 DENG = {
     "batch_size": 128,
     "augmentation": "crop_flip",
@@ -104,8 +105,15 @@ RECIPES = {
         Recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear", **CIFAR),
         # networks without it: from scratch (searched for: benchmarks/recipes.py), and from their folded twins: the
         # paper's VGG-16 in two hours on two CPU cores, the twin's training included
-        Recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in", **BN_FREE | {"augmentation": None}),
-        Recipe("bn_removed", epochs=4, lr=0.01, start=Start("cifar_short", "{}_bn"), **BN_FREE),
+        Recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in", **BN_FREE),
+        Recipe(
+            "bn_removed",
+            epochs=4,
+            lr=0.01,
+            augmentation="crop_flip",
+            start=Start("cifar_short", "{}_bn"),
+            **BN_FREE,
+        ),
         # from a trained ReLU network to another activation
         Recipe(
             "tuned",
@@ -120,7 +128,7 @@ RECIPES = {
         Recipe("deng2021", epochs=300, lr=0.01, **DENG),
         Recipe("deng2021_code", epochs=200, lr=1e-3, initialisation="torch", **DENG),
         # ours: the paper has results on ImageNet and no recipe for them
-        Recipe("imagenet", epochs=90, lr=0.05, **BN_FREE),
+        Recipe("imagenet", epochs=90, lr=0.05, augmentation="crop_flip", **BN_FREE),
     )
 }
 DEFAULTS = {

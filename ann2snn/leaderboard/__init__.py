@@ -27,9 +27,9 @@ def build(root: Path | str) -> list[Path]:
     for path in stale:
         if path in texts:
             write_atomic(path, texts[path])
-    for *drawing, paths in _figures(root, records):
+    for drawer, section, drawn, paths in _figures(root, records):
         if set(paths.values()) & set(stale):
-            for kind, data in figures.render(*drawing).items():
+            for kind, data in figures.render(drawer, section, drawn).items():
                 write_atomic(paths[kind], data)
     for path in _orphans(root, records):
         path.unlink()
@@ -70,8 +70,8 @@ def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
 
 def _stale(root: Path, records: list[dict], texts: dict[Path, str]) -> list[Path]:
     stale = [path for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()]
-    for *drawing, paths in _figures(root, records):
-        mark = figures.stamp(*drawing).encode()
+    for drawer, section, drawn, paths in _figures(root, records):
+        mark = figures.stamp(drawer, section, drawn).encode()
         stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
     return stale + _orphans(root, records)
 
