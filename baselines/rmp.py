@@ -16,7 +16,8 @@ def rmp(ann, stats, images, *, alpha=0.7, steps=2500):
     Low-Latency Spiking Neural Network", CVPR 2020.
 
     Differences from the paper: those of `spike_norm`; and alpha: the paper's values were not found, 0.7 is the default
-    factor for few steps in the same laboratory's code (nitin-rathi/hybrid-snn-conversion). Read: the abstract; the
-    thresholds second hand.
+    factor for few steps in the same laboratory's code (nitin-rathi/hybrid-snn-conversion), which finds all thresholds
+    with alpha = 1 and scales them at the end; here the trains that a layer is measured with have the scaled thresholds
+    before it. Read: the abstract; the thresholds second hand.
     """
     return balance(ann, stats, images, soft, steps, alpha)
