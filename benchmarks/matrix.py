@@ -399,7 +399,11 @@ def page(known: Known) -> str:
         f"at T = {AT}, over records that differ in the number of updates only:\n",
         chosen_on_test(found, records),
     ]
-    parts += ["", "## Other calibrations\n", f"At T = {AT}: the budgets of the papers, and other calibration images with other draws.\n"]
+    parts += [
+        "",
+        "## Other calibrations\n",
+        f"At T = {AT}: the budgets of the papers, and other calibration images with other draws.\n",
+    ]
     parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
     parts += [f"Sources trained with QCFS of {TRAINED[0][-1]} steps, whose stairs are floored, rounded or ceiled: at"]
     parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs. (A network"]
