@@ -102,7 +102,7 @@ def diagnose_source(name, source, jobs, T, settings, outcome) -> None:
     )
     if (found := next(known, None)) is None:
         print(f"{name}: diagnosis", file=sys.stderr)
-        save(found := diagnose(source, GRID), settings.runs)
+        save(found := diagnose(source, GRID), settings.runs, replace=True)
     outcome.records.append(found)
 
 
@@ -121,13 +121,13 @@ def report(diagnosis: dict) -> str:
     return "\n".join([*text, tabulate(inner, heads, floatfmt=(".1f", ".2f", ".1f", ".2f", ".2f", ".1f", ".1f"))])
 
 
-def save(diagnosis: dict, root: Path | str) -> Path:
-    """Writes it below `root/diagnosis`; an older one of the same source stays if it has other T's or more images."""
+def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
+    """Writes it below `root/diagnosis`. Without `replace`, one of the source with other T's or more images stays."""
     source = diagnosis["source"]
     parts = [source["network"], source["activation"], source["recipe"]]
     parts += [] if source["seed"] is None else [f"seed{source['seed']}"]
     path = Path(root) / "diagnosis" / slug(source["dataset"]) / f"{'-'.join(map(slug, parts))}.json"
-    if path.exists():
+    if path.exists() and not replace:
         old = json.loads(path.read_text())
         comparable = (old["source"], old["method"]) == (source, diagnosis["method"])
         if comparable and (old["T"].keys() - diagnosis["T"].keys() or old["images"] > diagnosis["images"]):

@@ -5,9 +5,9 @@ from argparse import Namespace
 
 import pytest
 
-from ann2snn import data, training
+from ann2snn import data, lightning, training
 from ann2snn.benchmarks import recipes  # type: ignore
-from ann2snn.training import RECIPES, train
+from ann2snn.training import RECIPES
 
 BN_FREE, FIRST = RECIPES["bn_free"], next(iter(recipes.FACTORS))
 
@@ -21,7 +21,7 @@ def test_a_squeezed_recipe_has_the_same_schedule():
 
 
 @pytest.mark.parametrize("epochs, name", [(1, "squeezed1"), (2, "bn_free")])
-def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monkeypatch, capsys, epochs, name):
+def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monkeypatch, epochs, name):
     """With the recipe's own epochs, what was found is what `bn_free` would train."""
     digits = data.load("digits")
     few = dataclasses.replace(digits, train=digits.train.subset(range(64)), test=None)
@@ -34,7 +34,7 @@ def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monk
     assert [line.split("  ")[0] for line in first.splitlines()[2:]] == [FIRST, "batch 64"]
     accuracies = [float(line.split()[-2]) for line in first.splitlines()[2:]]
     assert all(0 <= accuracy <= 100 for accuracy in accuracies)
-    monkeypatch.setattr(recipes.training, "train", lambda *args, **how: train(*args, **how | {"progress": False}))
+    monkeypatch.setattr(lightning, "fit", None)  # what is trained is not trained again
     assert recipes.candidates(options) == first and RECIPES["bn_free"] is BN_FREE
 
     found = {path.parent.name.split("-")[1] for path in tmp_path.rglob("weights.pt")}

@@ -46,13 +46,13 @@ def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str,
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    files = {}
+    files, description = {}, {"Description": stamp(drawer, section, drawn)}
     with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
         figure = drawer.draw(section, drawn)
         FigureCanvasAgg(figure)
         for kind, undated in (("svg", {"Date": None}), ("png", {})):
-            out, metadata = io.BytesIO(), {"Description": stamp(drawer, section, drawn)} | undated
-            figure.savefig(out, format=kind, dpi=120, metadata=metadata)
+            out = io.BytesIO()
+            figure.savefig(out, format=kind, dpi=120, metadata=description | undated)
             files[kind] = out.getvalue()
     return files
 
