@@ -106,7 +106,7 @@ def parser() -> Parser:
         help="quick (default): digits, T to 32; digits: T to 128 and a timm network; cifar: He's ResNet-20; paper: the"
         " paper's networks on CIFAR; imagenet: its VGG-16; matrix: every method on the same sources",
     )
-    p.add_argument("--only", metavar="ID", help="one table or row, as --dry-run prints them")
+    p.add_argument("--only", metavar="ID", nargs="+", default=[], help="tables or rows, as --dry-run prints them")
     p.add_argument("--dry-run", action="store_true", help="list the jobs with their time and disk, and run nothing")
     p.add_argument(
         "--shard",

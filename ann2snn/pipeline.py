@@ -127,7 +127,7 @@ class Source:
     @cached_property
     def batch(self) -> int:
         """Images that are simulated at once."""
-        return batch_for(sum(self.costs.neurons.values()))
+        return batch_for(sum(self.costs.neurons.values()), self.device)
 
     @cached_property
     def results(self) -> dict:

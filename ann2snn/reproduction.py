@@ -24,7 +24,7 @@ FURTHER = """\
 further    ./reproduce.sh --profile digits: T to 128 and a timm network;
            --profile matrix: every conversion method on the same sources;
            --profile cifar, paper or imagenet, with --data-root FOLDER: CIFAR and ImageNet;
-           --dry-run lists the jobs of a profile, --only ID runs one table or row"""
+           --dry-run lists the jobs of a profile, --only ID ... runs tables or rows of it"""
 
 
 def reproduce(options, settings: Settings) -> int:
@@ -36,7 +36,7 @@ def reproduce(options, settings: Settings) -> int:
     if options.dry_run:
         print(listing(options.profile, parts, settings))
         return 0
-    began, table = time.monotonic(), paper.TABLE.get(options.only)
+    began, table = time.monotonic(), table_of(options)
     diagnosed = table is not None and table.diagnosed
     if set(options.device) & set(",:"):
         failed = shards.on_devices(options.device.split(","), options.arguments)
@@ -71,7 +71,7 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
     leaderboard.build(settings.runs)
     pages.build(settings.runs)
     tracking.log_tables(settings.runs, settings.runs, settings.wandb)
-    if table := paper.TABLE.get(options.only):
+    if table := table_of(options):
         print(paper.section(table, paper.read(settings.runs)))
     print(compared(made))
     print(f"\n{len(made)} records in {time.monotonic() - began:.0f} s")
@@ -99,16 +99,26 @@ def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
                 yield f"{table.id}/{slug(activation)}/{name}", part
 
 
-def select(tables: tuple[Sweep, ...], only: str | None) -> tuple[Sweep, ...]:
-    """All tables; or the one table or row of this id, or those of a table of the paper."""
-    if only is None:
+def table_of(options) -> paper.Table | None:
+    """The table of the paper that is asked for."""
+    found = [table for id in options.only if (table := paper.TABLE.get(id))]
+    if found and len(options.only) > 1:
+        raise UserError(f"{found[0].id} is a table of the paper: ask for it alone.")
+    return found[0] if found else None
+
+
+def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
+    """All tables; or the tables and rows of these ids, or those of a table of the paper."""
+    if not only:
         return tables
     parts = {table.id: (table,) for table in tables} | {id: (part,) for table in tables for id, part in rows(table)}
     parts |= {id: found for id, found in of_the_paper(tables).items() if id not in parts}
-    if only not in parts:
-        near = get_close_matches(only, parts, 3, 0.4) or list(parts)[:3]
-        raise UserError(f"There is no table or row {only!r}; the nearest are: {', '.join(near)}. --dry-run lists all.")
-    return parts[only]
+    if wrong := [id for id in only if id not in parts]:
+        near = get_close_matches(wrong[0], parts, 3, 0.4) or list(parts)[:3]
+        raise UserError(
+            f"There is no table or row {wrong[0]!r}; the nearest are: {', '.join(near)}. --dry-run lists all."
+        )
+    return tuple(part for id in only for part in parts[id])
 
 
 def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
@@ -139,7 +149,8 @@ def listing(profile: str, parts: list[Sweep], settings: Settings) -> str:
     text += [*wrap(f"{total} {size(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
     ids = ", ".join(of_the_paper(tuple(parts)))
     text += wrap(
-        "--only ID runs one row or table" + (f", or what a table of the paper needs: {ids}." if ids else "."), 80
+        "--only ID ... runs these rows or tables" + (f", or what a table of the paper needs: {ids}." if ids else "."),
+        80,
     )
     return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.lacking)])
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ann2snn import simulation
@@ -56,7 +57,7 @@ class _Network:
         assert not self.plan.whole, "neurons that take a whole train have no steps to look at"
         self.images = images.to(next(snn.parameters()))
         with torch.inference_mode():
-            size = simulation.batch_for(Plan(snn).units(self.images[:1]))
+            size = simulation.batch_for(Plan(snn).units(self.images[:1]), self.images.device.type)
             self.parts = [self.plan.begin(part) for part in self.images.split(size)]
         self.kept: dict[fx.Node, list[_Bits | Tensor]] = {}  # by part and block
 
@@ -116,12 +117,24 @@ class _Bits:
 
     def __init__(self, fired: Tensor):
         ordered = fired.movedim(1, -1)
-        self.shape, self.device = ordered.shape, fired.device
-        self.bits = np.packbits(ordered.reshape(-1).cpu().numpy())
+        self.shape, flat = ordered.shape, ordered.reshape(-1)
+        if fired.device.type == "cpu":
+            self.bits = np.packbits(flat.numpy())
+        else:
+            self.bits = (F.pad(flat.to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8) << _places(flat)).sum(
+                1, dtype=torch.uint8
+            )
 
     def unpacked(self) -> Tensor:
-        flat = torch.from_numpy(np.unpackbits(self.bits, count=self.shape.numel()))
-        return flat.reshape(self.shape).movedim(-1, 1).to(self.device)
+        if isinstance(self.bits, Tensor):
+            flat = (self.bits[:, None] >> _places(self.bits) & 1).reshape(-1)[: self.shape.numel()]
+        else:
+            flat = torch.from_numpy(np.unpackbits(self.bits, count=self.shape.numel()))
+        return flat.reshape(self.shape).movedim(-1, 1)
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
 
 
 def _pack(emitted: Spikes | Tensor) -> _Bits:

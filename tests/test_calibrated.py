@@ -225,7 +225,7 @@ def test_images_may_come_in_parts(method, size, images, monkeypatch):
     _, ann, stats = ready(residual, images)
     options = {"updates": 3} if method == "ftbc" else {}
     together = neurons(convert(ann, method, stats, T=5, **options))
-    monkeypatch.setattr(simulation, "batch_for", lambda units: size)
+    monkeypatch.setattr(simulation, "batch_for", lambda *_: size)
     apart = neurons(convert(ann, method, Statistics(ann, lambda: images.split(size)), T=5, **options))
     for name, neuron in together.items():
         for buffer, value in neuron.named_buffers():

@@ -148,7 +148,7 @@ def test_missing_public_weights_are_named_with_the_command_that_brings_them(ann2
     ],
 )
 def test_a_table_of_the_paper_is_an_id_too(profile, id, tables):
-    assert {table.id for table in reproduction.select(PROFILES[profile], id)} == tables
+    assert {table.id for table in reproduction.select(PROFILES[profile], [id])} == tables
 
 
 def cifar10(root, train=1200, test=20):

@@ -33,7 +33,7 @@ def test_currentsequal_the_plain_loop(way, net, T, part, monkeypatch):
     snn = replace_activations(ann, lambda a: IF(2.0, shift=0.25, v_init=0.5))
     names = {module.name: place for place, module in neurons(snn).items()}
     truth = list(steps(snn, images, T))
-    monkeypatch.setattr(simulation, "batch_for", lambda units: part)
+    monkeypatch.setattr(simulation, "batch_for", lambda *_: part)
     seen = []
     with engine(**way):
         layer_by_layer(snn, images, T, lambda neuron, train: seen.append((neuron.name, *whole(train))))

@@ -15,7 +15,7 @@ from ann2snn.simulation.plan import Plan
 
 BLOCK = 8  # steps
 LARGEST = 500  # images of a batch
-NEURONS = 6_100_000  # of a batch; larger ones were slower
+NEURONS = {"cpu": 6_100_000, "cuda": 200_000_000}  # of a batch; larger ones were slower, or do not fit
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 
@@ -93,7 +93,7 @@ def simulate(
             part = check_images(snn, part)
             if batch is None:
                 snn.meta["neurons"] = snn.meta.get("neurons") or plan.units(part[:1])
-                batch = batch_for(snn.meta["neurons"])
+                batch = batch_for(snn.meta["neurons"], next(snn.parameters()).device.type)
             size = size or max(1, batch * BLOCK // max(block, BLOCK))
             while len(part):
                 began = time.perf_counter()
@@ -114,9 +114,10 @@ def simulate(
     return Result({t: torch.cat(parts) for t, parts in outputs.items()}, events, plan.pools, seconds, latency, warmup)
 
 
-def batch_for(units: int) -> int:
-    """How many images to run at once, for so many neurons in an image: what the caches hold, one for each thread."""
-    return min(LARGEST, max(torch.get_num_threads(), NEURONS // units))
+def batch_for(units: int, device: str = "cpu") -> int:
+    """How many images to run at once, for so many neurons in an image: what the caches of a CPU hold, one for each
+    thread; on a GPU what its memory does."""
+    return min(LARGEST, max(torch.get_num_threads() if device == "cpu" else 1, NEURONS[device] // units))
 
 
 def _smaller(batch: int, error: RuntimeError) -> int:

@@ -1,8 +1,11 @@
-"""Layers while they run: compiled ones, which take many steps of a batch at once; others by their `step` or `run`."""
+"""Layers while they run: compiled ones, which take many steps of a batch at once (on a GPU: `fused.py`); others by
+their `step` or `run`.
+"""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
 
+import importlib.util
 from itertools import accumulate
 
 import torch
@@ -18,9 +21,18 @@ Value = Tensor | Spikes | Current
 
 def compiled(module: nn.Module) -> bool:
     """Whether `layer.c` does what this module does: `IF` or `TimedIF`, in float32 on the CPU, with a reset it knows."""
+    return _plain(module, "cpu") and native.library() is not None
+
+
+def fused(module: nn.Module) -> bool:
+    """Whether the kernel of `fused.py` does: the same on a GPU."""
+    return _plain(module, "cuda") and importlib.util.find_spec("triton") is not None
+
+
+def _plain(module: nn.Module, device: str) -> bool:
     if type(module) not in (IF, TimedIF) or module.reset not in (soft, hard):
         return False
-    return module.v_th.dtype == torch.float32 and module.v_th.device.type == "cpu" and native.library() is not None
+    return module.v_th.dtype == torch.float32 and module.v_th.device.type == device
 
 
 class Compiled:

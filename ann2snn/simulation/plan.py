@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from ann2snn.errors import UserError
 from ann2snn.graph import MaxPool, called
 from ann2snn.neurons import Neuron
-from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled
+from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled, fused
 from ann2snn.simulation.spikes import Spikes, apply
 from ann2snn.simulation.synapses import Current, Synapses, synapses
 
@@ -106,7 +106,7 @@ class Plan:
 
     def begin(self, images: Tensor) -> dict[fx.Node, Any]:
         """What is the same at every step."""
-        if images.dim() == 4:
+        if images.dim() == 4 and images.device.type == "cpu":
             images = images.contiguous(memory_format=torch.channels_last)
         once: dict[fx.Node, Any] = {}
         for node in self.once:
@@ -116,6 +116,10 @@ class Plan:
     def start(self, node: fx.Node, current, size: int) -> Compiled | Eager | Whole:
         if node in self.compiled:
             return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
+        if fused(self.modules[node]):
+            from ann2snn.simulation.fused import Fused
+
+            return Fused(self.modules[node], current[:size])
         if not hasattr(self.modules[node], "step"):
             return Whole(self.modules[node])
         return Eager(self.modules[node], current[:size])
