@@ -121,6 +121,7 @@ RECIPES = {
             batch_size=128,
             lr=0.02,
             schedule="linear",
+            half=True,
             start=Start("cifar", activation="relu"),
             **CIFAR,
         ),
@@ -177,7 +178,8 @@ def train(
     if start := plan.start:
         before = start.network.format(network), start.activation or activation
         how = {"recipe": start.recipe, "device": device, "logger": logger, "progress": progress}
-        _continue(net, network, load_source(train(data, *before, seed, root, **how))[0])
+        trained = load_source(train(data, *before, seed, root, **how))[0]
+        _continue(net, network, trained, unit=RECIPES[start.recipe].gamma or 1.0)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         label = f"{data.name} {network} {activation} seed {seed}"
         if progress:
@@ -245,8 +247,11 @@ def _reset(net: nn.Module, seed: int, initialisation: str) -> None:
                     nn.init.zeros_(module.bias)
 
 
-def _continue(net: nn.Module, name: str, trained: nn.Module) -> None:
-    """Gives `net` the weights of a trained network, whose batch norms are folded where `net` has none."""
+def _continue(net: nn.Module, name: str, trained: nn.Module, unit: float) -> None:
+    """Gives `net` the weights of a trained network, whose batch norms are folded where `net` has none.
+
+    Thresholds that only `net` trains start as they would anew, `unit` times as large: as activations did back then.
+    """
     state, wanted = trained.state_dict(), net.state_dict().keys()
     leaves = [(path, module) for path, module in trained.named_modules() if not any(module.children())]
     for (path, layer), (norm_path, norm) in pairwise(leaves):
@@ -255,6 +260,9 @@ def _continue(net: nn.Module, name: str, trained: nn.Module) -> None:
             weight, bias = fuse_conv_bn_weights(layer.weight, layer.bias, *statistics)  # type: ignore[arg-type]
             state = {key: value for key, value in state.items() if not key.startswith(f"{norm_path}.")}
             state |= {f"{path}.weight": weight.detach(), f"{path}.bias": bias.detach()}
+    for path, module in net.named_modules():
+        if isinstance(module, TCL) and (key := f"{path}.y_th") not in state:
+            state[key] = unit * module.y_th.detach()
     if differ := sorted(wanted ^ state.keys()):
         raise UserError(f"{name} cannot start from these weights, as only one of the two has {differ[0]}.")
     net.load_state_dict(state)

@@ -47,10 +47,11 @@ TABLES = f"""\
 Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in brackets
 (`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at T = {AT} until the
 output is known: more than T where neurons wait for their train or a part of it. **Calibration** is the images given
-and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core: an order of
-magnitude, not a benchmark; without seconds: they were not recorded. **Operations / MACs** are the additions of the
-spiking network up to T = {AT} for each multiply-accumulate of the same layers in the ANN; the first layer, which
-reads the image and no spikes, is in neither. **Against `optimal`** is the paired difference at T = {AT}:
+and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core or on a GPU that
+several runs shared: an order of magnitude, not a benchmark; without seconds: they were not recorded. **Operations /
+MACs** are the additions of the spiking network up to T = {AT} for each multiply-accumulate of the same layers in the
+ANN; the first layer, which reads the image and no spikes, is in neither. Methods that draw are here with the draws of
+seed 0; the others are under *Other calibrations*. **Against `optimal`** is the paired difference at T = {AT}:
 of one source with its 95 % interval (unadjusted, from drawing the test images), of several training seeds one number
 each. They are tested one by one and never pooled: *better* and *worse* mean that the exact McNemar test has p <
 {ALPHA} after Holm's correction over the methods of the table, and in how many of them. One image in 360 is 0.28
@@ -71,7 +72,7 @@ class Table:
     activation: str
     recipe: str
     data_hash: str
-    rows: list[Row]
+    rows: list[Row]  # of calibration seed 0
 
     @property
     def name(self) -> str:
@@ -97,7 +98,7 @@ def tables(records: list[dict]) -> list[Table]:
     """One for each kind of source that has other methods than the paper's and its classic rivals."""
     found: dict[tuple, list[Row]] = {}
     for section in sections(records):
-        for row in section.rows:
+        for row in filter(None, (row.first_draw for row in section.rows)):
             if row.usual and any(_is(row, method, options) for method, options in VARIANTS):
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
@@ -106,13 +107,10 @@ def tables(records: list[dict]) -> list[Table]:
 
 
 def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:
-    """The paired comparison with a row of the same sources, by training seed; first calibration seeds only."""
+    """The paired comparison with a row of the same sources, by training seed."""
     if base is None or base is row:
         return {}
-    ours, theirs = (
-        {r["job"]["seed"]: r for r in sorted(side.records, key=lambda r: -r["job"]["calibration_seed"])}
-        for side in (row, base)
-    )
+    ours, theirs = ({r["job"]["seed"]: r for r in side.records} for side in (row, base))
     both = sorted(theirs.keys() & ours.keys(), key=str)
     return {s: paired(theirs[s], ours[s], T) for s in both if str(T) in theirs[s]["T"] and str(T) in ours[s]["T"]}
 
@@ -147,14 +145,14 @@ def table_text(table: Table, published: list[Published]) -> str:
     verdict, lines = verdicts(table), []
     grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
     for row in table.rows:
-        price, seconds = row.per_mac(AT), row.one(AT, "conversion_seconds")
+        price = row.per_mac(AT)
         lines.append([
             label(row),
             str(row.n),
             *(_cell(row, T) for T in grid),
             smallest(row),
             str(row.one(AT, "latency") or AT),
-            f"{row.job.calibration:,}" + ("" if seconds is None else f", {seconds:.3g} s"),
+            f"{row.job.calibration:,}{_seconds(row)}",
             "-" if price is None else f"{float(price):.2f}",
             verdict.get(row.job.row, "-"),
             _published(row, published),
@@ -179,6 +177,14 @@ def table_text(table: Table, published: list[Published]) -> str:
 
 def _cell(row: Row, T: int) -> str:
     return points(row.accuracy(T), row.n) if T > row.warmup else "n/a"
+
+
+def _seconds(row: Row) -> str:
+    """`, 3.2 s` or `, 3.2 s (GPU)`; nothing where no record says it."""
+    for r in row.records:
+        if (spent := r["T"].get(str(AT), {}).get("conversion_seconds")) is not None:
+            return f", {spent:.3g} s" + " (GPU)" * r["provenance"]["device"].startswith("cuda")
+    return ""
 
 
 def _published(row: Row, published: list[Published]) -> str:
@@ -351,8 +357,7 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
             usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
             if row is None or usual or not _same_source(job, table) or str(AT) not in r["T"]:
                 continue
-            base = next((b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]
-                         and b["job"]["calibration_seed"] == 0), None)  # fmt: skip
+            base = next((b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]), None)
             share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
             lines.append([table.name, label(row), f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
                           paired(base, r, AT).interval if base else NOT_RUN])  # fmt: skip

@@ -294,6 +294,20 @@ def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     assert after.key != key
 
 
+def test_a_training_that_goes_on_may_train_thresholds(tmp_path, monkeypatch):
+    """They start in the unit of the activations, gamma times as large as in a network without gamma."""
+    before = dataclasses.replace(SHORT, name="before", gamma=0.5)
+    monkeypatch.setitem(training.RECIPES, "before", before)
+    start = training.Start("before", activation="relu")
+    after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
+    tuned, _ = read(run(tmp_path, "digits_plain", "tcl", recipe=after))
+    trained, _ = read(run(tmp_path, "digits_plain", "relu", recipe=before))
+    state = tuned.state_dict()
+    thresholds = [state.pop(name).item() for name in list(state) if name.endswith("y_th")]
+    assert thresholds and set(thresholds) == {2.0}
+    assert weights_hash(state) == weights_hash(trained)
+
+
 def test_order_of_an_epoch():
     from ann2snn.lightning import EpochOrder
 

@@ -18,7 +18,8 @@ REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
-    rows = [r for r in section.rows if r.usual and r.job.options.get("reset", "soft") == "soft" and r.accuracy(AT)]
+    rows = [first for row in section.rows if (first := row.first_draw) and first.usual]
+    rows = [row for row in rows if row.job.options.get("reset", "soft") == "soft" and row.accuracy(AT)]
     kinds = defaultdict(set)
     for row in rows:
         kinds[section.source(row)].add(row.job.method)

@@ -62,6 +62,12 @@ class Row:
         """Whether it is a method as all others are run: on as many calibration images, read out in the same way."""
         return self.job.method != CODE and all(getattr(self.job, name) == value for name, value in USUAL.items())
 
+    @property
+    def first_draw(self) -> "Row | None":
+        """The same with calibration seed 0 only."""
+        first = [record for record in self.records if record["job"]["calibration_seed"] == 0]
+        return Row(first, self.relu) if first else None
+
     def over_seeds(self, value: Callable[[dict], Fraction | None]) -> Estimate | None:
         """The estimate of any number of a record; None where no record has it."""
         sources = defaultdict(list)
