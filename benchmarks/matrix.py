@@ -21,6 +21,7 @@ from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, figure_name, points, smallest
 from ann2snn.records import recipe_name
 from ann2snn.significance import holm
+from ann2snn.training import RECIPES
 
 NAME, AT, EARLY, ALPHA = "METHODS.md", 16, 4, 0.05
 GRID = (1, 2, 4, 8, 16, 32)
@@ -284,11 +285,19 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
         if question.sources:
             if table.activation not in question.sources:
                 continue
-            relu = table.rows[0].records[0]["job"] | {"activation": "relu"}
+            relu = _relu_source(table.rows[0].records[0]["job"])
             other = next((t for t in found if _same_source(relu, t)), None)
             base = other and other.row(*question.a)
         if row and base and (pairs := against(row, base)):
             yield Answer(table, base, row, pairs, against(row, base, EARLY))
+
+
+def _relu_source(job: dict) -> dict:
+    """The job on the ReLU source of the same recipe, or on the one that the source was trained on from."""
+    plan = next((recipe for recipe in RECIPES.values() if recipe.key == job["recipe"]), None)
+    start = plan and plan.start
+    begun = RECIPES[start.recipe].key if start and start.activation == "relu" else job["recipe"]
+    return job | {"activation": "relu", "recipe": begun}
 
 
 FINDINGS = """\

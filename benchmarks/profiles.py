@@ -115,6 +115,7 @@ MATRIX = (
     matrix("matrix-cifar10", "cifar10", "cifar_resnet20", ACTIVATIONS, (0, 1)),
     matrix("matrix-cifar100", "cifar100", "cifar_resnet20", (Y_TH["cifar100"],)),
     matrix("matrix-trained", "cifar10", "cifar_resnet20", TRAINED),
+    matrix("matrix-tuned", "cifar10", "cifar_resnet20", TRAINED, recipe="tuned"),  # a sixth of that training
     matrix(
         "matrix-long",
         "cifar10",

@@ -8,50 +8,11 @@ from ann2snn import data, training
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import discover
 from ann2snn.graph import prepare
-from ann2snn.neurons import IF, TimedIF, hard, soft
 from ann2snn.simulation import simulate
-from ann2snn.simulation.layers import Eager, fused
 from ann2snn.trains import _Bits
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-IMAGES, STEPS = 3, 8
 METHODS = [name for name in discover() if discover()[name].only_on is None]
-
-
-def values(kind, shape, lead=()):
-    size = {"layer": (), "channel": (shape[0], *[1] * (len(shape) - 1)), "unit": shape}[kind]
-    return (torch.rand((*lead, *size)) + 0.3).cuda()
-
-
-@pytest.mark.parametrize("reset", [soft, hard])
-@pytest.mark.parametrize("kind", ["layer", "channel", "unit"])
-@pytest.mark.parametrize("shift", ["layer", "channel", "unit", "channel by step", "unit by step"])
-@pytest.mark.parametrize("shape", [(5, 4, 3), (7,)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_kernel_takes_the_steps_that_the_neuron_does(reset, kind, shift, shape, layout):
-    from ann2snn.simulation.fused import Fused
-
-    if len(shape) == 1:
-        layout = torch.contiguous_format
-    torch.manual_seed(0)
-    timed = shift.endswith("step")
-    v_th, v_init = values(kind, shape), 0.2 * values(kind, shape)
-    drive = 0.3 * values(shift.split()[0], shape, (2 * STEPS + 1,) if timed else ())
-    neuron = (TimedIF if timed else IF)(v_th, reset, drive, v_init)
-    assert fused(neuron)
-    train = [torch.rand(STEPS * IMAGES, *shape).cuda().contiguous(memory_format=layout) for _ in range(3)]
-    ours, naive = Fused(neuron, train[0][:IMAGES]), Eager(neuron, train[0][:IMAGES])
-    for block in train:
-        (out, events), (wanted, counted) = (way.run(block, None, [3, 4, 1], 2) for way in (ours, naive))
-        assert torch.equal(out, wanted) and 0 < out.count_nonzero() < out.numel()
-        assert all(torch.equal(a, b) for a, b in zip(events, counted[:2], strict=True))
-    still = train[0][:IMAGES].contiguous(memory_format=layout)
-    again = still.repeat(STEPS, *[1] * len(shape))
-    (out, _), (wanted, _) = (
-        Fused(neuron, still).run(still, None, [STEPS], 1),
-        Eager(neuron, still).run(again, None, [STEPS], 1),
-    )
-    assert torch.equal(out, wanted)
 
 
 def test_bits_come_back():

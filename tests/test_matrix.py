@@ -10,6 +10,7 @@ from ann2snn.leaderboard.published import Published
 from ann2snn.leaderboard.rows import sections
 from ann2snn.records import save
 from ann2snn.significance import holm
+from ann2snn.training import RECIPES
 
 N = 400
 
@@ -37,6 +38,16 @@ def cells(text):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+
+
+def test_a_tuned_source_is_compared_with_the_one_that_it_was_trained_on_from(made):
+    relu = some(made, recipe=RECIPES["cifar"].key)
+    tuned = [*some(made, recipe=RECIPES["tuned"].key, activation="qcfs:4")]
+    tuned.append(made("qcfs", right=372, recipe=RECIPES["tuned"].key, activation="qcfs:4"))
+    (line,) = (x for x in matrix.findings(matrix.tables(relu + tuned)).splitlines() if "trained source" in x)
+    assert paired(relu[2], tuned[-1], 16).interval in line
+    (line,) = (x for x in matrix.findings(matrix.tables(tuned)).splitlines() if "trained source" in x)
+    assert line.endswith("not run.")
 
 
 def test_every_variant_is_a_method_with_these_options_and_every_sweep_has_jobs():

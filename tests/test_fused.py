@@ -1,0 +1,65 @@
+"""The kernel of `fused.py` against the neuron's own steps, on a GPU or else in Triton's interpreter."""
+
+import sys
+
+import pytest
+import torch
+
+from ann2snn.neurons import IF, TimedIF, hard, soft
+from ann2snn.simulation.layers import Eager, fused
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FIRST, LAST = torch.contiguous_format, torch.channels_last
+IMAGES, STEPS = 3, 8
+
+
+@pytest.fixture(scope="module")
+def Fused():
+    pytest.importorskip("triton")
+    with pytest.MonkeyPatch.context() as patch:
+        if DEVICE == "cpu":
+            patch.setenv("TRITON_INTERPRET", "1")
+        from ann2snn.simulation import fused as module
+
+        yield module.Fused
+    del sys.modules["ann2snn.simulation.fused"]
+
+
+def values(kind, shape, lead=()):
+    size = {"layer": (), "channel": (shape[0], *[1] * (len(shape) - 1)), "unit": shape}[kind]
+    return draw(*lead, *size) + 0.375
+
+
+def draw(*shape):
+    """Multiples of 1/8: membranes often are exactly at the threshold."""
+    return (torch.rand(shape) * 8).round().to(DEVICE) / 8
+
+
+@pytest.mark.parametrize("reset", [soft, hard])
+@pytest.mark.parametrize("kind", ["layer", "channel", "unit"])
+@pytest.mark.parametrize("shift", ["layer", "channel", "unit", "channel by step", "unit by step"])
+@pytest.mark.parametrize("shape, layout", [((5, 4, 3), LAST), ((5, 4, 3), FIRST), ((7,), FIRST)])
+def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shift, shape, layout):
+    torch.manual_seed(0)
+    timed = shift.endswith("step")
+    v_th, v_init = values(kind, shape), 0.25 * values(kind, shape)
+    drive = 0.25 * values(shift.split()[0], shape, (2 * STEPS + 1,) if timed else ())
+    neuron = (TimedIF if timed else IF)(v_th, reset, drive, v_init)
+    train = [draw(STEPS * IMAGES, *shape).contiguous(memory_format=layout) for _ in range(3)]
+    ours, naive = Fused(neuron, train[0][:IMAGES]), Eager(neuron, train[0][:IMAGES])
+    for block in train:
+        (out, events), (wanted, counted) = (way.run(block, None, [3, 4, 1], 2) for way in (ours, naive))
+        assert torch.equal(out, wanted) and 0 < out.count_nonzero() < out.numel()
+        assert all(torch.equal(a, b) for a, b in zip(events, counted[:2], strict=True))
+    still = train[0][:IMAGES].contiguous(memory_format=layout)
+    again = still.repeat(STEPS, *[1] * len(shape))
+    out, _ = Fused(neuron, still).run(still, None, [STEPS], 1)
+    assert torch.equal(out, Eager(neuron, still).run(again, None, [STEPS], 1)[0])
+
+
+def test_it_is_for_plain_neurons_on_a_gpu():
+    class Own(IF):
+        pass
+
+    assert fused(IF(1.0).to(DEVICE)) == (DEVICE == "cuda")
+    assert not fused(IF(1.0)) and not fused(Own(1.0).to(DEVICE)) and not fused(IF(1.0).double().to(DEVICE))
