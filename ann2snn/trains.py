@@ -117,24 +117,25 @@ class _Bits:
 
     def __init__(self, fired: Tensor):
         ordered = fired.movedim(1, -1)
-        self.shape, flat = ordered.shape, ordered.reshape(-1)
-        if fired.device.type == "cpu":
-            self.bits = np.packbits(flat.numpy())
-        else:
-            self.bits = (F.pad(flat.to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8) << _places(flat)).sum(
-                1, dtype=torch.uint8
-            )
+        self.shape, self.bits = ordered.shape, _packed(ordered.reshape(-1))
 
     def unpacked(self) -> Tensor:
-        if isinstance(self.bits, Tensor):
-            flat = (self.bits[:, None] >> _places(self.bits) & 1).reshape(-1)[: self.shape.numel()]
-        else:
-            flat = torch.from_numpy(np.unpackbits(self.bits, count=self.shape.numel()))
-        return flat.reshape(self.shape).movedim(-1, 1)
+        return _unpacked(self.bits, self.shape.numel()).reshape(self.shape).movedim(-1, 1)
 
 
-def _places(like: Tensor) -> Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=like.device)
+def _packed(flat: Tensor) -> Tensor:
+    """(n,) of zeros and others -> ceil(n / 8) bytes, on the same device."""
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
+    eights = F.pad((flat != 0).to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8)
+    return (eights << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
+
+
+def _unpacked(bits: Tensor, n: int) -> Tensor:
+    """(n,) uint8 of zeros and ones."""
+    if bits.device.type == "cpu":
+        return torch.from_numpy(np.unpackbits(bits.numpy(), count=n, bitorder="little"))
+    return (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device) & 1).reshape(-1)[:n]
 
 
 def _pack(emitted: Spikes | Tensor) -> _Bits:
