@@ -17,7 +17,7 @@ from ann2snn.comparison import Paired, ann_share, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
-from ann2snn.leaderboard.rows import Row, sections
+from ann2snn.leaderboard.rows import Row, rank, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, figure_name, points, smallest
 from ann2snn.records import recipe_name
 from ann2snn.significance import holm
@@ -103,7 +103,7 @@ def tables(records: list[dict]) -> list[Table]:
             if row.usual and any(_is(row, method, options) for method, options in VARIANTS):
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
-    whole = [Table(*key, rows=rows) for key, rows in found.items()]
+    whole = [Table(*key, rows=sorted(rows, key=rank)) for key, rows in found.items()]
     return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
 
 

@@ -98,13 +98,13 @@ def test_findings_count_rows_that_are_near_and_cheaper(make_record):
     cheap["network"] |= {"macs": {"conv": 100, "fc": 400}, "neurons": {"a": 1}}
     dear = make_record(n=100, ann=100, ann_validation=100, T={8: 99}, method="opi")
     far = make_record(n=100, ann=100, ann_validation=100, T={16: 50}, method="max_norm")
-    text = page.findings(list(page.lines(Known([cheap, dear, far]))))
+    text = page.findings(Known([cheap, dear, far]))
     assert text == (
         "- **digits**: 2 of 3 rows of own sources are within 1 point on validation at a T that ran (up to 8 or 16), and"
         " of these cost less than their ANN: 1 in float32; 1 in int8; 1 in int8, memory, potential held; 0 in int8,"
         " memory."
     )
-    assert page.findings(list(page.lines(Known([far])))).endswith(
+    assert page.findings(Known([far])).endswith(
         "0 of 1 rows of own sources are within 1 point on validation at a T that ran (up to 16)."
     )
 
@@ -112,8 +112,19 @@ def test_findings_count_rows_that_are_near_and_cheaper(make_record):
 def test_imported_weights_have_their_largest_T_and_no_verdict(make_record):
     record = make_record(n=100, ann=100, T={16: 50, 64: 99, 128: 100}, seed=None, official=False)
     assert [x["T"] for x in cells(page.table(list(page.lines(Known([record])))))] == ["16", "128"]
-    assert page.findings(list(page.lines(Known([record])))) == ""
+    assert page.findings(Known([record])) == ""
     assert "†" in page.table(list(page.lines(Known([record])))) and "not the official one" in page.page(Known([record]))
+
+
+def test_other_methods_have_the_T_that_is_near_and_on_imported_weights_16(make_record):
+    near = {"n": 100, "ann": 100, "ann_validation": 100, "method": "ftbc"}
+    known = Known([make_record(T={8: 100, 16: 100}, **near), make_record(T={16: 50}, seed=1, **near)])
+    assert [line.T for line in page.lines(Known(known.records[:1]))] == [8]
+    assert [line.T for line in page.lines(Known(known.records[1:]))] == []
+    assert "1 of 1 rows" in page.findings(Known(known.records[:1]))
+    assert "0 of 1 rows" in page.findings(Known(known.records[1:]))
+    imported = make_record(n=100, ann=100, T={16: 50, 32: 99}, seed=None, method="ftbc")
+    assert [line.T for line in page.lines(Known([imported]))] == [16]
 
 
 def test_what_not_all_sources_have_and_what_is_the_same_stand_nowhere(make_record):

@@ -284,9 +284,9 @@ def test_sources_of_two_recipes_have_a_panel_each(made):
 def test_short_tables_and_figures_show_the_main_sources(made):
     activations = ("relu", "threshold_relu:1", "threshold_relu:2", "qcfs:4")
     (section,) = sections([made("optimal", activation=activation) for activation in activations])
-    assert [row.job.activation for row in section.main] == ["relu", "threshold_relu:1"]
+    assert [row.job.activation for row in section.main] == ["threshold_relu:1", "relu"]
     (section,) = sections([made("optimal", activation=activation, dataset="cifar100") for activation in activations])
-    assert [row.job.activation for row in section.main] == ["relu", "threshold_relu:2"]
+    assert [row.job.activation for row in section.main] == ["threshold_relu:2", "relu"]
     (section,) = sections([made("optimal", activation=activation, dataset="of_a_user") for activation in activations])
     assert len(section.main) == 4
     (section,) = sections([made("optimal", activation="qcfs:4")])

@@ -8,7 +8,7 @@ from collections import defaultdict
 from itertools import cycle, product
 
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
-from ann2snn.leaderboard.rows import MAIN, Row, Section, known
+from ann2snn.leaderboard.rows import MAIN, Row, Section, known, rank
 
 DRAWING = 4  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
@@ -20,6 +20,7 @@ def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
     rows = [first for row in section.rows if (first := row.first_draw) and first.usual]
     rows = [row for row in rows if row.job.options.get("reset", "soft") == "soft" and row.accuracy(AT)]
+    rows.sort(key=rank)
     kinds = defaultdict(set)
     for row in rows:
         kinds[section.source(row)].add(row.job.method)

@@ -152,19 +152,19 @@ class Section:
     rows: list[Row]
 
     @cached_property
-    def main(self) -> list[Row]:
-        """What short tables and figures show: sources with ReLU or the data's usual threshold, and of a crowd of
-        methods the paper's and its classic rivals; all rows where that would leave none."""
+    def usual(self) -> list[Row]:
+        """The usual rows on sources with ReLU or the data's usual threshold, a source after the other and ReLU last;
+        all rows where that would leave none."""
         known = DATASETS.get(self.dataset)
         usual = ("relu", f"threshold_relu:{known.y_th}") if known else {row.job.activation for row in self.rows}
         rows = [row for row in self.rows if row.usual and row.job.activation in usual] or self.rows
-        crowd = len({row.job.method for row in rows}) > CROWD
-        return [row for row in rows if row.job.method in MAIN] or rows if crowd else rows
+        return sorted(rows, key=lambda row: (row.job.activation == "relu", self.source(row)))
 
     @property
-    def by_source(self) -> list[Row]:
-        """`main`, a source after the other and ReLU last."""
-        return sorted(self.main, key=lambda row: (row.job.activation == "relu", self.source(row)))
+    def main(self) -> list[Row]:
+        """What short tables and figures show: `usual`, and of a crowd of methods the paper's and its classic rivals."""
+        crowd = len({row.job.method for row in self.usual}) > CROWD
+        return [row for row in self.usual if row.job.method in MAIN] or self.usual if crowd else self.usual
 
     @cached_property
     def varies(self) -> list[str]:
@@ -198,12 +198,13 @@ def sections(records: list[dict]) -> list[Section]:
         job = Job(**record["job"])
         places[job.dataset, job.network][job.row].append(record)
     return [
-        Section(dataset, network, sorted((Row(group, relu) for group in rows.values()), key=_rank))
+        Section(dataset, network, sorted((Row(group, relu) for group in rows.values()), key=rank))
         for (dataset, network), rows in sorted(places.items())
     ]
 
 
-def _rank(row: Row) -> tuple:
+def rank(row: Row) -> tuple:
+    """Best at T = 16 first."""
     cell = row.accuracy(16)
     return (-cell.mean if cell else 1, row.job.row)
 

@@ -211,7 +211,7 @@ def readme_table(records: list[dict]) -> str:
     lines, found = [], sections(records)
     for section in found:
         groups = defaultdict(dict)
-        for row in section.by_source:
+        for row in section.main:
             others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
             label = ", ".join([row.job.method, *others, *section.told(row)])
             groups[_source(section, row), label][row.job.options.get("reset", "soft")] = row
