@@ -302,7 +302,7 @@ def _relu_source(job: dict) -> dict:
 
 FINDINGS = """\
 Differences of the test accuracy in points, one for each training seed; with ± (95 %, from drawing the test images)
-where there is one source.
+where there is one source. Here on the largest test set; on every source below.
 """
 
 
@@ -311,13 +311,27 @@ def findings(found: list[Table]) -> str:
     lines = []
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
-            first = all_[0]
-            what = f"{question.factor}; `{label(first.row)}` - `{label(first.base)}`"
-            text = f"- **{question.title}** ({what}): {'; '.join(answer.text() for answer in all_)}."
-            lines.append((not first.surprises, -first.size, text))
+            largest = [x for x in all_ if x.table.rows[0].n_test == all_[0].table.rows[0].n_test]
+            what = f"{question.factor}; `{label(largest[0].row)}` - `{label(largest[0].base)}`"
+            text = f"- **{question.title}** ({what}): {'; '.join(answer.text() for answer in largest)}."
+            lines.append((not largest[0].surprises, -largest[0].size, text))
         else:
             lines.append((True, 1.0, f"- **{question.title}** ({question.factor}): {NOT_RUN}."))
     return "\n".join(text for *_, text in sorted(lines))
+
+
+def on_every_source(found: list[Table]) -> str:
+    """The answers to all questions, a line for every kind of source."""
+    lines = []
+    for question in QUESTIONS:
+        for answer in answers(question, found):
+            cells = [differences(list(at.values())) if at else "-" for at in (answer.early, answer.pairs)]
+            waits = str(answer.latency) if answer.latency > AT else ""
+            gap = "" if _same_source(answer.base.records[0]["job"], answer.table) else f"{answer.ann_gap:+.2f}"
+            lines.append([question.title.removeprefix("What ").removesuffix(" buys"), answer.table.name, *cells,
+                          waits, gap])  # fmt: skip
+    heads = ["what is bought", "source", f"T = {EARLY}", f"T = {AT}", f"latency, T = {AT}", "the ANNs alone"]
+    return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
 def chosen_on_test(found: list[Table], records: list[dict]) -> str:
@@ -407,6 +421,7 @@ LEFT_OUT = {
 def page(known: Known) -> str:
     records, found = known.records, tables(known.records)
     parts = [HEAD, "## What it says\n", FINDINGS, findings(found) + "\n"]
+    parts += ["<details><summary>On every source</summary>\n", on_every_source(found), "\n</details>\n"]
     parts += ["## What picking by test accuracy is worth\n"]
     parts += ["FTBC's script keeps the update with the best *test* accuracy. Nothing here does; what it would add,"]
     parts += [

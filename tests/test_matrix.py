@@ -186,6 +186,17 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
     assert not any("qcfs:4" in other for other in lines if other is not line)
 
 
+def test_every_source_has_a_line(made):
+    trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
+    waiting = made("accumulate_then_fire", {"per_channel": False}, right=310)
+    waiting["T"]["16"]["latency"] = 320
+    found = cells(matrix.on_every_source(matrix.tables([*some(made), waiting, *trained])))
+    assert list(found) == ["the shift", "the start potential", "a trained source", "accumulate-then-fire"]
+    assert found["accumulate-then-fire"]["latency, T = 16"] == "320" and found["the shift"]["latency, T = 16"] == ""
+    assert found["a trained source"]["the ANNs alone"] == "+0.00" and found["the shift"]["the ANNs alone"] == ""
+    assert found["the shift"]["T = 16"].startswith("+25.00 ±") and found["the shift"]["T = 4"] == "-"
+
+
 def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
     relu = some(made, seed=0) + some(made, seed=1)
     for record in relu[5:]:
