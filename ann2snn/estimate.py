@@ -93,11 +93,12 @@ class Need:
 
 @dataclass
 class Rate:
-    """Seconds per unit of work on one network, from its records."""
+    """Seconds per unit of work on one network, from its records; and by method, also those of a conversion."""
 
     macs: int
     training: list[float] = field(default_factory=list)
     simulation: list[float] = field(default_factory=list)
+    methods: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
 
 class Estimates:
@@ -119,6 +120,8 @@ class Estimates:
                 rate.training.append(seconds / (plan.epochs * record["data"]["n"]["train"] * macs))
             T = max(record["T"], key=int)
             rate.simulation.append(record["T"][T]["seconds"] / (int(T) * record["data"]["n"]["test"] * macs))
+            conversion = mean(cell.get("conversion_seconds", 0.0) for cell in record["T"].values())
+            rate.methods.setdefault(job["method"], []).append((rate.simulation[-1], conversion))
 
     @functools.cached_property
     def machines(self) -> list[str]:
@@ -158,6 +161,10 @@ class Estimates:
                 total += Need(1, 1)
             else:
                 seconds, certainty = self._seconds("simulation", dataset, network, simulation_work(part, method))
+                if certainty == MEASURED and (rates := self.rates[dataset, network].methods.get(method)):
+                    simulation, conversion = map(mean, zip(*rates, strict=True))
+                    runs = T if find(method).depends_on_T else 1
+                    seconds = simulation_work(part, method) * simulation + runs * conversion
                 packed = (T + 2) * images * log2(classes) / 6  # predictions and labels in base64
                 total += Need(1, 0, seconds, packed + (T + 1) * 700, certainty)
         return total

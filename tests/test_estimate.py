@@ -67,6 +67,18 @@ def test_a_known_network_takes_what_its_records_took(known, tmp_path):
     assert need.time == "2 min"
 
 
+def test_a_known_method_takes_what_it_took_and_its_conversions(known, tmp_path):
+    macs, _ = size_of("digits", "digits_plain")
+    slow = known("digits_plain", macs)
+    slow["job"]["method"] = "ftbc"
+    slow["T"]["8"]["seconds"] = 5.0
+    for T, seconds in (("2", 10.0), ("8", 30.0)):
+        slow["T"][T]["conversion_seconds"] = seconds
+    (part,) = replace(OPI, methods=(("ftbc", {}),), T=(1, 3)).parts()
+    estimates = Estimates([known("digits_plain", macs), slow], Settings(tmp_path, device="cpu"))
+    assert estimates.need([part]).seconds == pytest.approx(100 + 5.0 / 720 * 720 * (1 + 3) + 2 * 20)
+
+
 def test_another_network_is_extrapolated_from_the_nearest_by_its_multiply_accumulates(known, tmp_path):
     macs, _ = size_of("digits", "digits_plain")
     far = known("digits_residual", 1)
