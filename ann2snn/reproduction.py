@@ -31,12 +31,12 @@ def reproduce(options, settings: Settings) -> int:
     """Runs a profile, or lists it."""
     if options.profile not in PROFILES:
         raise unknown("profile", options.profile, PROFILES)
-    tables = select(PROFILES[options.profile], options.only)
+    tables, table = select(PROFILES[options.profile], options.only), table_of(options)
     parts = shards.take([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
         print(listing(options.profile, parts, settings))
         return 0
-    began, table = time.monotonic(), table_of(options)
+    began = time.monotonic()
     diagnosed = table is not None and table.diagnosed
     if set(options.device) & set(",:"):
         failed = shards.on_devices(options.device.split(","), options.arguments)
@@ -118,7 +118,8 @@ def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
         raise UserError(
             f"There is no table or row {wrong[0]!r}; the nearest are: {', '.join(near)}. --dry-run lists all."
         )
-    return tuple(part for id in only for part in parts[id])
+    whole = [id for id in dict.fromkeys(only) if id.rpartition("/")[0].partition("/")[0] not in only]
+    return tuple(part for id in whole for part in parts[id])
 
 
 def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:

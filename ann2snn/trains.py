@@ -116,18 +116,20 @@ class _Bits:
     """Spikes (B, ...) with a bit for each, in memory order."""
 
     def __init__(self, fired: Tensor):
-        ordered = fired.movedim(1, -1)
+        self.last = fired.device.type == "cpu"  # channels, in memory
+        ordered = fired.movedim(1, -1) if self.last else fired
         self.shape, self.bits = ordered.shape, _packed(ordered.reshape(-1))
 
     def unpacked(self) -> Tensor:
-        return _unpacked(self.bits, self.shape.numel()).reshape(self.shape).movedim(-1, 1)
+        ordered = _unpacked(self.bits, self.shape.numel()).reshape(self.shape)
+        return ordered.movedim(-1, 1) if self.last else ordered
 
 
 def _packed(flat: Tensor) -> Tensor:
-    """(n,) of zeros and others -> ceil(n / 8) bytes, on the same device."""
+    """(n,) of zeros and ones -> ceil(n / 8) bytes, on the same device."""
     if flat.device.type == "cpu":
         return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
-    eights = F.pad((flat != 0).to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8)
+    eights = F.pad(flat.to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8)
     return (eights << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
 
 

@@ -3,7 +3,6 @@
 The counts are those of the records, and the picojoules those of `ann2snn.energy`.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,7 +12,7 @@ from ann2snn import energy
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
 from ann2snn.leaderboard.methods import label
-from ann2snn.leaderboard.rows import MAIN, Estimate, Row, Section, rank, sections
+from ann2snn.leaderboard.rows import MAIN, Estimate, Row, Section, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, points
 
 NAME, AT = "ENERGY.md", 16
@@ -80,29 +79,27 @@ class Line:
         return self.row.over_seeds(lambda r: energy.of_record(r, self.T).per_mac)
 
 
-def rows(known: Known) -> Iterator[tuple[Section, Row]]:
-    """Soft reset on the usual sources, with the first draw of the calibration."""
+def rows(known: Known) -> list[tuple[Section, Row]]:
+    """Soft reset on the usual sources, with the first draw of the calibration: a source after the other, ReLU last."""
+    found = []
     for section in sections(known.records):
-        for row in sorted(filter(None, (row.first_draw for row in section.usual)), key=place(section)):
-            if row.usual and row.job.options.get("reset", "soft") == "soft":
-                yield section, row
+        usual = {row.job.row for row in section.usual}
+        soft = [r for r in section.first_draws if r.usual and r.job.options.get("reset", "soft") == "soft"]
+        soft.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
+        found += [(section, row) for row in soft if row.job.row in usual]
+    return found
 
 
-def place(section: Section) -> Callable[[Row], tuple]:
-    """A source after the other, ReLU last, and best first."""
-    return lambda row: (row.job.activation == "relu", section.source(row), rank(row))
-
-
-def lines(known: Known) -> Iterator[Line]:
-    """The rows at the T's that are looked at; a method that is another here is left out."""
-    seen = set()
-    for section, row in rows(known):
-        for T in moments(row):
-            cells = [(r["source"]["weights_hash"], r["T"][str(T)]) for r in row.records]
-            same = str([(weights, at["test"]["predictions"], at["operations"]) for weights, at in cells])
-            if (same, T) not in seen:
-                yield Line(section, row, T)
-            seen.add((same, T))
+def lines(found: list[tuple[Section, Row]]) -> list[Line]:
+    """The rows at the T's that are looked at. Of methods that are one here the classic one stays, or the first."""
+    there, seen, kept = [Line(section, row, T) for section, row in found for T in moments(row)], set(), set()
+    for line in sorted(there, key=lambda line: line.row.job.method not in MAIN):
+        cells = [(r["source"]["weights_hash"], r["T"][str(line.T)]) for r in line.row.records]
+        same = line.T, str([(weights, at["test"]["predictions"], at["operations"]) for weights, at in cells])
+        if same not in seen:
+            kept.add((line.row.job.row, line.T))
+        seen.add(same)
+    return [line for line in there if (line.row.job.row, line.T) in kept]
 
 
 def moments(row: Row) -> list[int]:
@@ -135,31 +132,29 @@ def table(found: list[Line]) -> str:
     return tabulate(cells, [*heads, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)
 
 
-def findings(known: Known) -> str:
+def findings(found: list[tuple[Section, Row]]) -> str:
     """By dataset, how many rows come near, and how many of these cost less than their ANN."""
-    text, near = [], [line for line in lines(known) if line.near]
-    own: dict[str, list[int]] = {}
-    for section, row in rows(known):
-        if row.ann_on_validation:
-            own.setdefault(section.dataset, []).append(max(row.T))
-    for dataset, T in own.items():
-        here = [line for line in near if line.section.dataset == dataset]
-        less = (f"{sum(line.cost(h).mean < 1 for line in here)} in {h.name}" for h in energy.ALL)
-        costs = f", and of these cost less than their ANN: {'; '.join(less)}" if here else ""
-        ran = " or ".join(map(str, sorted(set(T))))
+    text, own = [], [(section, row) for section, row in found if row.ann_on_validation]
+    for dataset in dict.fromkeys(section.dataset for section, _ in own):
+        here = [(section, row) for section, row in own if section.dataset == dataset]
+        near = [Line(section, row, T) for section, row in here if (T := row.smallest_T)]
+        less = (f"{sum(line.cost(h).mean < 1 for line in near)} in {h.name}" for h in energy.ALL)
+        costs = f", and of these cost less than their ANN: {'; '.join(less)}" if near else ""
+        ran = " or ".join(map(str, sorted({max(row.T) for _, row in here})))
         text.append(
-            f"- **{dataset}**: {len(here)} of {len(T)} rows of own sources are within 1 point on validation at a"
+            f"- **{dataset}**: {len(near)} of {len(here)} rows of own sources are within 1 point on validation at a"
             f" T that ran (up to {ran}){costs}."
         )
     return "\n".join(text)
 
 
 def page(known: Known) -> str:
-    found = list(lines(known))
+    every = rows(known)
+    found = lines(every)
     odd = any(not line.row.official for line in found)
     note = [f"\n{DAGGER} {UNOFFICIAL}"] if odd else []
-    return "\n".join([HEAD.format(models=models()), findings(known), "", TABLE, table(found), *note]) + "\n"
+    return "\n".join([HEAD.format(models=models()), findings(every), "", TABLE, table(found), *note]) + "\n"
 
 
 def wanted(known: Known) -> bool:
-    return any(lines(known))
+    return bool(lines(rows(known)))

@@ -17,7 +17,7 @@ from ann2snn.comparison import Paired, ann_share, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
-from ann2snn.leaderboard.rows import Row, rank, sections
+from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, figure_name, points, smallest
 from ann2snn.records import recipe_name
 from ann2snn.significance import holm
@@ -99,11 +99,11 @@ def tables(records: list[dict]) -> list[Table]:
     """One for each kind of source that has other methods than the paper's and its classic rivals."""
     found: dict[tuple, list[Row]] = {}
     for section in sections(records):
-        for row in filter(None, (row.first_draw for row in section.rows)):
+        for row in section.first_draws:
             if row.usual and any(_is(row, method, options) for method, options in VARIANTS):
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
-    whole = [Table(*key, rows=sorted(rows, key=rank)) for key, rows in found.items()]
+    whole = [Table(*key, rows=rows) for key, rows in found.items()]
     return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
 
 
@@ -302,7 +302,7 @@ def _relu_source(job: dict) -> dict:
 
 FINDINGS = """\
 Differences of the test accuracy in points, one for each training seed; with ± (95 %, from drawing the test images)
-where there is one source. Here on the largest test set; on every source below.
+where there is one source. Here on the largest test set that has the answer; on every source below.
 """
 
 
@@ -328,7 +328,7 @@ def on_every_source(found: list[Table]) -> str:
             cells = [differences(list(at.values())) if at else "-" for at in (answer.early, answer.pairs)]
             waits = str(answer.latency) if answer.latency > AT else ""
             gap = "" if _same_source(answer.base.records[0]["job"], answer.table) else f"{answer.ann_gap:+.2f}"
-            lines.append([question.title.removeprefix("What ").removesuffix(" buys"), answer.table.name, *cells,
+            lines.append([question.title.removeprefix("What ").rpartition(" buy")[0], answer.table.name, *cells,
                           waits, gap])  # fmt: skip
     heads = ["what is bought", "source", f"T = {EARLY}", f"T = {AT}", f"latency, T = {AT}", "the ANNs alone"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True)

@@ -26,7 +26,8 @@ def Fused():
 
 
 def values(kind, shape, lead=()):
-    size = {"layer": (), "channel": (shape[0], *[1] * (len(shape) - 1)), "unit": shape}[kind]
+    ones = [1] * (len(shape) - 1)
+    size = {"layer": (), "one": (1, *ones), "channel": (shape[0], *ones), "unit": shape, "place": shape[-1:]}[kind]
     return draw(*lead, *size) + 0.375
 
 
@@ -36,8 +37,8 @@ def draw(*shape):
 
 
 @pytest.mark.parametrize("reset", [soft, hard])
-@pytest.mark.parametrize("kind", ["layer", "channel", "unit"])
-@pytest.mark.parametrize("shift", ["layer", "channel", "unit", "channel by step", "unit by step"])
+@pytest.mark.parametrize("kind", ["layer", "one", "channel", "unit", "place"])
+@pytest.mark.parametrize("shift", ["layer", "channel", "unit", "one by step", "channel by step", "unit by step"])
 @pytest.mark.parametrize("shape, layout", [((5, 4, 3), LAST), ((5, 4, 3), FIRST), ((7,), FIRST)])
 def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shift, shape, layout):
     torch.manual_seed(0)
@@ -55,6 +56,20 @@ def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shi
     again = still.repeat(STEPS, *[1] * len(shape))
     out, _ = Fused(neuron, still).run(still, None, [STEPS], 1)
     assert torch.equal(out, Eager(neuron, still).run(again, None, [STEPS], 1)[0])
+
+
+def test_values_may_be_views(Fused):
+    """Repeated and strided ones, as an expanded threshold or every second one."""
+    images = draw(IMAGES * STEPS, 4, 3, 2)
+    for v_th in (
+        draw(1, 1, 1).expand(4, 1, 1) + 0.375,
+        (draw(8, 1, 1) + 0.375)[::2],
+        draw(2, 3, 4).permute(2, 1, 0) + 0.375,
+    ):
+        neuron = IF(1.0)
+        neuron.v_th = v_th
+        ours, naive = Fused(neuron, images[:IMAGES]), Eager(neuron, images[:IMAGES])
+        assert torch.equal(ours.run(images, None, [STEPS], 1)[0], naive.run(images, None, [STEPS], 1)[0])
 
 
 def test_it_is_for_plain_neurons_on_a_gpu():

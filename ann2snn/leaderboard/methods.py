@@ -8,7 +8,7 @@ from collections import defaultdict
 from itertools import cycle, product
 
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
-from ann2snn.leaderboard.rows import MAIN, Row, Section, known, rank
+from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
 DRAWING = 4  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
@@ -18,9 +18,8 @@ REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
-    rows = [first for row in section.rows if (first := row.first_draw) and first.usual]
-    rows = [row for row in rows if row.job.options.get("reset", "soft") == "soft" and row.accuracy(AT)]
-    rows.sort(key=rank)
+    soft = [row for row in section.first_draws if row.usual and row.job.options.get("reset", "soft") == "soft"]
+    rows = [row for row in soft if row.accuracy(AT)]
     kinds = defaultdict(set)
     for row in rows:
         kinds[section.source(row)].add(row.job.method)

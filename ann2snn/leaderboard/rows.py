@@ -160,6 +160,11 @@ class Section:
         rows = [row for row in self.rows if row.usual and row.job.activation in usual] or self.rows
         return sorted(rows, key=lambda row: (row.job.activation == "relu", self.source(row)))
 
+    @cached_property
+    def first_draws(self) -> list[Row]:
+        """The rows, with calibration seed 0 only."""
+        return sorted((first for row in self.rows if (first := row.first_draw)), key=rank)
+
     @property
     def main(self) -> list[Row]:
         """What short tables and figures show: `usual`, and of a crowd of methods the paper's and its classic rivals."""

@@ -117,7 +117,8 @@ def simulate(
 def batch_for(units: int, device: str = "cpu") -> int:
     """How many images to run at once, for so many neurons in an image: what the caches of a CPU hold, one for each
     thread; on a GPU what its memory does."""
-    return min(LARGEST, max(torch.get_num_threads() if device == "cpu" else 1, NEURONS[device] // units))
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    return min(LARGEST, max(torch.get_num_threads() if kind == "cpu" else 1, NEURONS[kind] // units))
 
 
 def _smaller(batch: int, error: RuntimeError) -> int:

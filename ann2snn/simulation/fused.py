@@ -58,17 +58,18 @@ class Fused:
         self.shift = None if self.timed else self.in_order(neuron.shift[None])
 
     def in_order(self, values: Tensor) -> tuple[Tensor, int]:
-        """Values (k, ...) that broadcast over an image -> (k, n) in the order of memory, each n-th of them for as many
-        neighbours as the number says."""
-        channels, *places = self.shape[1:]
-        if values[0].dim() == 0:
+        """Values (k, ...) that broadcast over an image -> (k, n) in the order of memory, and how many units in a row
+        share one of the n."""
+        missing = len(self.shape) - values.dim()
+        values = values.reshape(len(values), *[1] * missing, *values.shape[1:])
+        if values[0].numel() == 1:
             return values.reshape(-1, 1), 1
+        channels, *places = self.shape[1:]
+        last = self.layout is torch.channels_last
         if by_channel(values[0]):
-            inner = 1 if self.layout is torch.channels_last else torch.Size(places).numel()
-            return values.expand(-1, channels, 1, 1).reshape(-1, channels), inner
+            return values.reshape(-1, channels).contiguous(), 1 if last else torch.Size(places).numel()
         units = values.expand(-1, *self.shape[1:])
-        units = units.permute(0, 2, 3, 1) if self.layout is torch.channels_last else units
-        return units.reshape(len(values), -1), 1
+        return (units.permute(0, 2, 3, 1) if last else units).reshape(len(values), -1).contiguous(), 1
 
     def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
         """Steps with the input `current` (steps * B, ...), or (B, ...) where it is the same in all.
@@ -88,12 +89,13 @@ class Fused:
             shift, inner = self.shift or self.in_order(
                 torch.stack([self.neuron.shift_at(self.t + done + k) for k in range(steps)])
             )
-            take_steps[(triton.cdiv(size, UNITS),)](
-                here, self.membrane, self.counts, out[done * images :], v_th, shift,
-                size, steps, 0 if still else size,
-                v_inner, v_th.shape[1], inner, shift.shape[1], shift.shape[1] if self.timed else 0,
-                HARD=self.neuron.reset is hard, UNITS=UNITS,
-            )  # fmt: skip
+            with torch.cuda.device_of(current):
+                take_steps[(triton.cdiv(size, UNITS),)](
+                    here, self.membrane, self.counts, out[done * images :], v_th, shift,
+                    size, steps, 0 if still else size,
+                    v_inner, v_th.shape[1], inner, shift.shape[1], shift.shape[1] if self.timed else 0,
+                    HARD=self.neuron.reset is hard, UNITS=UNITS,
+                )  # fmt: skip
             done += steps
             events += [self.counts.sum(0, dtype=torch.long)] if len(events) < reads else []
         self.t += done

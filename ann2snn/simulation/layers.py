@@ -5,7 +5,8 @@ their `step` or `run`.
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
 
-import importlib.util
+import functools
+import sys
 from itertools import accumulate
 
 import torch
@@ -26,7 +27,22 @@ def compiled(module: nn.Module) -> bool:
 
 def fused(module: nn.Module) -> bool:
     """Whether the kernel of `fused.py` does: the same on a GPU."""
-    return _plain(module, "cuda") and importlib.util.find_spec("triton") is not None
+    return _plain(module, "cuda") and _triton_works()
+
+
+@functools.cache
+def _triton_works() -> bool:
+    """Whether Triton is there and can compile; else, after one line of notice, PyTorch does the same, more slowly."""
+    try:
+        from ann2snn.simulation.fused import Fused
+
+        one = torch.ones(1, 1, device="cuda")
+        Fused(IF(1.0).to(one), one).run(one, None, [1], 1)
+        return True
+    except Exception as error:  # of many kinds, where a part of its tool chain is absent
+        reason = str(error).strip().splitlines()[:1]
+        print(f"ann2snn: Triton does not work ({''.join(reason)}); PyTorch does the same, slower.", file=sys.stderr)
+        return False
 
 
 def _plain(module: nn.Module, device: str) -> bool:

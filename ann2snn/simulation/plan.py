@@ -46,6 +46,7 @@ class Plan:
         self.pools = frozenset(str(self.modules[n].name) for n in self.emitters if isinstance(self.modules[n], MaxPool))
         self.whole = any(not hasattr(self.modules[n], "step") for n in self.emitters)  # some take a train at once
         self.compiled = {n for n in self.emitters if compiled(self.modules[n])}
+        self.fused = {n for n in self.emitters if fused(self.modules[n])}
         self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
         self.each = [n for n in self.each if n not in self.sums]
         weighted = (n for n in self.each if isinstance(self.modules.get(n), nn.Conv2d | nn.Linear))
@@ -116,7 +117,7 @@ class Plan:
     def start(self, node: fx.Node, current, size: int) -> Compiled | Eager | Whole:
         if node in self.compiled:
             return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
-        if fused(self.modules[node]):
+        if node in self.fused:
             from ann2snn.simulation.fused import Fused
 
             return Fused(self.modules[node], current[:size])
@@ -128,7 +129,7 @@ class Plan:
         """What a neuron receives; for a compiled one perhaps two parts, which it adds itself."""
         source = node.args[0]
         if node not in self.compiled:
-            return dense(env[source]), None
+            return dense(env.still(source) if node in self.fused else env[source]), None
         if source not in self.sums:
             current = env.still(source)
             return current.dense if isinstance(current, Spikes) else current, None
