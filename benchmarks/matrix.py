@@ -376,14 +376,16 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
     for table in found:
         for r in records:
             job = r["job"]
-            row = table.row(job["method"], job["options"])
             usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
-            if row is None or usual or not _same_source(job, table) or str(AT) not in r["T"]:
+            if usual or not _same_source(job, table) or str(AT) not in r["T"]:
                 continue
-            base = next((b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]), None)
+            if not any(_is(Row([r], {}), method, options) for method, options in VARIANTS):
+                continue
+            row = table.row(job["method"], job["options"])
+            same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]] if row else []
             share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
-            lines.append([table.name, label(row), f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
-                          paired(base, r, AT).interval if base else NOT_RUN])  # fmt: skip
+            lines.append([table.name, label(Row([r], {})), f"{job['calibration']:,}", job["calibration_seed"],
+                          f"{share:.2f}", paired(same[0], r, AT).interval if same else NOT_RUN])  # fmt: skip
     heads = ["source", "method", "calibration images", "seed", f"T = {AT}", "against 1,024 images, seed 0"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
 

@@ -223,10 +223,12 @@ def test_other_calibrations_stand_beside_the_usual_one(made):
         made("opi", right=310, calibration=128),
         made("opi", right=295, calibration_seed=2),
         made("opi", right=10, calibration=128, activation="threshold_relu:1"),
+        made("permute", right=320, calibration_seed=1),
     ]
     text = matrix.other_calibrations(matrix.tables(records), records)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
-    assert [row[1:5] for row in rows] == [["opi", "128", "0", "77.50"], ["opi", "1,024", "2", "73.75"]]
+    shown = [["opi", "128", "0", "77.50"], ["opi", "1,024", "2", "73.75"], ["permute", "1,024", "1", "80.00"]]
+    assert [row[1:5] for row in rows] == shown and rows[2][5] == "not run"
     assert rows[0][5] == paired(records[2], records[5], 16).interval
     assert matrix.other_calibrations(matrix.tables(some(made)), some(made)) == "Not run."
 
