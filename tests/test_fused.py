@@ -11,6 +11,15 @@ from ann2snn.simulation.layers import Eager, fused
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 IMAGES, STEPS = 3, 8
+KINDS = [  # of threshold and start, and of the shift
+    ("layer", "layer"),
+    ("one", "unit"),
+    ("place", "channel"),
+    ("channel", "one"),
+    ("channel", "channel by step"),
+    ("unit", "one by step"),
+    ("layer", "unit by step"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +46,7 @@ def draw(*shape):
 
 
 @pytest.mark.parametrize("reset", [soft, hard])
-@pytest.mark.parametrize("kind", ["layer", "one", "channel", "unit", "place"])
-@pytest.mark.parametrize("shift", ["layer", "channel", "unit", "one by step", "channel by step", "unit by step"])
+@pytest.mark.parametrize("kind, shift", KINDS)
 @pytest.mark.parametrize("shape, layout", [((5, 4, 3), LAST), ((5, 4, 3), FIRST), ((7,), FIRST)])
 def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shift, shape, layout):
     torch.manual_seed(0)
