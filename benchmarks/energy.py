@@ -9,6 +9,7 @@ from fractions import Fraction
 from tabulate import tabulate
 
 from ann2snn import energy
+from ann2snn.benchmarks.matrix import is_variant  # type: ignore
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
 from ann2snn.leaderboard.methods import label
@@ -84,7 +85,7 @@ def rows(known: Known) -> list[tuple[Section, Row]]:
     found = []
     for section in sections(known.records):
         usual = {row.job.row for row in section.usual}
-        soft = [r for r in section.first_draws if r.usual and r.job.options.get("reset", "soft") == "soft"]
+        soft = [r for r in section.first_draws if is_variant(r) and r.job.options.get("reset", "soft") == "soft"]
         soft.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
         found += [(section, row) for row in soft if row.job.row in usual]
     return found

@@ -95,12 +95,17 @@ def _is(row: Row, method: str, options: dict) -> bool:
     return all(row.job.options.get(name, value) == value for name, value in wanted.items())
 
 
+def is_variant(row: Row) -> bool:
+    """Whether it is one of the matrix, as all others are run."""
+    return row.usual and any(_is(row, method, options) for method, options in VARIANTS)
+
+
 def tables(records: list[dict]) -> list[Table]:
     """One for each kind of source that has other methods than the paper's and its classic rivals."""
     found: dict[tuple, list[Row]] = {}
     for section in sections(records):
         for row in section.first_draws:
-            if row.usual and any(_is(row, method, options) for method, options in VARIANTS):
+            if is_variant(row):
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
     whole = [Table(*key, rows=rows) for key, rows in found.items()]
