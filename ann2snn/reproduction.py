@@ -108,7 +108,7 @@ def table_of(options) -> paper.Table | None:
 
 
 def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
-    """All tables; or the tables and rows of these ids, or those of a table of the paper."""
+    """All tables; or the tables and rows of these ids, each once, or those of a table of the paper."""
     if not only:
         return tables
     parts = {table.id: (table,) for table in tables} | {id: (part,) for table in tables for id, part in rows(table)}
@@ -118,8 +118,8 @@ def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
         raise UserError(
             f"There is no table or row {wrong[0]!r}; the nearest are: {', '.join(near)}. --dry-run lists all."
         )
-    whole = [id for id in dict.fromkeys(only) if id.rpartition("/")[0].partition("/")[0] not in only]
-    return tuple(part for id in whole for part in parts[id])
+    rest = [id for id in dict.fromkeys(only) if "/" not in id or id.partition("/")[0] not in only]
+    return tuple(part for id in rest for part in parts[id])
 
 
 def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:

@@ -85,9 +85,9 @@ def rows(known: Known) -> list[tuple[Section, Row]]:
     found = []
     for section in sections(known.records):
         usual = {row.job.row for row in section.usual}
-        soft = [r for r in section.first_draws if is_variant(r) and r.job.options.get("reset", "soft") == "soft"]
-        soft.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
-        found += [(section, row) for row in soft if row.job.row in usual]
+        drawn = [row for row in section.first_draws if row.usual and is_variant(row) and row.job.row in usual]
+        drawn.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
+        found += [(section, row) for row in drawn]
     return found
 
 

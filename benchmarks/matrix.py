@@ -96,8 +96,8 @@ def _is(row: Row, method: str, options: dict) -> bool:
 
 
 def is_variant(row: Row) -> bool:
-    """Whether it is one of the matrix, as all others are run."""
-    return row.usual and any(_is(row, method, options) for method, options in VARIANTS)
+    """Whether it is one of the matrix, whatever the calibration."""
+    return any(_is(row, method, options) for method, options in VARIANTS)
 
 
 def tables(records: list[dict]) -> list[Table]:
@@ -105,7 +105,7 @@ def tables(records: list[dict]) -> list[Table]:
     found: dict[tuple, list[Row]] = {}
     for section in sections(records):
         for row in section.first_draws:
-            if is_variant(row):
+            if row.usual and is_variant(row):
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 found.setdefault(key, []).append(row)
     whole = [Table(*key, rows=rows) for key, rows in found.items()]
@@ -384,13 +384,13 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
             usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
             if usual or not _same_source(job, table) or str(AT) not in r["T"]:
                 continue
-            if not any(_is(Row([r], {}), method, options) for method, options in VARIANTS):
+            if not is_variant(own := Row([r], {})):
                 continue
             row = table.row(job["method"], job["options"])
             same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]] if row else []
             share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
-            lines.append([table.name, label(Row([r], {})), f"{job['calibration']:,}", job["calibration_seed"],
-                          f"{share:.2f}", paired(same[0], r, AT).interval if same else NOT_RUN])  # fmt: skip
+            lines.append([table.name, label(own), f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
+                          paired(same[0], r, AT).interval if same else NOT_RUN])  # fmt: skip
     heads = ["source", "method", "calibration images", "seed", f"T = {AT}", "against 1,024 images, seed 0"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
 

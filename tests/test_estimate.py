@@ -163,6 +163,23 @@ def test_a_table_of_the_paper_is_an_id_too(profile, id, tables):
     assert {table.id for table in reproduction.select(PROFILES[profile], [id])} == tables
 
 
+def test_several_tables_and_rows_run_each_once():
+    def ids(*only):
+        found = reproduction.select(PROFILES["quick"], list(only))
+        return [(table.id, len(table.activations), len(table.methods)) for table in found]
+
+    opi, optimal = ids("digits-plain/relu/opi-soft"), ids("digits-residual/relu/optimal-hard")
+    assert opi == [("digits-plain", 1, 1)]
+    assert ids("digits-plain/relu/opi-soft", "digits-residual/relu/optimal-hard") == opi + optimal
+    assert ids("digits-plain/relu/opi-soft", "digits-plain/relu/opi-soft") == opi
+    assert ids("digits-plain/relu/opi-soft", "digits-plain") == ids("digits-plain") == [("digits-plain", 2, 8)]
+
+
+def test_a_table_of_the_paper_is_asked_for_alone(ann2snn):
+    code, out, err = ann2snn("reproduce --dry-run --profile cifar --only thresholds cifar10-thresholds")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "thresholds is a table of the paper" in err
+
+
 def cifar10(root, train=1200, test=20):
     """Files in the official binary version, with random pixels."""
     draw, folder = np.random.default_rng(0), root / "cifar-10-batches-bin"

@@ -1,5 +1,7 @@
 """What a GPU computes is what the CPU does. All of this is skipped where there is none."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def source(digits, tmp_path_factory):
+def source(digits):
     """A network for the digits, of a short training."""
     net = training.untrained(training.describe(digits, "digits_residual", "threshold_relu:1", 0), 0)
     images, labels = next(digits.train.batches(1077))
@@ -73,7 +75,7 @@ def test_a_training_goes_on_bit_for_bit(digits, tmp_path, monkeypatch):
             training.train(digits, "digits_plain", "relu", 0, root, device="cuda", progress=False)
         )[1]["weights_hash"]
 
-    short = training.RECIPES["digits"].__class__(**{**training.RECIPES["digits"].__dict__, "epochs": 3})
+    short = dataclasses.replace(training.RECIPES["digits"], epochs=3)
     monkeypatch.setitem(training.RECIPES, "digits", short)
     whole = train(tmp_path / "whole")
 
