@@ -73,10 +73,35 @@ class TCL(ThresholdReLU):
         self.y_th = nn.Parameter(torch.tensor(float(y_th)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.minimum(F.relu(x), self.y_th)
+        return TrainedClip.apply(x, self.y_th, self) if self.training else self.parts(x)[0]
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
+        """The value, u = x / y_th between 0 and 1, and (value - x) / y_th there."""
+        return torch.minimum(F.relu(x), self.y_th), (x / self.y_th).clamp_(0, 1), 0.0
 
     def extra_repr(self) -> str:
         return f"y_th={self.y_th.item():g}"
+
+
+class TrainedClip(torch.autograd.Function):
+    """The value of a TCL or its stairs, with the gradients that they state, in few passes.
+
+    With respect to x it is 1 inside of the clip; with respect to y_th it is (value - x) / y_th there and 1 above.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y_th: Tensor, activation: TCL) -> Tensor:
+        value, u, excess = activation.parts(x)
+        above = torch.floor(u)
+        inside = torch.ceil(u).sub_(above)
+        ctx.save_for_backward(inside, above.add_(excess))
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        inside, of_y_th = ctx.saved_tensors
+        return grad * inside, (grad * of_y_th).sum(dtype=torch.float32), None
 
 
 ROUNDINGS = {"round": (torch.floor, 0.5), "floor": (torch.floor, 0.0), "ceil": (torch.ceil, 0.0)}
@@ -103,13 +128,12 @@ class QCFS(TCL):
             raise UserError(f"The number of steps of a QCFS must be 1 or more, not {L}.")
         self.L, self.rounding = L, rounding
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.clamp(x / self.y_th, 0, 1)
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
+        u = stairs = (x / self.y_th).clamp_(0, 1)
         if not math.isinf(self.L):
             rounded, shift = ROUNDINGS[self.rounding]
-            x = x * self.L + shift
-            x = (rounded(x.detach()) + (x - x.detach())) / self.L  # exactly the step, with the gradient of x
-        return x * self.y_th
+            stairs = rounded((u * self.L).add_(shift)).div_(self.L)
+        return stairs * self.y_th, u, stairs - u
 
     def extra_repr(self) -> str:
         rounding = "" if self.rounding == "round" else f", {self.rounding}"
@@ -130,8 +154,9 @@ class SlipReLU(QCFS):
             raise UserError(f"The share of the clip in a SlipReLU lies in [0, 1]; {a} does not.")
         self.a = a
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.a * TCL.forward(self, x) + (1 - self.a) * super().forward(x)
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
+        stairs, u, excess = super().parts(x)
+        return self.a * TCL.parts(self, x)[0] + (1 - self.a) * stairs, u, (1 - self.a) * excess
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, a={self.a:g}"
