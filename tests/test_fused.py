@@ -74,7 +74,7 @@ def test_values_may_be_views(Fused):
         (draw(8, 1, 1) + 0.375)[::2],
         draw(2, 3, 4).permute(2, 1, 0) + 0.375,
     ):
-        neuron = IF(1.0)
+        neuron = IF(1.0).to(DEVICE)
         neuron.v_th = v_th
         ours, naive = Fused(neuron, images[:IMAGES]), Eager(neuron, images[:IMAGES])
         assert torch.equal(ours.run(images, None, [STEPS], 1)[0], naive.run(images, None, [STEPS], 1)[0])
