@@ -8,6 +8,7 @@ import torch
 from ann2snn.neurons import IF, TimedIF, hard, soft
 from ann2snn.simulation.layers import Eager, fused
 
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning")  # older Tritons
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 IMAGES, STEPS = 3, 8
