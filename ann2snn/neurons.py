@@ -102,10 +102,30 @@ class TimedIF(IF):
         return self.shift[t] if t < len(self.shift) else torch.zeros_like(self.shift[0])
 
 
+class StagedIF(IF):
+    """`IF` in two stages: what `first` steps leave, the membranes m (B, ...), becomes `again(m)`, the subclass's."""
+
+    def __init__(self, first: int, v_th: Tensor | float, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0):
+        super().__init__(v_th, shift=shift, v_init=v_init)
+        self.first = first
+
+    def init(self, current: Tensor) -> tuple[int, Tensor]:
+        return 0, super().init(current)
+
+    def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
+        t, m = state
+        m, spikes = super().step(m, current)
+        return (t + 1, self.again(m) if t + 1 == self.first else m), spikes
+
+    def again(self, m: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
 class WholeTrain(Neuron):
     """Hears all T steps before its first spike; `v_th`, `shift` and `v_init` are as those of `IF`.
 
-    `run(currents)` is the subclass's. What a unit has heard in the end is `heard(currents)` (B, ...).
+    When it fires, `fire(currents)` (T, B, ...) -> (T, B, ...) of bool, is the subclass's; a spike is worth `worth`.
+    What a unit has heard in the end is `heard(currents)` (B, ...).
     """
 
     v_th: Tensor
@@ -115,6 +135,16 @@ class WholeTrain(Neuron):
     def __init__(self, v_th: Tensor | float, shift: Tensor | float = 0.0, v_init: Tensor | float = 0.0):
         super().__init__()
         _own(self, v_th, shift, v_init)
+
+    @property
+    def worth(self) -> Tensor:
+        return self.v_th
+
+    def run(self, currents: Tensor) -> Tensor:
+        return self.worth * self.fire(currents)
+
+    def fire(self, currents: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def delay(self, T: int) -> int:
         return T

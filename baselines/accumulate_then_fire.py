@@ -25,9 +25,13 @@ class AccumulateThenFire(WholeTrain):
         super().__init__(v_th, shift, v_init)
         self.register_buffer("amplitude", self.v_th if amplitude is None else amplitude)
 
-    def run(self, currents: Tensor) -> Tensor:
+    @property
+    def worth(self) -> Tensor:
+        return self.amplitude
+
+    def fire(self, currents: Tensor) -> Tensor:
         x = torch.arange(1, len(currents) + 1, device=currents.device).reshape(-1, *[1] * (currents.dim() - 1))
-        return self.amplitude * (self.heard(currents) >= x * self.v_th)
+        return self.heard(currents) >= x * self.v_th
 
 
 @method(paper="hao2025parallel", published_on="qcfs")

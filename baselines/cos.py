@@ -8,6 +8,7 @@ from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import called
 from ann2snn.neurons import IF, WholeTrain
+from ann2snn.simulation.layers import fire
 
 
 @method(paper="hao2023cos", published_on="qcfs")
@@ -65,17 +66,17 @@ class Calibrated(WholeTrain):
     def delay(self, T: int) -> int:
         return self.warmup if self.waits else 0
 
-    def run(self, currents: Tensor) -> Tensor:
+    def fire(self, currents: Tensor) -> Tensor:
         if self.warmup < len(currents) < 2 * self.warmup:
             raise UserError(
                 f"Every layer tries out {self.warmup} steps of its input: run {2 * self.warmup} steps or more"
                 f" (they can be read from {self.warmup + 1} on)."
             )
-        spikes = torch.zeros_like(currents)
+        fired = torch.zeros_like(currents, dtype=torch.bool)
         if len(heard := currents[self.warmup :]):
             start = self.start(heard[: self.warmup], self.v_init.expand_as(currents[0]))
-            spikes[self.warmup :] = IF(self.v_th, shift=self.shift, v_init=start).run(heard)
-        return spikes
+            fired[self.warmup :] = fire(IF(self.v_th, shift=self.shift, v_init=start), heard)
+        return fired
 
     def start(self, currents: Tensor, v_init: Tensor) -> Tensor:
         """(B, ...): where the membranes shall start, by what they do on these currents (steps, B, ...) from v_init."""

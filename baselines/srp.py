@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF
+from ann2snn.neurons import StagedIF
 
 
 @method(paper="hao2023srp", published_on="qcfs")
@@ -24,26 +24,14 @@ def srp(ann, stats, *, warmup=4):
     """
 
     def neuron(activation):
-        return Masked(ceiling(activation, stats), -activation.shift, warmup)
+        v_th = ceiling(activation, stats)
+        return Masked(warmup, v_th, -activation.shift, v_th / 2)
 
     return replace_activations(ann, neuron)
 
 
-class Masked(IF):
-    """Integrate and fire in two stages, from V_th / 2 in each: who ends the first near or below 0 is silent then."""
+class Masked(StagedIF):
+    """Starts again where it started, or, near or below 0 then, where nothing makes it fire."""
 
-    def __init__(self, v_th: Tensor, shift: float, warmup: int):
-        super().__init__(v_th, shift=shift, v_init=v_th / 2)
-        self.warmup = warmup
-
-    def init(self, current: Tensor) -> tuple[int, Tensor, Tensor]:
-        """(step, membrane, who may fire)."""
-        return 0, super().init(current), torch.ones_like(current, dtype=torch.bool)
-
-    def step(self, state: tuple[int, Tensor, Tensor], current: Tensor) -> tuple[tuple[int, Tensor, Tensor], Tensor]:
-        t, m, mask = state
-        m, spikes = super().step(m, current)
-        spikes = spikes * mask
-        if t + 1 == self.warmup:
-            m, mask = super().init(current), m > 1e-3 * self.v_th
-        return (t + 1, m, mask), spikes
+    def again(self, m: Tensor) -> Tensor:
+        return torch.where(m > 1e-3 * self.v_th, self.v_init, -torch.inf)

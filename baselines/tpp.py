@@ -23,13 +23,12 @@ class Probabilistic(WholeTrain):
         super().__init__(v_th, shift)
         self.seed = seed
 
-    def run(self, currents: Tensor) -> Tensor:
-        m, T, spikes = self.heard(currents), len(currents), []
-        for t, u in enumerate(draws(self.seed, currents), 1):
-            fired = u < m / (self.v_th * (T - t + 1))
-            m = m - self.v_th * fired
-            spikes.append(self.v_th * fired)
-        return torch.stack(spikes)
+    def fire(self, currents: Tensor) -> Tensor:
+        m, fired = self.heard(currents), torch.empty_like(currents, dtype=torch.bool)
+        for t, u in enumerate(draws(self.seed, currents)):
+            fired[t] = u < m / (self.v_th * (len(currents) - t))
+            m = m - self.v_th * fired[t]
+        return fired
 
 
 @method(paper="bojkovic2025tpp", published_on="qcfs")

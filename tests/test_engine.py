@@ -25,7 +25,7 @@ from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import prepare
-from ann2snn.neurons import IF
+from ann2snn.neurons import IF, Neuron
 from ann2snn.simulation import native, plan, simulate
 from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
@@ -256,6 +256,32 @@ def test_paths_equal_the_oracle(name):
     ann, found = prepare(net, images), shapes(net, images)
     for seed, (values, reset) in enumerate([("channel", "soft"), ("layer", "hard"), ("unit", "soft")]):
         compare(net, images, 11, neurons(found, values, reset, seed), ann)
+
+
+OWN = ("srp", "cos", "accumulate_then_fire", "da_qcfs", "tpp", "permute")  # methods with neurons of their own
+
+
+@needs_library
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("name", ["residual of more channels", "bottleneck residual", "max-pool", "flattened current"])
+def test_neurons_of_methods_fire_the_same_with_the_library_and_without(name, method):
+    net, images = path(name), dyadic_images(5, (2, 6, 8))
+    snn = convert(prepare(net, images), method, images, 12)
+    for module in snn.modules():
+        if isinstance(module, Neuron):  # dyadic: then no sum is rounded
+            for value in module.buffers():
+                value.copy_((64 * value).round() / 64)
+    with engine(compiled=False):
+        expected = simulate(snn, images, 12, at=[9])
+        assert not Plan(snn).heard
+    for block, batch in ((8, 5), (3, 2), (1, 5)):
+        with engine(block=block):
+            found = simulate(snn, images, 12, at=[9], batch=batch)
+            assert Plan(snn).heard
+        for t in (9, 12):
+            assert torch.equal(found.outputs[t], expected.outputs[t])
+            assert all(torch.equal(count, expected.events[t][layer]) for layer, count in found.events[t].items())
+            assert min(found.spikes(t).values()) > 0
 
 
 def test_a_long_run_is_counted_to_its_end():

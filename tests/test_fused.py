@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from ann2snn.baselines.srp import Masked
 from ann2snn.neurons import IF, TimedIF, hard, soft
 from ann2snn.simulation.layers import Eager, fused
 
@@ -67,6 +68,18 @@ def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shi
     assert torch.equal(out, Eager(neuron, still).run(again, None, [STEPS], 1)[0])
 
 
+@pytest.mark.parametrize("first", [0, 1, 8, 11, 16, 30])
+def test_a_second_stage_begins_within_a_block_or_between(Fused, first):
+    torch.manual_seed(0)
+    neuron = Masked(first, values("channel", (5, 4, 3)), 0.125, values("unit", (5, 4, 3))).to(DEVICE)
+    train = [draw(STEPS * IMAGES, 5, 4, 3) - 0.375 for _ in range(3)]
+    ours, naive = Fused(neuron, train[0][:IMAGES]), Eager(neuron, train[0][:IMAGES])
+    for block in train:
+        (out, events), (wanted, counted) = (way.run(block, None, [5, 3], 2) for way in (ours, naive))
+        assert torch.equal(out, wanted) and 0 < out.count_nonzero() < out.numel()
+        assert all(torch.equal(a, b) for a, b in zip(events, counted, strict=True))
+
+
 def test_values_may_be_views(Fused):
     """Repeated and strided ones, as an expanded threshold or every second one."""
     images = draw(IMAGES * STEPS, 4, 3, 2)
@@ -83,7 +96,8 @@ def test_values_may_be_views(Fused):
 
 def test_it_is_for_plain_neurons_on_a_gpu():
     class Own(IF):
-        pass
+        def fire(self, m):
+            return super().fire(2 * m)
 
     assert fused(IF(1.0).to(DEVICE)) == (DEVICE == "cuda")
     assert not fused(IF(1.0)) and not fused(Own(1.0).to(DEVICE)) and not fused(IF(1.0).double().to(DEVICE))

@@ -36,6 +36,11 @@ def images():
     return dyadic_images(7).double()
 
 
+def masked(v_th, warmup):
+    v_th = torch.tensor(v_th, dtype=torch.double)
+    return Masked(warmup, v_th, 0.0, v_th / 2)
+
+
 def fired(neuron, currents):
     """The steps, counted from 0, in which a single neuron fires."""
     return neuron.run(torch.tensor(currents, dtype=torch.double)[:, None]).flatten().nonzero().flatten().tolist()
@@ -57,10 +62,10 @@ def fired(neuron, currents):
 def test_srp_masks_by_hand(first, mask, v_th):
     """Then from V / 2 again: 1, reset to 0; 0.5; 1.25, reset to 0.25; -0.75; 0.25."""
     second = [0.5, 0.5, 0.75, -1, 1]
-    neuron = Masked(torch.tensor(v_th, dtype=torch.double), 0.0, 4)
+    neuron = masked(v_th, 4)
     found = fired(neuron, [v_th * c for c in first + second])
     assert [t - 4 for t in found if t >= 4] == [0, 2] * mask
-    assert [t for t in found if t < 4] == fired(Masked(neuron.v_th, 0.0, 0), [v_th * c for c in first])
+    assert [t for t in found if t < 4] == fired(masked(v_th, 0), [v_th * c for c in first])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,7 @@ def test_srp_masks_by_hand(first, mask, v_th):
 def test_cos_starts_by_hand(train, start, before, after, v_th):
     neuron = Calibrated(torch.tensor(v_th, dtype=torch.double), 0.0, 4, True)
     currents = torch.tensor(train, dtype=torch.double)[:, None] * v_th
-    assert fired(Masked(neuron.v_th, 0.0, 0), currents.flatten().tolist()) == before
+    assert fired(masked(v_th, 0), currents.flatten().tolist()) == before
     found = neuron.start(currents, neuron.v_init.expand(1)) / v_th
     torch.testing.assert_close(found, torch.tensor([start], dtype=torch.double), rtol=0, atol=1e-12)
     ignored = [9, 9, 9, -9]  # what comes before the layer before it fires

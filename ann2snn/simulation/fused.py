@@ -6,12 +6,15 @@ Triton comes with PyTorch's builds for GPUs only, so import this where there is 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false, reportMissingImports=false
 # (a module's methods are typed as what its attributes may be, and a kernel's arguments as what Python passes)
 
+from itertools import accumulate
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ann2snn.neurons import IF, TimedIF, hard
+from ann2snn.neurons import IF, StagedIF, TimedIF, hard
+from ann2snn.simulation.layers import cut
 from ann2snn.simulation.spikes import by_channel
 
 UNITS = 1024  # units that a program of the kernel takes
@@ -82,8 +85,8 @@ class Fused:
         shape = (sum(pieces) * images, *self.shape[1:])
         out = torch.empty(shape, device=current.device, memory_format=self.layout)
         v_th, v_inner = self.v_th
-        done, events = 0, []
-        for steps in pieces:
+        done, events, ends = 0, [], set(accumulate(pieces))
+        for steps in cut(self.neuron, self.t, pieces):
             still = len(current) == images and sum(pieces) > 1
             here = current if still else current[done * images :]
             shift, inner = self.shift or self.in_order(
@@ -97,6 +100,9 @@ class Fused:
                     HARD=self.neuron.reset is hard, UNITS=UNITS,
                 )  # fmt: skip
             done += steps
-            events += [self.counts.sum(0, dtype=torch.long)] if len(events) < reads else []
+            if isinstance(self.neuron, StagedIF) and self.t + done == self.neuron.first:
+                self.membrane.copy_(self.neuron.again(self.membrane))
+            read = done in ends and len(events) < reads
+            events += [self.counts.sum(0, dtype=torch.long)] if read else []
         self.t += done
         return out, events

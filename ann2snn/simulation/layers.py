@@ -7,22 +7,30 @@ their `step` or `run`.
 
 import functools
 import sys
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn.neurons import IF, Neuron, TimedIF, hard, soft
+from ann2snn.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
 from ann2snn.simulation import native
 from ann2snn.simulation.spikes import Spikes, by_channel
 from ann2snn.simulation.synapses import Current, in_order, layout
 
-Value = Tensor | Spikes | Current
+Emitted = Tensor | Spikes
+Value = Emitted | Current
 
 
 def compiled(module: nn.Module) -> bool:
-    """Whether `layer.c` does what this module does: `IF` or `TimedIF`, in float32 on the CPU, with a reset it knows."""
+    """Whether `layer.c` does what this module does: a kind of IF, in float32 on the CPU, with a reset it knows."""
     return _plain(module, "cpu") and native.library() is not None
+
+
+def in_bytes(module: nn.Module) -> bool:
+    """Whether PyTorch runs a layer whose spikes are bytes, for the synapses of `layer.c` to hear."""
+    if not isinstance(module, WholeTrain) or native.library() is None:
+        return False
+    return module.worth.dtype == torch.float32 and module.worth.device.type == "cpu"
 
 
 def fused(module: nn.Module) -> bool:
@@ -46,9 +54,29 @@ def _triton_works() -> bool:
 
 
 def _plain(module: nn.Module, device: str) -> bool:
-    if type(module) not in (IF, TimedIF) or module.reset not in (soft, hard):
+    if not isinstance(module, IF) or module.reset not in (soft, hard):
+        return False
+    kind = type(module)
+    if kind.fire is not IF.fire or (kind.init, kind.step) not in ((k.init, k.step) for k in (IF, TimedIF, StagedIF)):
         return False
     return module.v_th.dtype == torch.float32 and module.v_th.device.type == device
+
+
+def fire(neuron: IF, currents: Tensor) -> Tensor:
+    """When a neuron fires that hears `currents` (T, B, ...): (T, B, ...) of bool."""
+    if not compiled(neuron):
+        return neuron.run(currents) != 0
+    layer = Compiled(neuron, currents.shape[1:])
+    spikes, _ = layer.run(currents.flatten(0, 1), None, [len(currents)], 0)
+    return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
+
+
+def cut(neuron: IF, t: int, pieces: list[int]) -> list[int]:
+    """The pieces that come after step t; one of them in two where the neuron's second stage begins in it."""
+    if not isinstance(neuron, StagedIF) or not 0 < neuron.first - t < sum(pieces):
+        return pieces
+    ends = sorted({*accumulate(pieces), neuron.first - t})
+    return [end - begin for begin, end in pairwise([0, *ends])]
 
 
 class Compiled:
@@ -103,7 +131,7 @@ class Compiled:
         shape = (sum(pieces) * self.shape[0], *self.shape[1:])
         out = torch.empty(shape, dtype=torch.uint8, memory_format=layout(len(shape)))
         done, events, ends = 0, [], set(accumulate(pieces))
-        for steps in [1] * sum(pieces) if self.timed else pieces:
+        for steps in [1] * sum(pieces) if self.timed else cut(self.neuron, self.t, pieces):
             if self.timed:
                 self.broadcast("shift", self.neuron.shift_at(self.t + done))  # type: ignore
                 values |= {name: self.values[name] for name in ("shift", "shift_stride")}
@@ -113,6 +141,8 @@ class Compiled:
                 values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
             native.run(steps=steps, out=out[done * self.shape[0] :], **values)
             done += steps
+            if isinstance(self.neuron, StagedIF) and self.t + done == self.neuron.first:
+                self.membrane.copy_(self.neuron.again(self.membrane))
             events += [self.events()] if done in ends and len(events) < reads else []
         self.t += done
         return Spikes(out, self.neuron.v_th), events
@@ -150,7 +180,18 @@ class Whole:
     def __init__(self, neuron: Neuron):
         self.neuron = neuron
 
-    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
-        spikes = self.neuron.run(current.unflatten(0, (sum(pieces), -1)))
-        fired = [part.count_nonzero((0, 1)) for part in spikes.split(pieces)]
-        return spikes.flatten(0, 1), list(accumulate(fired))
+    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
+        currents = current.unflatten(0, (sum(pieces), -1))
+        if not isinstance(self.neuron, WholeTrain):
+            spikes = self.neuron.run(currents)
+            fired = [part.count_nonzero((0, 1)) for part in spikes.split(pieces)]
+            return spikes.flatten(0, 1), list(accumulate(fired))
+        fired = self.neuron.fire(currents)
+        counts, events = torch.zeros_like(fired[0], dtype=torch.int16), []
+        for part in fired.split(pieces):
+            for step in part:
+                counts += step
+            events.append(counts.sum(0, dtype=torch.long))
+        if in_bytes(self.neuron):
+            return Spikes(fired.flatten(0, 1).view(torch.uint8), self.neuron.worth), events
+        return self.neuron.worth * fired.flatten(0, 1), events

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from ann2snn.errors import UserError
 from ann2snn.graph import MaxPool, called
 from ann2snn.neurons import Neuron
-from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled, fused
+from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled, fused, in_bytes
 from ann2snn.simulation.spikes import Spikes, apply
 from ann2snn.simulation.synapses import Current, Synapses, synapses
 
@@ -50,7 +50,8 @@ class Plan:
         self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
         self.each = [n for n in self.each if n not in self.sums]
         weighted = (n for n in self.each if isinstance(self.modules.get(n), nn.Conv2d | nn.Linear))
-        self.heard = set(weighted) if self.compiled else set()  # what `layer.c` may compute
+        in_c = self.compiled or any(in_bytes(self.modules[n]) for n in self.emitters)
+        self.heard = set(weighted) if in_c else set()  # what `layer.c` may compute
         self.last_use = self._last_uses()
 
     def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
