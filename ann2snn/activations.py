@@ -77,7 +77,10 @@ class TCL(ThresholdReLU):
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
         """The value, u = x / y_th between 0 and 1, and (value - x) / y_th there."""
-        return torch.minimum(F.relu(x), self.y_th), (x / self.y_th).clamp_(0, 1), 0.0
+        return self.clip(x), (x / self.y_th).clamp_(0, 1), 0.0
+
+    def clip(self, x: Tensor) -> Tensor:
+        return torch.minimum(F.relu(x), self.y_th)
 
     def extra_repr(self) -> str:
         return f"y_th={self.y_th.item():g}"
@@ -156,7 +159,7 @@ class SlipReLU(QCFS):
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
         stairs, u, excess = super().parts(x)
-        return self.a * TCL.parts(self, x)[0] + (1 - self.a) * stairs, u, (1 - self.a) * excess
+        return self.a * self.clip(x) + (1 - self.a) * stairs, u, (1 - self.a) * excess
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, a={self.a:g}"

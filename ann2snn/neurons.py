@@ -115,7 +115,11 @@ class StagedIF(IF):
     def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
         t, m = state
         m, spikes = super().step(m, current)
-        return (t + 1, self.again(m) if t + 1 == self.first else m), spikes
+        return (t + 1, self.after(t + 1, m)), spikes
+
+    def after(self, t: int, m: Tensor) -> Tensor:
+        """The membranes after t steps that left m."""
+        return self.again(m) if t == self.first else m
 
     def again(self, m: Tensor) -> Tensor:
         raise NotImplementedError
@@ -124,7 +128,7 @@ class StagedIF(IF):
 class WholeTrain(Neuron):
     """Hears all T steps before its first spike; `v_th`, `shift` and `v_init` are as those of `IF`.
 
-    When it fires, `fire(currents)` (T, B, ...) -> (T, B, ...) of bool, is the subclass's; a spike is worth `worth`.
+    When it fires, `fired(currents)` (T, B, ...) -> (T, B, ...) of bool, is the subclass's; a spike is worth `worth`.
     What a unit has heard in the end is `heard(currents)` (B, ...).
     """
 
@@ -141,9 +145,9 @@ class WholeTrain(Neuron):
         return self.v_th
 
     def run(self, currents: Tensor) -> Tensor:
-        return self.worth * self.fire(currents)
+        return self.worth * self.fired(currents)
 
-    def fire(self, currents: Tensor) -> Tensor:
+    def fired(self, currents: Tensor) -> Tensor:
         raise NotImplementedError
 
     def delay(self, T: int) -> int:

@@ -29,7 +29,7 @@ class AccumulateThenFire(WholeTrain):
     def worth(self) -> Tensor:
         return self.amplitude
 
-    def fire(self, currents: Tensor) -> Tensor:
+    def fired(self, currents: Tensor) -> Tensor:
         x = torch.arange(1, len(currents) + 1, device=currents.device).reshape(-1, *[1] * (currents.dim() - 1))
         return self.heard(currents) >= x * self.v_th
 

@@ -8,7 +8,7 @@ from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import called
 from ann2snn.neurons import IF, WholeTrain
-from ann2snn.simulation.layers import fire
+from ann2snn.simulation.layers import fired_by
 
 
 @method(paper="hao2023cos", published_on="qcfs")
@@ -66,7 +66,7 @@ class Calibrated(WholeTrain):
     def delay(self, T: int) -> int:
         return self.warmup if self.waits else 0
 
-    def fire(self, currents: Tensor) -> Tensor:
+    def fired(self, currents: Tensor) -> Tensor:
         if self.warmup < len(currents) < 2 * self.warmup:
             raise UserError(
                 f"Every layer tries out {self.warmup} steps of its input: run {2 * self.warmup} steps or more"
@@ -75,7 +75,7 @@ class Calibrated(WholeTrain):
         fired = torch.zeros_like(currents, dtype=torch.bool)
         if len(heard := currents[self.warmup :]):
             start = self.start(heard[: self.warmup], self.v_init.expand_as(currents[0]))
-            fired[self.warmup :] = fire(IF(self.v_th, shift=self.shift, v_init=start), heard)
+            fired[self.warmup :] = fired_by(IF(self.v_th, shift=self.shift, v_init=start), heard)
         return fired
 
     def start(self, currents: Tensor, v_init: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 from ann2snn.baselines.tpp import draws, new_seed  # type: ignore
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.neurons import IF, WholeTrain
-from ann2snn.simulation.layers import fire
+from ann2snn.simulation.layers import fired_by
 
 
 class Permuted(WholeTrain):
@@ -18,8 +18,8 @@ class Permuted(WholeTrain):
         super().__init__(v_th, shift, v_init)
         self.seed = seed
 
-    def fire(self, currents: Tensor) -> Tensor:
-        fired = fire(IF(self.v_th, shift=self.shift, v_init=self.v_init), currents)
+    def fired(self, currents: Tensor) -> Tensor:
+        fired = fired_by(IF(self.v_th, shift=self.shift, v_init=self.v_init), currents)
         return fired.gather(0, draws(self.seed, currents).argsort(0).expand_as(fired))
 
 

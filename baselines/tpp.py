@@ -23,7 +23,7 @@ class Probabilistic(WholeTrain):
         super().__init__(v_th, shift)
         self.seed = seed
 
-    def fire(self, currents: Tensor) -> Tensor:
+    def fired(self, currents: Tensor) -> Tensor:
         m, fired = self.heard(currents), torch.empty_like(currents, dtype=torch.bool)
         for t, u in enumerate(draws(self.seed, currents)):
             fired[t] = u < m / (self.v_th * (len(currents) - t))

@@ -100,8 +100,8 @@ class Fused:
                     HARD=self.neuron.reset is hard, UNITS=UNITS,
                 )  # fmt: skip
             done += steps
-            if isinstance(self.neuron, StagedIF) and self.t + done == self.neuron.first:
-                self.membrane.copy_(self.neuron.again(self.membrane))
+            if isinstance(self.neuron, StagedIF):
+                self.membrane.copy_(self.neuron.after(self.t + done, self.membrane))
             read = done in ends and len(events) < reads
             events += [self.counts.sum(0, dtype=torch.long)] if read else []
         self.t += done

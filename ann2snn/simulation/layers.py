@@ -28,9 +28,7 @@ def compiled(module: nn.Module) -> bool:
 
 def in_bytes(module: nn.Module) -> bool:
     """Whether PyTorch runs a layer whose spikes are bytes, for the synapses of `layer.c` to hear."""
-    if not isinstance(module, WholeTrain) or native.library() is None:
-        return False
-    return module.worth.dtype == torch.float32 and module.worth.device.type == "cpu"
+    return isinstance(module, WholeTrain) and _in_float32(module.worth, "cpu") and native.library() is not None
 
 
 def fused(module: nn.Module) -> bool:
@@ -59,10 +57,14 @@ def _plain(module: nn.Module, device: str) -> bool:
     kind = type(module)
     if kind.fire is not IF.fire or (kind.init, kind.step) not in ((k.init, k.step) for k in (IF, TimedIF, StagedIF)):
         return False
-    return module.v_th.dtype == torch.float32 and module.v_th.device.type == device
+    return _in_float32(module.v_th, device)
 
 
-def fire(neuron: IF, currents: Tensor) -> Tensor:
+def _in_float32(value: Tensor, device: str) -> bool:
+    return value.dtype == torch.float32 and value.device.type == device
+
+
+def fired_by(neuron: IF, currents: Tensor) -> Tensor:
     """When a neuron fires that hears `currents` (T, B, ...): (T, B, ...) of bool."""
     if not compiled(neuron):
         return neuron.run(currents) != 0
@@ -141,8 +143,8 @@ class Compiled:
                 values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
             native.run(steps=steps, out=out[done * self.shape[0] :], **values)
             done += steps
-            if isinstance(self.neuron, StagedIF) and self.t + done == self.neuron.first:
-                self.membrane.copy_(self.neuron.again(self.membrane))
+            if isinstance(self.neuron, StagedIF):
+                self.membrane.copy_(self.neuron.after(self.t + done, self.membrane))
             events += [self.events()] if done in ends and len(events) < reads else []
         self.t += done
         return Spikes(out, self.neuron.v_th), events
@@ -182,16 +184,16 @@ class Whole:
 
     def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
         currents = current.unflatten(0, (sum(pieces), -1))
-        if not isinstance(self.neuron, WholeTrain):
+        if isinstance(self.neuron, WholeTrain):
+            fired, worth = self.neuron.fired(currents), self.neuron.worth
+            ones = fired.flatten(0, 1).view(torch.uint8)
+            emitted = Spikes(ones, worth) if in_bytes(self.neuron) else worth * ones
+        else:
             spikes = self.neuron.run(currents)
-            fired = [part.count_nonzero((0, 1)) for part in spikes.split(pieces)]
-            return spikes.flatten(0, 1), list(accumulate(fired))
-        fired = self.neuron.fire(currents)
+            fired, emitted = spikes != 0, spikes.flatten(0, 1)
         counts, events = torch.zeros_like(fired[0], dtype=torch.int16), []
         for part in fired.split(pieces):
             for step in part:
                 counts += step
             events.append(counts.sum(0, dtype=torch.long))
-        if in_bytes(self.neuron):
-            return Spikes(fired.flatten(0, 1).view(torch.uint8), self.neuron.worth), events
-        return self.neuron.worth * fired.flatten(0, 1), events
+        return emitted, events
