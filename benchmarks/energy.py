@@ -9,7 +9,7 @@ from fractions import Fraction
 from tabulate import tabulate
 
 from ann2snn import energy
-from ann2snn.benchmarks.matrix import is_variant  # type: ignore
+from ann2snn.benchmarks.matrix import variant  # type: ignore
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
 from ann2snn.leaderboard.methods import label
@@ -85,7 +85,7 @@ def rows(known: Known) -> list[tuple[Section, Row]]:
     found = []
     for section in sections(known.records):
         usual = {row.job.row for row in section.usual}
-        drawn = [row for row in section.first_draws if row.usual and is_variant(row) and row.job.row in usual]
+        drawn = [row for row in section.first_draws if row.usual and variant(row) is not None and row.job.row in usual]
         drawn.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
         found += [(section, row) for row in drawn]
     return found

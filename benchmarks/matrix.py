@@ -17,7 +17,7 @@ from ann2snn.comparison import Paired, ann_share, paired
 from ann2snn.conversion import discover
 from ann2snn.leaderboard.methods import curves, label
 from ann2snn.leaderboard.published import Published, find
-from ann2snn.leaderboard.rows import Row, sections
+from ann2snn.leaderboard.rows import Row, rank, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, figure_name, points, smallest
 from ann2snn.records import recipe_name
 from ann2snn.significance import holm
@@ -95,21 +95,23 @@ def _is(row: Row, method: str, options: dict) -> bool:
     return all(row.job.options.get(name, value) == value for name, value in wanted.items())
 
 
-def is_variant(row: Row) -> bool:
-    """Whether it is one of the matrix, whatever the calibration."""
-    return any(_is(row, method, options) for method, options in VARIANTS)
+def variant(row: Row) -> int | None:
+    """Which of the matrix it is, whatever the calibration; None: none."""
+    return next((k for k, (method, options) in enumerate(VARIANTS) if _is(row, method, options)), None)
 
 
 def tables(records: list[dict]) -> list[Table]:
-    """One for each kind of source that has other methods than the paper's and its classic rivals."""
-    found: dict[tuple, list[Row]] = {}
+    """One for each kind of source that has other methods than the paper's and its classic rivals, or that was trained
+    for a method. Where the records are of several versions of a method, its row is the latest: never the best."""
+    found: dict[tuple, dict[int, Row]] = {}
     for section in sections(records):
         for row in section.first_draws:
-            if row.usual and is_variant(row):
+            if row.usual and (which := variant(row)) is not None:
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
-                found.setdefault(key, []).append(row)
-    whole = [Table(*key, rows=rows) for key, rows in found.items()]
-    return [table for table in whole if len({row.job.method for row in table.rows}) > 4]
+                rows = found.setdefault(key, {})
+                rows[which] = max(rows.get(which, row), row, key=lambda row: row.job.method_version)
+    whole = [Table(*key, rows=sorted(rows.values(), key=rank)) for key, rows in found.items()]
+    return [table for table in whole if table.activation in TRAINED or len({r.job.method for r in table.rows}) > 4]
 
 
 def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:
@@ -201,13 +203,14 @@ def _published(row: Row, published: list[Published]) -> str:
 
 def _missing(table: Table) -> str:
     """The methods that have no row, and why."""
-    known, lacking = discover(), []
+    known, foreign, not_run = discover(), [], []
     for method, options in VARIANTS:
         if method in known and not table.row(method, options):
             if not known[method].applies(table.activation):
-                lacking.append(f"`{method}` does not apply (it is for sources trained with {known[method].only_on})")
+                foreign.append(f"`{method}` does not apply (it is for sources trained with {known[method].only_on})")
             else:
-                lacking.append(f"`{', '.join([method, *(f'{k} {v}' for k, v in options.items())])}` is not run")
+                not_run.append(f"`{', '.join([method, *(f'{k} {v}' for k, v in options.items())])}`")
+    lacking = foreign + ([f"{NOT_RUN}: {', '.join(not_run)}"] if not_run else [])
     return f"No row: {'; '.join(lacking)}." if lacking else "All methods have a row."
 
 
@@ -236,6 +239,8 @@ QUESTIONS = (
              ("mmse", {"error": "floor"}), ("ftbc", {})),
     Question("What a trained source buys", "a QCFS source and its thresholds, instead of a ReLU source and its maxima",
              ("opi", SOFT), ("qcfs", {}), TRAINED[:2]),
+    Question("What trained clipping buys", "a TCL source and its thresholds, instead of a ReLU source and its maxima",
+             ("max_norm", SOFT), ("tcl", {}), ("tcl",)),
     Question("What accumulate-then-fire buys", "neurons that wait for their whole train, instead of firing at once",
              ("opi", SOFT), ("accumulate_then_fire", {"per_channel": False})),
 )  # fmt: skip
@@ -384,7 +389,7 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
             usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
             if usual or not _same_source(job, table) or str(AT) not in r["T"]:
                 continue
-            if not is_variant(own := Row([r], {})):
+            if variant(own := Row([r], {})) is None:
                 continue
             row = table.row(job["method"], job["options"])
             same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]] if row else []

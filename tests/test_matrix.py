@@ -104,6 +104,24 @@ def test_the_first_calibration_seed_has_the_row(made):
     assert "tpp" not in cells(matrix.table_text(table, []))
 
 
+def test_the_latest_version_of_a_method_has_the_row_and_not_the_best(made):
+    old, new = (made("srp", right=right, method_version=version) for right, version in ((360, 1), (340, 2)))
+    for records in ([old, new], [new, old]):
+        (table,) = matrix.tables(some(made) + records)
+        assert [row.job.method for row in table.rows][:2] == ["channel_norm", "srp"]
+        assert cells(matrix.table_text(table, []))["srp"]["T = 16"] == "85.00" and len(table.rows) == 6
+
+
+def test_a_source_that_was_trained_for_a_method_has_a_table_with_any_number_of_them(made):
+    few = [made("max_norm", right=200), made("opi", right=301)]
+    assert matrix.tables(few) == []
+    trained = [made("tcl", right=340, activation="tcl"), made("opi", right=300, activation="tcl")]
+    (table,) = matrix.tables(few + trained)
+    text = matrix.table_text(table, [])
+    assert table.activation == "tcl" and list(cells(text)) == ["tcl", "opi"]
+    assert "No row: `qcfs` does not apply" in text and "not run: `optimal, reset soft`, `max_norm, reset soft`" in text
+
+
 def test_two_copies_of_the_data_are_two_tables(made):
     other = some(made, data_hash="e" * 64, official=False)
     first, second = (matrix.table_text(table, []) for table in matrix.tables(some(made) + other))
@@ -118,7 +136,8 @@ def test_what_is_not_there_is_said(made):
     row = cells(text)["srp"]
     assert (row["T = 2"], row["T = 4"], row["T = 8"], row["T = 32"]) == ("n/a", "n/a", "85.00", "not run")
     assert "`qcfs` does not apply (it is for sources trained with qcfs)" in text
-    assert "`channel_norm, quantile 0.999, start 0.5` is not run" in text and "`opi` is not run" not in text
+    lacking = text.splitlines()[-1].partition("; not run: ")[2]
+    assert "`channel_norm, quantile 0.999, start 0.5`, " in lacking and "`opi, reset soft`" not in lacking
 
 
 def test_other_calibrations_resets_and_few_methods_stay_out(made):
@@ -153,7 +172,7 @@ def test_findings_name_number_interval_and_source(made):
     what = "**What the start potential buys** (membranes that start at V/2, instead of empty; `opi` - `max_norm`)"
     assert f"{what}: on digits" in text
     assert f"on digits, plain, relu (short) {pair.interval} at T = 16." in text
-    assert text.count("not run") == 4 and text.count("\n") == 5
+    assert text.count("not run") == 5 and text.count("\n") == 6
     both = [made(m, right=r, T={4: early, 16: r}) for m, r, early in (("max_norm", 200, 50), ("opi", 301, 250))]
     rest = [record for record in some(made) if record["job"]["method"] not in ("max_norm", "opi")]
     text = matrix.findings(matrix.tables(both + rest))
@@ -184,6 +203,13 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
         in line
     )
     assert not any("qcfs:4" in other for other in lines if other is not line)
+
+
+def test_trained_clipping_is_compared_with_the_relu_source_as_both_start_empty(made):
+    tcl = made("tcl", right=340, activation="tcl")
+    relu = some(made)
+    (line,) = (x for x in matrix.findings(matrix.tables([*relu, tcl])).splitlines() if "trained clipping" in x)
+    assert f"`tcl` - `max_norm`): on digits, plain, tcl (short) {paired(relu[1], tcl, 16).interval} at T = 16" in line
 
 
 def test_every_source_has_a_line(made):
