@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn.errors import UserError
 from ann2snn.progress import Bar
-from ann2snn.records import write_atomic
+from ann2snn.records import hardware, write_atomic
 from ann2snn.training import Recipe, epoch_seed, unit_bearing
 
 EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
@@ -29,13 +29,14 @@ EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the u
 
 def fit(
     net: nn.Module, data, recipe: Recipe, seed: int, path: Path, *, device: str, logger, progress: bool, label: str
-) -> float:
-    """Trains `net` in place, from the checkpoint `path` where that exists. Returns the seconds that its epochs took."""
+) -> dict:
+    """Trains `net` in place, from the checkpoint `path` where that exists. Returns what a source tells of it: the
+    seconds that its epochs took (`training_seconds`), and on which machines, in their order (`trained_on`)."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     loader = train_loader(data.train.augmented(recipe.augmentation).to(device), recipe.batch_size, seed)
     validation = DataLoader(data.validation.to(device), 512, collate_fn=_as_it_is, generator=torch.Generator())
-    keeper, interrupt = EpochCheckpoint(path), signal.getsignal(signal.SIGINT)
+    keeper, interrupt = EpochCheckpoint(path, hardware(device)), signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
@@ -60,7 +61,7 @@ def fit(
             signal.signal(signal.SIGINT, interrupt)
             raise KeyboardInterrupt from None
     net.cpu().to(memory_format=torch.contiguous_format)
-    return keeper.seconds
+    return {"training_seconds": keeper.seconds, "trained_on": keeper.machines}
 
 
 class Source(LightningModule):
@@ -145,23 +146,25 @@ def train_loader(split, batch_size: int, seed: int) -> DataLoader:
 
 
 class EpochCheckpoint(Checkpoint):
-    """Saves after every epoch, and keeps the seconds of all finished epochs."""
+    """Saves after every epoch, and keeps the seconds of all finished epochs and where they ran."""
 
-    def __init__(self, path: Path):
-        self.path, self.seconds, self.started = path, 0.0, 0.0
+    def __init__(self, path: Path, here: str):
+        self.path, self.here, self.machines, self.seconds, self.started = path, here, [], 0.0, 0.0
 
     def on_train_epoch_start(self, trainer, module):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer, module):
         self.seconds += time.perf_counter() - self.started
+        if self.machines[-1:] != [self.here]:
+            self.machines.append(self.here)
         trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "machines": self.machines}
 
     def load_state_dict(self, state: dict):
-        self.seconds = state["seconds"]
+        self.seconds, self.machines = state["seconds"], state.get("machines", ["unknown"])
 
 
 class AtomicIO(TorchCheckpointIO):

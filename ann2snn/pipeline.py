@@ -29,6 +29,7 @@ from ann2snn.simulation import Result, batch_for, simulate
 
 BATCH = 500  # images in a forward pass of the ANN
 CHUNK = 1000  # images; what a kill costs at most
+TOLD = ("weights_hash", "training_seconds", "trained_on")  # of a source: what its records say
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
             "macs": price.macs,
             "analog": list(price.analog),
         },
-        "source": {name: source.info[name] for name in ("weights_hash", "training_seconds")},
+        "source": {name: source.info[name] for name in TOLD if name in source.info},
         "data": {"official": data.official, "n": sizes | {"calibration": job.calibration}},
         "provenance": place_of(source, calibration_hash),
     }

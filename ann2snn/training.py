@@ -188,10 +188,10 @@ def train(
 
         checkpoint = weights.with_name("last.ckpt")
         how = {"device": device, "logger": logger and logger(info), "progress": progress, "label": label}
-        seconds = lightning.fit(net, data, plan, seed, checkpoint, **how)
+        told = lightning.fit(net, data, plan, seed, checkpoint, **how)
     if plan.half:
         _round(net)
-    save_source(net, info | {"training_seconds": seconds, "hyperparameters": asdict(plan)}, weights)
+    save_source(net, info | told | {"hyperparameters": asdict(plan)}, weights)
     for leftover in set(weights.parent.iterdir()) - {weights}:
         leftover.unlink(missing_ok=True)
     return weights

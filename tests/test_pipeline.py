@@ -93,6 +93,12 @@ def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method)
     assert not list(tmp_path.rglob("*.partial.json"))
 
 
+def test_a_record_says_where_its_source_was_trained(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(source.info, "trained_on", ["a machine", "another"])
+    record = pipeline.run(job_of(source), [1], source, tmp_path)
+    assert record["source"]["trained_on"] == ["a machine", "another"]
+
+
 def test_methods_without_T_run_once_and_others_once_a_T(source, tmp_path, simulations):
     pipeline.run(job_of(source, "opi"), [1, 2, 4], source, tmp_path)
     assert simulations.count == 2  # test and validation

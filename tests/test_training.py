@@ -18,6 +18,7 @@ from torch import nn
 from ann2snn import activations, data, networks, training
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
+from ann2snn.records import hardware
 from ann2snn.training import Recipe, load_source, train, weights_hash
 
 SHORT = Recipe("short", epochs=4, batch_size=16, lr=0.05, augmentation="crop_flip")  # 80 images: 5 steps an epoch
@@ -143,6 +144,25 @@ def test_killed_and_resumed_equals_uninterrupted(what, killed, finished):
         assert torch.equal(net.state_dict()[name], value), f"{name}, killed in step {STEP}"
     before = checkpoint["callbacks"]["EpochCheckpoint"]["seconds"]
     assert info["training_seconds"] == before if what == "weights" else info["training_seconds"] > before > 0
+    assert info["trained_on"] == [hardware("cpu")]
+
+
+def test_a_source_says_where_it_was_trained_in_the_order_of_its_epochs(tmp_path, monkeypatch):
+    plan = dataclasses.replace(SHORT, lr=0.0)
+    calls = []
+
+    def stop(self, trainer, module):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("ann2snn.lightning.hardware", lambda device: "the first machine")
+    monkeypatch.setattr("ann2snn.lightning.EpochCheckpoint.on_train_epoch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, recipe=plan)
+    monkeypatch.setattr("ann2snn.lightning.hardware", lambda device: "the second")
+    _, info = read(run(tmp_path, recipe=plan))
+    assert info["trained_on"] == ["the first machine", "the second"]
 
 
 # ------------------------------------------------------------------------------------------- seeds, cache, recipe

@@ -36,6 +36,15 @@ def made_here(record: dict, device: str, threads: int) -> bool:
     return same and place["device"].startswith(device)
 
 
+def hardware(device: str) -> str:
+    """What the bits of a training depend on: "cuda: NVIDIA H200, torch 2.11.0" or "a processor, 2 threads, torch 2.15.0"."""
+    import torch
+
+    cuda = device.startswith("cuda")
+    what = f"cuda: {torch.cuda.get_device_name()}" if cuda else f"{cpu_model()}, {torch.get_num_threads()} threads"
+    return f"{what}, torch {_version('torch')}"
+
+
 def cpu_model() -> str:
     """The processor's name, such as "AMD EPYC 7763 64-Core Processor"."""
     try:
