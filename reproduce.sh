@@ -7,7 +7,7 @@ caller=$PWD
 environment=$here/.venv
 stamp_file=$environment/reproduce.stamp   # "unfinished" until the very last step of an install
 needs="numpy torch torchvision pytorch_lightning timm sklearn matplotlib tabulate tqdm"   # wandb may be absent
-test_needs="pytest pytest_benchmark hypothesis"
+test_needs="pytest pytest_benchmark xdist hypothesis"
 
 usage() {
     cat <<'TEXT'
@@ -133,7 +133,8 @@ done
 if [[ ${ANN2SNN_DATA-} ]]; then ANN2SNN_DATA=$(absolute "$ANN2SNN_DATA"); export ANN2SNN_DATA; fi
 cd -- "$here"
 if [[ ${arguments[0]-} == test ]]; then
-    command=(pytest "${arguments[@]:1}")
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS-1}
+    command=(pytest -n 2 --dist loadscope "${arguments[@]:1}")
 else
     command=(ann2snn.cli reproduce "${arguments[@]}")
 fi

@@ -224,7 +224,7 @@ def test_help_installs_nothing(checkout):
         (["--python"], "--python needs the path of an interpreter or of an environment."),
         (["--python", "nowhere"], "--python nowhere: there is no Python interpreter"),
         (["--python=../environment"], "environment/bin/python lacks numpy, torch, torchvision, "),
-        (["test", "--python", "../environment"], ", pytest, pytest_benchmark, hypothesis: install them there"),
+        (["test", "--python", "../environment"], ", pytest, pytest_benchmark, xdist, hypothesis: install them there"),
     ],
 )
 def test_an_environment_that_cannot_be_used(checkout, arguments, sentence):
