@@ -129,7 +129,8 @@ class WholeTrain(Neuron):
     """Hears all T steps before its first spike; `v_th`, `shift` and `v_init` are as those of `IF`.
 
     When it fires, `fired(currents)` (T, B, ...) -> (T, B, ...) of bool, is the subclass's; a spike is worth `worth`.
-    What a unit has heard in the end is `heard(currents)` (B, ...).
+    What a unit has heard in the end is `heard(currents)` (B, ...). The simulator may hand over a lazy `Train` of
+    currents: len, slices and steps of it are as a tensor's, and `heard_by` and `fired_by` run it in C.
     """
 
     v_th: Tensor
@@ -154,11 +155,21 @@ class WholeTrain(Neuron):
         return T
 
     def heard(self, currents: Tensor) -> Tensor:
-        """The start and the currents and shifts of all steps, added up."""
-        return self.v_init + currents.sum(0) + len(currents) * self.shift
+        """The start and the currents and shifts of all steps, added up in their order."""
+        m = self.v_init
+        for current in currents:
+            m = m + current + self.shift
+        return m
 
     def extra_repr(self) -> str:
         return _range(self.v_th)
+
+
+def trains_like(one: Tensor, steps: int) -> Tensor:
+    """No spikes yet: (steps, B, ...) of bool, each step in memory as `one` (B, ...)."""
+    one = torch.empty_like(one, dtype=torch.bool)
+    shape, strides = (steps, *one.shape), (one.numel(), *one.stride())
+    return torch.empty_strided(shape, strides, dtype=torch.bool, device=one.device).zero_()
 
 
 def _own(neuron: IF | WholeTrain, v_th: Tensor | float, shift: Tensor | float, v_init: Tensor | float) -> None:

@@ -7,7 +7,8 @@ from ann2snn.baselines.ltb import run_with  # type: ignore
 from ann2snn.calibration import channel_mean
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.graph import activations
-from ann2snn.neurons import WholeTrain
+from ann2snn.neurons import WholeTrain, trains_like
+from ann2snn.simulation.layers import heard_by
 
 
 class AccumulateThenFire(WholeTrain):
@@ -30,8 +31,11 @@ class AccumulateThenFire(WholeTrain):
         return self.amplitude
 
     def fired(self, currents: Tensor) -> Tensor:
-        x = torch.arange(1, len(currents) + 1, device=currents.device).reshape(-1, *[1] * (currents.dim() - 1))
-        return self.heard(currents) >= x * self.v_th
+        m = heard_by(self, currents)
+        fired, spikes = trains_like(m, len(currents)), torch.empty_like(m)  # compared as floats, which is faster
+        for x, step in enumerate(fired, start=1):
+            step.copy_(torch.ge(m, x * self.v_th, out=spikes))
+        return fired
 
 
 @method(paper="hao2025parallel", published_on="qcfs")

@@ -7,7 +7,7 @@ from ann2snn.activations import ThresholdReLU
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import called
-from ann2snn.neurons import IF, WholeTrain
+from ann2snn.neurons import IF, WholeTrain, trains_like
 from ann2snn.simulation.layers import fired_by
 
 
@@ -56,6 +56,9 @@ def behind_others(ann) -> set[str]:
     return found
 
 
+FAR = 1e30  # beyond every membrane
+
+
 class Calibrated(WholeTrain):
     """Integrate and fire from step `warmup` + 1 on, from a start that the `warmup` steps from there gave."""
 
@@ -72,23 +75,24 @@ class Calibrated(WholeTrain):
                 f"Every layer tries out {self.warmup} steps of its input: run {2 * self.warmup} steps or more"
                 f" (they can be read from {self.warmup + 1} on)."
             )
-        fired = torch.zeros_like(currents, dtype=torch.bool)
-        if len(heard := currents[self.warmup :]):
-            start = self.start(heard[: self.warmup], self.v_init.expand_as(currents[0]))
+        heard = currents[self.warmup :]
+        start = self.start(heard[: self.warmup], self.v_init.expand(currents.shape[1:]))
+        fired = trains_like(start, len(currents))
+        if len(heard):
             fired[self.warmup :] = fired_by(IF(self.v_th, shift=self.shift, v_init=start), heard)
         return fired
 
     def start(self, currents: Tensor, v_init: Tensor) -> Tensor:
         """(B, ...): where the membranes shall start, by what they do on these currents (steps, B, ...) from v_init."""
         m, v_th = v_init, self.v_th
-        firing, silent = torch.full_like(m, torch.inf), torch.full_like(m, -torch.inf)
+        firing, silent = m.new_tensor(FAR), m.new_tensor(-FAR)
         for current in currents:
             m = m + current + self.shift
-            fired = m >= v_th
-            firing = torch.where(fired, firing.minimum(m), firing)  # the lowest membrane that fired
-            silent = torch.where(fired, silent, silent.maximum(m))  # the highest one that did not
-            m = m - v_th * fired
-        too_often, too_seldom = (m < 0) & firing.isfinite(), (m >= v_th) & silent.isfinite()
+            spikes = torch.ge(m, v_th, out=torch.empty_like(m))  # as floats, which is faster
+            firing = firing.minimum(m + FAR * (1 - spikes))  # the lowest membrane that fired
+            silent = silent.maximum(m - FAR * spikes)  # the highest one that did not
+            m = m - v_th * spikes
+        too_often, too_seldom = (m < 0) & (firing < FAR / 2), (m >= v_th) & (silent > -FAR / 2)
         lower = (firing - 0.999 * v_th).maximum(v_th)
         higher = (1.001 * v_th - silent).maximum(v_th)
         return torch.where(too_often, v_init - lower, torch.where(too_seldom, v_init + higher, v_init))

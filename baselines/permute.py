@@ -1,11 +1,15 @@
 """Spike trains that are shuffled in time: the control for methods that change when neurons fire."""
 
+import functools
+
+import torch
 from torch import Tensor
 
 from ann2snn.baselines.tpp import draws, new_seed  # type: ignore
 from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF, WholeTrain
+from ann2snn.neurons import IF, WholeTrain, trains_like
 from ann2snn.simulation.layers import fired_by
+from ann2snn.simulation.synapses import in_order
 
 
 class Permuted(WholeTrain):
@@ -20,7 +24,14 @@ class Permuted(WholeTrain):
 
     def fired(self, currents: Tensor) -> Tensor:
         fired = fired_by(IF(self.v_th, shift=self.shift, v_init=self.v_init), currents)
-        return fired.gather(0, draws(self.seed, currents).argsort(0).expand_as(fired))
+        order = orders(self.seed, fired.shape).to(fired.device).expand_as(fired)
+        return torch.gather(fired, 0, order, out=trains_like(fired[0], len(fired)))
+
+
+@functools.lru_cache(maxsize=32)
+def orders(seed: int, shape: torch.Size) -> Tensor:
+    """(T, 1, ...): for trains (T, B, ...), an order of the steps for every unit."""
+    return in_order(draws(seed, shape).argsort(0)[:, 0])[:, None]
 
 
 @method(paper="bojkovic2025tpp", published_on="qcfs")

@@ -1,10 +1,14 @@
 """Two-phase probabilistic neurons: accumulate, then fire by chance."""
 
+import functools
+
 import torch
 from torch import Tensor
 
 from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import WholeTrain
+from ann2snn.neurons import WholeTrain, trains_like
+from ann2snn.simulation.layers import heard_by
+from ann2snn.simulation.synapses import in_order
 
 
 class Probabilistic(WholeTrain):
@@ -24,10 +28,12 @@ class Probabilistic(WholeTrain):
         self.seed = seed
 
     def fired(self, currents: Tensor) -> Tensor:
-        m, fired = self.heard(currents), torch.empty_like(currents, dtype=torch.bool)
-        for t, u in enumerate(draws(self.seed, currents)):
-            fired[t] = u < m / (self.v_th * (len(currents) - t))
-            m = m - self.v_th * fired[t]
+        m = heard_by(self, currents)
+        fired, spikes = trains_like(m, len(currents)), torch.empty_like(m)  # compared as floats, which is faster
+        for t, u in enumerate(draws(self.seed, fired.shape).to(m.device)):
+            least = in_order(u * self.v_th * (len(fired) - t))
+            fired[t] = torch.gt(m, least, out=spikes)
+            m = m - self.v_th * spikes
         return fired
 
 
@@ -58,7 +64,7 @@ def new_seed(generator: torch.Generator) -> int:
     return int(torch.randint(2**62, (), generator=generator))
 
 
-def draws(seed: int, currents: Tensor) -> Tensor:
-    """(T, 1, ...) uniform on [0, 1), for currents (T, B, ...)."""
-    shape = (len(currents), 1, *currents.shape[2:])
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(currents.device)
+@functools.lru_cache(maxsize=32)
+def draws(seed: int, shape: torch.Size) -> Tensor:
+    """(T, 1, ...) uniform on [0, 1), for trains (T, B, ...)."""
+    return torch.rand((shape[0], 1, *shape[2:]), generator=torch.Generator().manual_seed(seed))

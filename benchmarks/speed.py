@@ -390,9 +390,8 @@ def epoch(data, **how) -> float:
     net = training.untrained(training.describe(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
     with tempfile.TemporaryDirectory() as folder:
         options = {"device": "cpu", "logger": None, "progress": False, "label": ""}
-        return lightning.fit(
-            net, few, replace(training.RECIPES["cifar"], epochs=1, **how), 0, Path(folder) / "last", **options
-        )
+        plan = replace(training.RECIPES["cifar"], epochs=1, **how)
+        return lightning.fit(net, few, plan, 0, Path(folder) / "last", **options)["training_seconds"]
 
 
 def training_(where) -> list[dict]:

@@ -21,15 +21,17 @@ from oracle import WAYS, compare, engine, oracle
 from torch import nn
 
 from ann2snn import data, networks, training
+from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire  # type: ignore
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import prepare
 from ann2snn.neurons import IF, Neuron
 from ann2snn.simulation import native, plan, simulate
-from ann2snn.simulation.layers import Compiled
+from ann2snn.simulation.layers import Compiled, fired_by, heard_by
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.spikes import Spikes
+from ann2snn.simulation.synapses import Current, Train, in_order, synapses
 
 CC = os.environ.get("CC") or "cc"
 needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
@@ -284,6 +286,38 @@ def test_neurons_of_methods_fire_the_same_with_the_library_and_without(name, met
             assert torch.equal(found.outputs[t], expected.outputs[t])
             assert all(torch.equal(count, expected.events[t][layer]) for layer, count in found.events[t].items())
             assert min(found.spikes(t).values()) > 0
+
+
+@needs_library
+@pytest.mark.parametrize("still", [False, True])
+def test_a_train_of_currents_is_the_sum_of_its_parts_at_every_step(still):
+    """Spikes through synapses, and a current beside them that differs from step to step or stays."""
+    T, B, generator = 5, 2, torch.Generator().manual_seed(0)
+    conv = dyadic(nn.Conv2d(3, 4, 3, padding=1))
+    spikes = Spikes(
+        in_order(torch.randint(2, (T * B, 3, 6, 7), generator=generator, dtype=torch.uint8)), torch.tensor(0.5)
+    )
+    beside = in_order(torch.randint(-8, 8, (B if still else T * B, 4, 6, 7), generator=generator) / 4)
+    steps = (conv(spikes.dense) + (beside.repeat(T, 1, 1, 1) if still else beside)).unflatten(0, (T, B))
+    train = Train((Current(synapses(conv, spikes), spikes), beside), T, B)
+    for first, end in ((0, T), (2, T), (1, 3), (T, T), (3, 4)):
+        some = train[first:end]
+        assert some.shape == steps[first:end].shape and len(list(some)) == len(some) == end - first
+        assert all(torch.equal(a, b) for a, b in zip(some, steps[first:end], strict=True))
+    neuron = AccumulateThenFire(torch.tensor(1.0), 0.25, torch.tensor(0.5))
+    assert torch.equal(heard_by(neuron, train), neuron.heard(steps))
+    assert torch.equal(heard_by(neuron, steps), neuron.heard(steps))
+    assert torch.equal(fired_by(IF(1.0), train[1:]), IF(1.0).run(steps[1:]) != 0)
+
+
+def test_long_trains_are_counted_to_their_end():
+    net = dyadic(Net(lambda s, x: s.a(s.c(x)).flatten(1), c=nn.Conv2d(2, 1, 1), a=nn.ReLU()))
+    images = dyadic_images(2, (2, 1, 1))
+    snn = replace_activations(
+        prepare(net, images), lambda _: AccumulateThenFire(torch.tensor(1.0), 64.0, torch.tensor(0.5))
+    )
+    found = simulate(snn, images, 600, at=[300])
+    assert [sum(found.spikes(t).values()) for t in (300, 600)] == [600, 1200]
 
 
 def test_a_long_run_is_counted_to_its_end():

@@ -207,7 +207,7 @@ def test_every_field_of_a_recipe_is_in_its_key(field):
 
 
 def test_cache_has_a_place_for_every_source(tmp_path, monkeypatch):
-    monkeypatch.setattr("ann2snn.lightning.fit", lambda *a, **k: 0.0)
+    monkeypatch.setattr("ann2snn.lightning.fit", lambda *a, **k: {"training_seconds": 0.0})
     digits = small_digits()
     runs = [
         run(tmp_path),

@@ -37,7 +37,7 @@ def made_here(record: dict, device: str, threads: int) -> bool:
 
 
 def hardware(device: str) -> str:
-    """What the bits of a training depend on: "cuda: NVIDIA H200, torch 2.11.0" or "a processor, 2 threads, torch 2.15.0"."""
+    """What a training's bits depend on: "a processor, 2 threads, torch 2.15.0", "cuda: NVIDIA H200, torch 2.11.0"."""
     import torch
 
     cuda = device.startswith("cuda")

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from ann2snn.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
 from ann2snn.simulation import native
 from ann2snn.simulation.spikes import Spikes, by_channel
-from ann2snn.simulation.synapses import Current, in_order, layout
+from ann2snn.simulation.synapses import Current, Train, Value, dense, in_order, layout
 
 Emitted = Tensor | Spikes
-Value = Emitted | Current
 
 
 def compiled(module: nn.Module) -> bool:
@@ -64,13 +63,25 @@ def _in_float32(value: Tensor, device: str) -> bool:
     return value.dtype == torch.float32 and value.device.type == device
 
 
-def fired_by(neuron: IF, currents: Tensor) -> Tensor:
+def fired_by(neuron: IF, currents: Tensor | Train) -> Tensor:
     """When a neuron fires that hears `currents` (T, B, ...): (T, B, ...) of bool."""
     if not compiled(neuron):
         return neuron.run(currents) != 0
-    layer = Compiled(neuron, currents.shape[1:])
-    spikes, _ = layer.run(currents.flatten(0, 1), None, [len(currents)], 0)
+    _, spikes = _run(neuron, currents)
     return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
+
+
+def heard_by(neuron: WholeTrain, currents: Tensor | Train) -> Tensor:
+    """What a neuron has heard in the end: `neuron.heard(currents)` (B, ...), by one that never fires."""
+    deaf = IF(torch.full_like(neuron.v_th, torch.finfo(neuron.v_th.dtype).max), soft, neuron.shift, neuron.v_init)
+    return _run(deaf, currents)[0].membrane if compiled(deaf) else neuron.heard(currents)
+
+
+def _run(neuron: IF, currents: Tensor | Train) -> tuple["Compiled", Spikes]:
+    steps, size = currents.shape[:2]
+    layer = Compiled(neuron, currents.shape[1:])
+    parts = currents.parts if isinstance(currents, Train) else (currents.flatten(0, 1), None)
+    return layer, layer.run(*parts, [steps], 0)[0]
 
 
 def cut(neuron: IF, t: int, pieces: list[int]) -> list[int]:
@@ -150,11 +161,8 @@ class Compiled:
         return Spikes(out, self.neuron.v_th), events
 
     def events(self) -> Tensor:
-        """Spikes so far per unit, summed over the images; in memory order, where that is twenty times faster."""
-        if len(self.shape) != 4:
-            return self.counts.sum(0, dtype=torch.long)
-        ordered = self.counts.permute(0, 2, 3, 1).flatten(1).sum(0, dtype=torch.long)
-        return ordered.unflatten(0, (*self.shape[2:], self.shape[1])).permute(2, 0, 1)
+        """Spikes so far per unit, summed over the images."""
+        return over_images(self.counts)
 
 
 class Eager:
@@ -177,23 +185,30 @@ class Eager:
 
 
 class Whole:
-    """A layer that takes the whole train of a batch by its `run`."""
+    """A layer that takes the whole train of a batch: by its `fired` where spikes are bytes, else by its `run`."""
 
-    def __init__(self, neuron: Neuron):
-        self.neuron = neuron
+    def __init__(self, neuron: Neuron, size: int):
+        self.neuron, self.size = neuron, size
 
-    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
-        currents = current.unflatten(0, (sum(pieces), -1))
-        if isinstance(self.neuron, WholeTrain):
-            fired, worth = self.neuron.fired(currents), self.neuron.worth
-            ones = fired.flatten(0, 1).view(torch.uint8)
-            emitted = Spikes(ones, worth) if in_bytes(self.neuron) else worth * ones
+    def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
+        neuron, steps = self.neuron, sum(pieces)
+        if in_bytes(neuron):
+            fired = neuron.fired(Train((current, extra), steps, self.size))
+            emitted = Spikes(fired.flatten(0, 1).view(torch.uint8), neuron.worth)
         else:
-            spikes = self.neuron.run(currents)
+            spikes = neuron.run(dense(current).unflatten(0, (steps, -1)))
             fired, emitted = spikes != 0, spikes.flatten(0, 1)
         counts, events = torch.zeros_like(fired[0], dtype=torch.int16), []
-        for part in fired.split(pieces):
-            for step in part:
-                counts += step
-            events.append(counts.sum(0, dtype=torch.long))
+        for piece in fired.view(torch.uint8).split(pieces):
+            for few in piece.split(255):
+                counts += functools.reduce(Tensor.add_, few[1:], few[0].clone())
+            events.append(over_images(counts))
         return emitted, events
+
+
+def over_images(counts: Tensor) -> Tensor:
+    """Summed over the images (B, ...); in memory order, where that is twenty times faster."""
+    if counts.dim() != 4:
+        return counts.sum(0, dtype=torch.long)
+    ordered = counts.permute(0, 2, 3, 1).flatten(1).sum(0, dtype=torch.long)
+    return ordered.unflatten(0, (*counts.shape[2:], counts.shape[1])).permute(2, 0, 1)

@@ -20,7 +20,7 @@ from ann2snn.graph import MaxPool, called
 from ann2snn.neurons import Neuron
 from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled, fused, in_bytes
 from ann2snn.simulation.spikes import Spikes, apply
-from ann2snn.simulation.synapses import Current, Synapses, synapses
+from ann2snn.simulation.synapses import Current, Synapses, dense, synapses
 
 
 class Plan:
@@ -46,12 +46,12 @@ class Plan:
         self.pools = frozenset(str(self.modules[n].name) for n in self.emitters if isinstance(self.modules[n], MaxPool))
         self.whole = any(not hasattr(self.modules[n], "step") for n in self.emitters)  # some take a train at once
         self.compiled = {n for n in self.emitters if compiled(self.modules[n])}
+        self.adding = self.compiled | {n for n in self.emitters if in_bytes(self.modules[n])}  # parts of their currents
         self.fused = {n for n in self.emitters if fused(self.modules[n])}
-        self.sums = {n.args[0]: n for n in self.compiled if n.args[0] in changing and _is_plain_sum(n.args[0])}
+        self.sums = {n.args[0]: n for n in self.adding if n.args[0] in changing and _is_plain_sum(n.args[0])}
         self.each = [n for n in self.each if n not in self.sums]
         weighted = (n for n in self.each if isinstance(self.modules.get(n), nn.Conv2d | nn.Linear))
-        in_c = self.compiled or any(in_bytes(self.modules[n]) for n in self.emitters)
-        self.heard = set(weighted) if in_c else set()  # what `layer.c` may compute
+        self.heard = set(weighted) if self.adding else set()  # what `layer.c` may compute
         self.last_use = self._last_uses()
 
     def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
@@ -123,13 +123,13 @@ class Plan:
 
             return Fused(self.modules[node], current[:size])
         if not hasattr(self.modules[node], "step"):
-            return Whole(self.modules[node])
+            return Whole(self.modules[node], size)
         return Eager(self.modules[node], current[:size])
 
     def currents(self, node: fx.Node, env: "Block", size: int):
-        """What a neuron receives; for a compiled one perhaps two parts, which it adds itself."""
+        """What a neuron receives; for one that adds itself perhaps two parts."""
         source = node.args[0]
-        if node not in self.compiled:
+        if node not in self.adding:
             return dense(env.still(source) if node in self.fused else env[source]), None
         if source not in self.sums:
             current = env.still(source)
@@ -177,12 +177,6 @@ class Block(dict):
     def still(self, node: fx.Node):
         """As it is, for a reader that knows what to do with one step."""
         return self.once[node] if node in self.once else self[node]
-
-
-def dense(value) -> Any:
-    if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
-        return [dense(v) for v in value]
-    return value.dense if isinstance(value, Spikes | Current) else value
 
 
 def _is_plain_sum(node: fx.Node) -> bool:

@@ -1,6 +1,8 @@
 """The synapses of a layer, in the order of `layer.c`."""
 
+from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +63,7 @@ class Current:
     """What synapses make of their input (B, ...), not computed before someone asks for it."""
 
     def __init__(self, synapses: Synapses, x: Spikes | Tensor):
+        self.synapses, self.x = synapses, x
         images, most = len(x.shape) == 4, 1
         if isinstance(x, Spikes):
             self.source, self.input, most = "spikes", in_order(x.counts), x.most
@@ -76,6 +79,44 @@ class Current:
         out = torch.empty(self.shape, memory_format=layout(len(self.shape)))
         native.run(steps=1, images=len(self.input), out_current=out, **self.values)
         return out
+
+
+Value = Tensor | Spikes | Current
+
+
+class Train:
+    """The currents of a batch at all steps, (T, B, ...): the sum of one or two parts, computed where someone asks."""
+
+    def __init__(self, parts: tuple[Value, Value | None], steps: int, size: int):
+        """Each part (T * B, ...), or (B, ...) where it is the same at all steps."""
+        self.parts, self.shape = parts, torch.Size((steps, size, *parts[0].shape[1:]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, steps: slice) -> "Train":
+        (first, end, _), size = steps.indices(len(self)), self.shape[1]
+        x, y = (p if p is None or p.shape[0] == size else _rows(p, first * size, end * size) for p in self.parts)
+        assert x is not None
+        return Train((x, y), end - first, size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Step by step, (B, ...)."""
+        for t in range(len(self)):
+            x, y = self[t : t + 1].parts
+            yield dense(x) if y is None else dense(x) + dense(y)
+
+
+def _rows(value: Value, first: int, end: int) -> Any:
+    if isinstance(value, Spikes):
+        return Spikes(value.counts[first:end], value.amplitude, value.most)
+    return Current(value.synapses, _rows(value.x, first, end)) if isinstance(value, Current) else value[first:end]
+
+
+def dense(value) -> Any:
+    if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
+        return [dense(v) for v in value]
+    return value.dense if isinstance(value, Spikes | Current) else value
 
 
 def synapses(layer: nn.Conv2d | nn.Linear, x: Spikes | Tensor) -> Synapses | None:
