@@ -12,7 +12,7 @@ test_needs="pytest pytest_benchmark xdist hypothesis"
 usage() {
     cat <<'TEXT'
 ./reproduce.sh [--python PATH] [options of the run]   train, convert, simulate, and build the leaderboard in runs/
-./reproduce.sh test [--python PATH] [pytest options]  run the tests
+./reproduce.sh test [--python PATH] [pytest options]  run the tests, without options all of them in two processes
 
 Both make the environment .venv from requirements.lock the first time (Python 3.11 or 3.12, about 6 GB).
   --python PATH   use this interpreter, or the environment in this folder, as it is; nothing is installed
@@ -133,8 +133,11 @@ done
 if [[ ${ANN2SNN_DATA-} ]]; then ANN2SNN_DATA=$(absolute "$ANN2SNN_DATA"); export ANN2SNN_DATA; fi
 cd -- "$here"
 if [[ ${arguments[0]-} == test ]]; then
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS-1}
-    command=(pytest -n 2 --dist loadscope "${arguments[@]:1}")
+    command=(pytest "${arguments[@]:1}")
+    if ((${#arguments[@]} == 1)); then   # all tests: in two processes, of a thread each
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS-1}
+        command+=(-n 2 --dist loadscope)
+    fi
 else
     command=(ann2snn.cli reproduce "${arguments[@]}")
 fi
