@@ -190,7 +190,8 @@ def run(
                     result = simulate(snn, batches, grid[-1], at=grid, batch=source.batch)
                     notebook.write(key, read(result, images.labels, source, split))
                 tick(len(images) * grid[-1])
-        record["T"] |= {str(t): notebook.gather(t) | {"conversion_seconds": spent} for t in grid}
+        made = {"conversion_seconds": spent, "commit": fresh["provenance"]["commit"]}
+        record["T"] |= {str(t): notebook.gather(t) | made for t in grid}
     _save(record, job, root)
     notebook.close()
     return record

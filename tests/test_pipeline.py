@@ -119,6 +119,14 @@ def test_further_T_leave_the_old_ones_alone(source, tmp_path, simulations, metho
     assert simulations.count == count and again["T"] == both["T"]
 
 
+def test_every_T_says_which_code_made_it(source, tmp_path, monkeypatch):
+    ours, record = records.provenance, {}
+    for commit, grid in (("a", [1]), ("b", [1, 2])):
+        monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"commit": commit})  # noqa: B023
+        record = pipeline.run(job_of(source), grid, source, tmp_path)
+    assert [at["commit"] for at in record["T"].values()] == ["a", "b"]
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 5])
 def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, simulations, stop_at):
     whole = pipeline.run(job_of(source), [1, 2, 4], source, tmp_path / "whole")
