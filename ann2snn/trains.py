@@ -59,7 +59,7 @@ class _Network:
         with torch.inference_mode():
             size = simulation.batch_for(Plan(snn).units(self.images[:1]), self.images.device.type)
             self.parts = [self.plan.begin(part) for part in self.images.split(size)]
-        self.kept: dict[fx.Node, list[_Bits | Tensor]] = {}  # by part and block
+        self.kept: dict[fx.Node, _Bits | list[Tensor]] = {}  # a value for each block of each part
 
     def walk(self, visit: Callable[[Neuron, Train], None]) -> None:
         layers = list(self.plan.emitters)
@@ -69,10 +69,21 @@ class _Network:
                 if isinstance(module := self.plan.modules[node], Neuron):
                     visit(module, Train(self, node))
                 needed = set().union(*(hears[n] for n in layers[place + 1 :]))
-                if node in needed:
-                    pack = _pack if isinstance(module, Neuron) else dense
-                    self.kept[node] = [pack(emitted) for _, _, emitted in self.outputs(node)]
+                if node in needed and isinstance(module, Neuron):
+                    self.kept[node] = self.bits(node)
+                elif node in needed:
+                    self.kept[node] = [dense(emitted) for _, _, emitted in self.outputs(node)]
                 self.kept = {n: kept for n, kept in self.kept.items() if n in needed}
+
+    def bits(self, node: fx.Node) -> "_Bits | None":
+        """All that a layer of neurons fires."""
+        found, blocks = None, len(self.parts) * -(-self.T // simulation.BLOCK)
+        for _, _, emitted in self.outputs(node):
+            fired = emitted.counts if isinstance(emitted, Spikes) else emitted != 0
+            if found is None:  # a block begins with a whole byte
+                found = _Bits(len(self.images) * self.T * fired[0].numel() // 8 + blocks, fired.device)
+            found.append(fired)
+        return found
 
     def inputs(self, node: fx.Node):
         """(first step, index of the block, (steps, images), current, extra): part after part, block after block."""
@@ -108,20 +119,32 @@ class _Network:
         return [n for n in self.plan.snn.graph.nodes if n in found and n not in self.plan.sums]
 
     def train(self, node: fx.Node, index: int) -> Spikes | Tensor:
-        kept = self.kept[node][index]
-        return kept if isinstance(kept, Tensor) else Spikes(kept.unpacked(), self.plan.modules[node].v_th)  # type: ignore
+        kept = self.kept[node]
+        return Spikes(kept[index], self.plan.modules[node].v_th) if isinstance(kept, _Bits) else kept[index]  # type: ignore
 
 
 class _Bits:
-    """Spikes (B, ...) with a bit for each, in memory order."""
+    """Spikes of a layer with a bit for each, block after block, every block in memory order.
 
-    def __init__(self, fired: Tensor):
-        self.last = fired.device.type == "cpu"  # channels, in memory
+    They lie in one piece: many small ones would leave holes between what comes and goes, eight times their size.
+    """
+
+    def __init__(self, size: int, device: torch.device):
+        """`size`: bytes, of all blocks."""
+        self.bits, self.blocks = torch.empty(size, dtype=torch.uint8, device=device), []
+        self.last = device.type == "cpu"  # channels, in memory
+
+    def append(self, fired: Tensor) -> None:
+        """(B, ...) of zeros and ones."""
         ordered = fired.movedim(1, -1) if self.last else fired
-        self.shape, self.bits = ordered.shape, _packed(ordered.reshape(-1))
+        packed = _packed(ordered.reshape(-1))
+        begin = self.blocks[-1][1] if self.blocks else 0
+        self.bits[begin : begin + len(packed)] = packed
+        self.blocks.append((begin, begin + len(packed), ordered.shape))
 
-    def unpacked(self) -> Tensor:
-        ordered = _unpacked(self.bits, self.shape.numel()).reshape(self.shape)
+    def __getitem__(self, index: int) -> Tensor:
+        begin, end, shape = self.blocks[index]
+        ordered = _unpacked(self.bits[begin:end], shape.numel()).reshape(shape)
         return ordered.movedim(-1, 1) if self.last else ordered
 
 
@@ -138,10 +161,6 @@ def _unpacked(bits: Tensor, n: int) -> Tensor:
     if bits.device.type == "cpu":
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=n, bitorder="little"))
     return (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device) & 1).reshape(-1)[:n]
-
-
-def _pack(emitted: Spikes | Tensor) -> _Bits:
-    return _Bits(emitted.counts if isinstance(emitted, Spikes) else emitted != 0)
 
 
 def _still(current, steps: int, size: int) -> Tensor:

@@ -26,6 +26,39 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """
 
 
+TRAINS = """
+import resource, torch
+from torch import nn
+from ann2snn import trains
+from ann2snn.conversion import replace_activations
+from ann2snn.graph import prepare
+from ann2snn.neurons import IF
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
+images = torch.rand(128, 3, 32, 32)
+snn = replace_activations(prepare(net, images[:1]), lambda activation: IF(0.5))
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+trains.layer_by_layer(snn, images, 8, lambda neuron, train: None)
+before = peak()
+trains.layer_by_layer(snn, images, 400, lambda neuron, train: None)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its C library is the one that left holes")
+def test_trains_take_a_bit_for_each_spike_that_could_be():
+    """128 images x 400 steps x 16,384 units: 105 MB as bits, 839 MB as bytes."""
+    ran = subprocess.run([sys.executable, "-c", TRAINS], capture_output=True, text=True, check=True)
+    assert 128 * 400 * 16384 / 8 < int(ran.stdout) < 2 * 128 * 400 * 16384 / 8
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     "name, images, T, options",

@@ -12,8 +12,8 @@ from torch import nn
 
 from ann2snn.activations import QCFS, ThresholdReLU
 from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire
-from ann2snn.baselines.permute import Permuted
-from ann2snn.baselines.tpp import Probabilistic
+from ann2snn.baselines.permute import Permuted, in_other_order, orders
+from ann2snn.baselines.tpp import Probabilistic, draws
 from ann2snn.conversion import convert, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
@@ -242,6 +242,15 @@ def test_permuted_trains():
     trains = [tuple(s) for s in shuffled[:, 0].T.tolist()]
     chi = sum((trains.count(s) - n / 6) ** 2 / (n / 6) for s in set(trains))
     assert len(set(trains)) == 6 and chi <= 5 + 4 * math.sqrt(10)
+
+
+@pytest.mark.parametrize("T", [1, 7, 8, 9, 20])
+@pytest.mark.parametrize("unit", [(5,), (3, 4, 2)])
+def test_orders_are_those_of_a_gather(T, unit):
+    fired = torch.rand(T, 6, *unit, generator=torch.Generator().manual_seed(1)) < 0.4
+    found = in_other_order(fired, orders(3, fired.shape))
+    assert torch.equal(found, fired.gather(0, draws(3, fired.shape).argsort(0).expand_as(fired)))
+    assert T == 1 or not torch.equal(found, fired)
 
 
 def test_only_the_timing_of_the_first_layer_changes():
