@@ -129,8 +129,8 @@ class WholeTrain(Neuron):
     """Hears all T steps before its first spike; `v_th`, `shift` and `v_init` are as those of `IF`.
 
     When it fires, `fired(currents)` (T, B, ...) -> (T, B, ...) of bool, is the subclass's; a spike is worth `worth`.
-    What a unit has heard in the end is `heard(currents)` (B, ...). The simulator may hand over a lazy `Train` of
-    currents: len, slices and steps of it are as a tensor's, and `heard_by` and `fired_by` run it in C.
+    What a unit has heard in the end is `heard(currents)` (B, ...). The simulator may hand over `Currents`, which
+    are added up late: length, slices and steps are as a tensor's, and `heard_by` and `fired_by` hear them in C.
     """
 
     v_th: Tensor

@@ -31,7 +31,7 @@ from ann2snn.simulation import native, plan, simulate
 from ann2snn.simulation.layers import Compiled, fired_by, heard_by
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.spikes import Spikes
-from ann2snn.simulation.synapses import Current, Train, in_order, synapses
+from ann2snn.simulation.synapses import Current, Currents, in_order, synapses
 
 CC = os.environ.get("CC") or "cc"
 needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
@@ -299,7 +299,7 @@ def test_a_train_of_currents_is_the_sum_of_its_parts_at_every_step(still):
     )
     beside = in_order(torch.randint(-8, 8, (B if still else T * B, 4, 6, 7), generator=generator) / 4)
     steps = (conv(spikes.dense) + (beside.repeat(T, 1, 1, 1) if still else beside)).unflatten(0, (T, B))
-    train = Train((Current(synapses(conv, spikes), spikes), beside), T, B)
+    train = Currents((Current(synapses(conv, spikes), spikes), beside), T, B)
     for first, end in ((0, T), (2, T), (1, 3), (T, T), (3, 4)):
         some = train[first:end]
         assert some.shape == steps[first:end].shape and len(list(some)) == len(some) == end - first

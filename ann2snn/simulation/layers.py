@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ann2snn.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
 from ann2snn.simulation import native
 from ann2snn.simulation.spikes import Spikes, by_channel
-from ann2snn.simulation.synapses import Current, Train, Value, dense, in_order, layout
+from ann2snn.simulation.synapses import Current, Currents, Value, dense, in_order, layout
 
 Emitted = Tensor | Spikes
 
@@ -63,7 +63,7 @@ def _in_float32(value: Tensor, device: str) -> bool:
     return value.dtype == torch.float32 and value.device.type == device
 
 
-def fired_by(neuron: IF, currents: Tensor | Train) -> Tensor:
+def fired_by(neuron: IF, currents: Tensor | Currents) -> Tensor:
     """When a neuron fires that hears `currents` (T, B, ...): (T, B, ...) of bool."""
     if not compiled(neuron):
         return neuron.run(currents) != 0
@@ -71,16 +71,16 @@ def fired_by(neuron: IF, currents: Tensor | Train) -> Tensor:
     return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
 
 
-def heard_by(neuron: WholeTrain, currents: Tensor | Train) -> Tensor:
+def heard_by(neuron: WholeTrain, currents: Tensor | Currents) -> Tensor:
     """What a neuron has heard in the end: `neuron.heard(currents)` (B, ...), by one that never fires."""
     deaf = IF(torch.full_like(neuron.v_th, torch.finfo(neuron.v_th.dtype).max), soft, neuron.shift, neuron.v_init)
     return _run(deaf, currents)[0].membrane if compiled(deaf) else neuron.heard(currents)
 
 
-def _run(neuron: IF, currents: Tensor | Train) -> tuple["Compiled", Spikes]:
+def _run(neuron: IF, currents: Tensor | Currents) -> tuple["Compiled", Spikes]:
     steps, size = currents.shape[:2]
     layer = Compiled(neuron, currents.shape[1:])
-    parts = currents.parts if isinstance(currents, Train) else (currents.flatten(0, 1), None)
+    parts = currents.parts if isinstance(currents, Currents) else (currents.flatten(0, 1), None)
     return layer, layer.run(*parts, [steps], 0)[0]
 
 
@@ -193,7 +193,7 @@ class Whole:
     def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
         neuron, steps = self.neuron, sum(pieces)
         if in_bytes(neuron):
-            fired = neuron.fired(Train((current, extra), steps, self.size))
+            fired = neuron.fired(Currents((current, extra), steps, self.size))
             emitted = Spikes(fired.flatten(0, 1).view(torch.uint8), neuron.worth)
         else:
             spikes = neuron.run(dense(current).unflatten(0, (steps, -1)))

@@ -84,7 +84,7 @@ class Current:
 Value = Tensor | Spikes | Current
 
 
-class Train:
+class Currents:
     """The currents of a batch at all steps, (T, B, ...): the sum of one or two parts, computed where someone asks."""
 
     def __init__(self, parts: tuple[Value, Value | None], steps: int, size: int):
@@ -94,11 +94,11 @@ class Train:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, steps: slice) -> "Train":
+    def __getitem__(self, steps: slice) -> "Currents":
         (first, end, _), size = steps.indices(len(self)), self.shape[1]
         x, y = (p if p is None or p.shape[0] == size else _rows(p, first * size, end * size) for p in self.parts)
         assert x is not None
-        return Train((x, y), end - first, size)
+        return Currents((x, y), end - first, size)
 
     def __iter__(self) -> Iterator[Tensor]:
         """Step by step, (B, ...)."""
