@@ -75,7 +75,7 @@ class _Network:
                     self.kept[node] = [dense(emitted) for _, _, emitted in self.outputs(node)]
                 self.kept = {n: kept for n, kept in self.kept.items() if n in needed}
 
-    def bits(self, node: fx.Node) -> "_Bits | None":
+    def bits(self, node: fx.Node) -> "_Bits":
         """All that a layer of neurons fires."""
         found, blocks = None, len(self.parts) * -(-self.T // simulation.BLOCK)
         for _, _, emitted in self.outputs(node):
@@ -83,6 +83,7 @@ class _Network:
             if found is None:  # a block begins with a whole byte
                 found = _Bits(len(self.images) * self.T * fired[0].numel() // 8 + blocks, fired.device)
             found.append(fired)
+        assert found is not None
         return found
 
     def inputs(self, node: fx.Node):
