@@ -79,23 +79,25 @@ def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
                 process_group=0,  # Ctrl-C reaches this process alone, which stops the others
             )
             children.append(child)
-            readers.append(Thread(target=_pass_on, args=(device, child.stderr)))
-            readers[-1].start()
+            reader = Thread(target=_pass_on, args=(device, child.stderr))
+            reader.start()
+            readers.append(reader)  # now it can be waited for
         return [device for device, child in zip(devices, children, strict=True) if child.wait()]
     finally:
         for child in children:
             if child.poll() is None:
                 child.send_signal(signal.SIGINT)
-        for child, reader in zip(children, readers, strict=False):
+        for child in children:
             child.wait()
+        for reader in readers:
             reader.join()
-            child.stderr.close()
         signal.signal(signal.SIGTERM, before)
 
 
 def _pass_on(device: str, lines) -> None:
-    for line in lines:
-        print(f"{device} | {line}", end="", file=sys.stderr, flush=True)
+    with lines:
+        for line in lines:
+            print(f"{device} | {line}", end="", file=sys.stderr, flush=True)
 
 
 def _environment(device: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import dataclasses
 import signal
+import sys
 
 import pytest
 
@@ -73,6 +74,13 @@ def make_record():
         }
 
     return make
+
+
+@pytest.fixture(scope="module")
+def wandb_anew():
+    """W&B keeps the settings, a key among them, that it was first used with."""
+    if wandb := sys.modules.get("wandb"):
+        wandb.teardown()
 
 
 @pytest.fixture

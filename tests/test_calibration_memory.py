@@ -5,7 +5,15 @@ import sys
 
 import pytest
 
-PEAK = """
+STATUS = """
+def peak():
+    with open("/proc/self/status") as file:  # of this program; getrusage has what the one before it took, too
+        return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+"""
+
+PEAK = (
+    STATUS
+    + """
 import resource, sys
 import torch
 from ann2snn import networks
@@ -22,12 +30,15 @@ with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
 name, T, options = sys.argv[2], int(sys.argv[3]), eval(sys.argv[4])
 find(name)(ann, stats, T, **options)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(peak() - before)
 """
+)
 
 
-TRAINS = """
-import resource, torch
+TRAINS = (
+    STATUS
+    + """
+import torch
 from torch import nn
 from ann2snn import trains
 from ann2snn.conversion import replace_activations
@@ -39,17 +50,12 @@ torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
 images = torch.rand(128, 3, 32, 32)
 snn = replace_activations(prepare(net, images[:1]), lambda activation: IF(0.5))
-
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 trains.layer_by_layer(snn, images, 8, lambda neuron, train: None)
 before = peak()
 trains.layer_by_layer(snn, images, 400, lambda neuron, train: None)
 print(peak() - before)
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its C library is the one that left holes")

@@ -24,7 +24,7 @@ installed = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def quiet_machine(monkeypatch, tmp_path):
+def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     """No key and no names of the user's."""
     for name in ("MODE", "API_KEY", "IDENTITY_TOKEN_FILE", "ENTITY", "PROJECT", "BASE_URL"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)

@@ -73,7 +73,7 @@ def record(grid=(1, 2, 16)):
 
 
 @pytest.fixture(autouse=True)
-def quiet_machine(monkeypatch, tmp_path):
+def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     """No key and no mode of the user's; notices are new in each test."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
