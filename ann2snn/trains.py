@@ -127,7 +127,7 @@ class _Network:
 class _Bits:
     """Spikes of a layer with a bit for each, block after block, every block in memory order.
 
-    They lie in one piece: many small ones would leave holes between what comes and goes, eight times their size.
+    They lie in one piece: many small ones would leave holes between what comes and goes, as large as the bytes.
     """
 
     def __init__(self, size: int, device: torch.device):
