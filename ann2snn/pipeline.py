@@ -285,7 +285,7 @@ def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
 
 def place_of(source: Source, calibration_hash: str) -> dict:
     """Where and with what this process computes (a record's provenance)."""
-    device = f"cuda: {torch.cuda.get_device_name()}" if source.device == "cuda" else source.device
+    device = records.device_name(source.device)
     threads = torch.get_num_threads()
     return records.provenance(device=device, threads=threads, batch=source.batch, calibration_hash=calibration_hash)
 

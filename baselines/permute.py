@@ -24,15 +24,16 @@ class Permuted(WholeTrain):
 
     def fired(self, currents: Tensor) -> Tensor:
         fired = fired_by(IF(self.v_th, shift=self.shift, v_init=self.v_init), currents)
-        return in_other_order(fired, [bits.to(fired.device) for bits in orders(self.seed, fired.shape)])
+        order = orders(self.seed, len(fired), fired.shape[2:])
+        return in_other_order(fired, [bits.to(fired.device) for bits in order])
 
 
 @functools.lru_cache(maxsize=32)
-def orders(seed: int, shape: torch.Size) -> list[Tensor]:
+def orders(seed: int, T: int, units: torch.Size) -> list[Tensor]:
     """For trains (T, B, ...) an order of the steps for every unit: [k][t] (1, ...) has the bit i where the step 8 k + i
     is the one to come as step t."""
-    step = in_order(draws(seed, shape).argsort(0)[:, 0])[:, None]
-    eights = (step - first for first in range(0, len(step), 8))
+    step = in_order(draws(seed, T, units).argsort(0)[:, 0])[:, None]
+    eights = (step - first for first in range(0, T, 8))
     return [torch.where((i >= 0) & (i < 8), 1 << i.clamp(0, 7), 0).to(torch.uint8) for i in eights]
 
 

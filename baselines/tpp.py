@@ -30,7 +30,7 @@ class Probabilistic(WholeTrain):
     def fired(self, currents: Tensor) -> Tensor:
         m = heard_by(self, currents)
         fired, spikes = trains_like(m, len(currents)), torch.empty_like(m)  # compared as floats, which is faster
-        for t, u in enumerate(draws(self.seed, fired.shape).to(m.device)):
+        for t, u in enumerate(draws(self.seed, len(fired), m.shape[1:]).to(m.device)):
             least = in_order(u * self.v_th * (len(fired) - t))
             fired[t] = torch.gt(m, least, out=spikes)
             m = m - self.v_th * spikes
@@ -65,6 +65,6 @@ def new_seed(generator: torch.Generator) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def draws(seed: int, shape: torch.Size) -> Tensor:
-    """(T, 1, ...) uniform on [0, 1), for trains (T, B, ...)."""
-    return torch.rand((shape[0], 1, *shape[2:]), generator=torch.Generator().manual_seed(seed))
+def draws(seed: int, T: int, units: torch.Size) -> Tensor:
+    """(T, 1, ...) uniform on [0, 1), for trains (T, B, ...) of so many units."""
+    return torch.rand((T, 1, *units), generator=torch.Generator().manual_seed(seed))

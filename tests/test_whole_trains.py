@@ -248,8 +248,8 @@ def test_permuted_trains():
 @pytest.mark.parametrize("unit", [(5,), (3, 4, 2)])
 def test_orders_are_those_of_a_gather(T, unit):
     fired = torch.rand(T, 6, *unit, generator=torch.Generator().manual_seed(1)) < 0.4
-    found = in_other_order(fired, orders(3, fired.shape))
-    assert torch.equal(found, fired.gather(0, draws(3, fired.shape).argsort(0).expand_as(fired)))
+    found = in_other_order(fired, orders(3, T, fired.shape[2:]))
+    assert torch.equal(found, fired.gather(0, draws(3, T, fired.shape[2:]).argsort(0).expand_as(fired)))
     assert T == 1 or not torch.equal(found, fired)
 
 

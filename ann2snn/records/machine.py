@@ -40,9 +40,15 @@ def hardware(device: str) -> str:
     """What a training's bits depend on: "a processor, 2 threads, torch 2.15.0", "cuda: NVIDIA H200, torch 2.11.0"."""
     import torch
 
-    cuda = device.startswith("cuda")
-    what = f"cuda: {torch.cuda.get_device_name()}" if cuda else f"{cpu_model()}, {torch.get_num_threads()} threads"
+    what = device_name(device) if device == "cuda" else f"{cpu_model()}, {torch.get_num_threads()} threads"
     return f"{what}, torch {_version('torch')}"
+
+
+def device_name(device: str) -> str:
+    """Of a record's provenance: "cpu", or "cuda: NVIDIA H200"."""
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name()}" if device == "cuda" else device
 
 
 def cpu_model() -> str:
