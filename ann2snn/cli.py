@@ -195,6 +195,7 @@ def parser() -> Parser:
     p = command("publish", "copy finished records from runs/ to results/ and rebuild the tables")
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.add_argument("--results", type=Path, default=Path("results"))
+    p.add_argument("--uncommitted", action="store_true", help="also records from code that is not committed")
     return top
 
 

@@ -16,7 +16,7 @@ LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are
 
 def settings(options):
     from ann2snn import tracking
-    from ann2snn.pipeline import Settings
+    from ann2snn.sweeps import Settings
 
     return Settings(
         runs=options.runs,
@@ -35,7 +35,7 @@ def reproduce(options) -> int:
 
 def train(options) -> int:
     from ann2snn.data import load
-    from ann2snn.pipeline import source_of
+    from ann2snn.sweeps import source_of
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     seed = 0 if options.seed is None else options.seed
@@ -63,7 +63,7 @@ def import_weights(options) -> int:
 
 
 def sweep(options) -> int:
-    from ann2snn import leaderboard, pipeline
+    from ann2snn import leaderboard, sweeps
     from ann2snn.benchmarks import pages  # type: ignore
     from ann2snn.conversion import find, load_plugin
 
@@ -77,7 +77,7 @@ def sweep(options) -> int:
         takes_reset = "reset" in find(name).options
         for reset in options.reset if takes_reset else [None]:
             methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
-    table = pipeline.Sweep(
+    table = sweeps.Sweep(
         "sweep",
         options.dataset,
         tuple(options.network),
@@ -90,7 +90,7 @@ def sweep(options) -> int:
         options.calibration_transform,
         recipe=options.recipe,
     )
-    outcome = pipeline.sweep([table], settings(options))
+    outcome = sweeps.sweep([table], settings(options))
     for activation in table.activations:
         left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
         reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
@@ -105,7 +105,7 @@ def sweep(options) -> int:
 
 def _seeds(options) -> tuple[int | None, ...]:
     """Of the trainings; None for imported weights, which every recipe is that trainings do not know."""
-    from ann2snn.training import RECIPES
+    from ann2snn.recipes import RECIPES
 
     if options.recipe in (None, *RECIPES):
         seeds = [0] if options.seed is None else options.seed
@@ -119,12 +119,12 @@ def _seeds(options) -> tuple[int | None, ...]:
 
 
 def diagnose(options) -> int:
-    from ann2snn import diagnosis, pipeline
+    from ann2snn import diagnosis, sweeps
     from ann2snn.data import load
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     (seed,) = _seeds(options)
-    source = pipeline.source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
+    source = sweeps.source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
     found = diagnosis.diagnose(source, options.T, options.images)
     print(diagnosis.report(found))
     print(f"\n{diagnosis.save(found, options.runs)}")
@@ -177,10 +177,11 @@ def inspect(options) -> int:
 
 def leaderboard(options) -> int:
     from ann2snn import leaderboard
-    from ann2snn.benchmarks import pages  # type: ignore
+    from ann2snn.benchmarks import pages, readme  # type: ignore
 
     if options.check:
-        stale = leaderboard.check(options.root, options.readme) + pages.check(options.root)
+        stale = leaderboard.check(options.root) + pages.check(options.root)
+        stale += readme.check(options.readme, options.root) if options.readme else []
         if stale:
             raise UserError(
                 f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard` and commit what it writes."
@@ -189,7 +190,7 @@ def leaderboard(options) -> int:
         return 0
     written = leaderboard.build(options.root) + pages.build(options.root)
     if options.readme:
-        leaderboard.update_readme(options.readme, options.root)
+        readme.update(options.readme, options.root)
     print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
     return 0
 
@@ -214,8 +215,8 @@ def compare(options) -> int:
 
 def recheck(options) -> int:
     from ann2snn.conversion import load_plugin
-    from ann2snn.pipeline import Settings
     from ann2snn.recheck import recheck
+    from ann2snn.sweeps import Settings
 
     for file in options.plugin:
         load_plugin(file)
@@ -244,10 +245,13 @@ def publish(options) -> int:
 
     files = options.runs.glob("sources/*/*/seed*/weights.pt")
     small = {info_of(path).get("weights_hash"): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
+    written = records.publish(options.runs, options.results, small.get, options.uncommitted)
     dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
-    if dirty:
-        print(f"{dirty} records were made from code that is not committed: commit and run them again.", file=sys.stderr)
-    written = records.publish(options.runs, options.results, small.get)
+    if dirty and not options.uncommitted:
+        print(
+            f"{dirty} records from code that is not committed are left out: commit, and run them again.",
+            file=sys.stderr,
+        )
     written += [diagnosis.save(found, options.results) for found in diagnosis.load_all(options.runs)]
     if (file := options.runs / photographs.FILE).exists():
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())

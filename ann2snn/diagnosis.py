@@ -20,9 +20,10 @@ from ann2snn.calibration import images_of, watched
 from ann2snn.conversion import find
 from ann2snn.graph import called
 from ann2snn.neurons import IF
-from ann2snn.pipeline import Source, place_of
+from ann2snn.pipeline import place_of
 from ann2snn.records import slug, write_atomic
 from ann2snn.simulation import simulate
+from ann2snn.sources import Source
 
 GRID, IMAGES = (4, 8, 16, 32), 1000
 
@@ -61,7 +62,7 @@ def neurons(snn: fx.GraphModule) -> dict[str, IF]:
 def diagnose(
     source: Source, T: Iterable[int], images: int = IMAGES, inside: int = 200, calibration: int = 1024
 ) -> dict:
-    """What `optimal` makes of a `pipeline.Source`: accuracies of the ANN, evenly timed and spiking on the first test
+    """What `optimal` makes of a `sources.Source`: accuracies of the ANN, evenly timed and spiking on the first test
     images (shares), and all layers on the first `inside` of them, at every T."""
     stats, calibration_hash = source.statistics(calibration, 0)
     part, method = source.data.test.subset(range(min(images, len(source.data.test)))), find("optimal")

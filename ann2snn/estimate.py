@@ -8,14 +8,15 @@ from statistics import mean
 
 import torch
 
-from ann2snn import imports, networks, records, training
+from ann2snn import checkpoints, imports, networks, recipes, records
 from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
 from ann2snn.metrics import macs_of
-from ann2snn.pipeline import Settings, Sweep, readable
-from ann2snn.training import Recipe
+from ann2snn.pipeline import readable
+from ann2snn.recipes import Recipe
+from ann2snn.sweeps import Settings, Sweep
 
 MEASURED, EXTRAPOLATED, UNKNOWN = range(3)
 
@@ -34,7 +35,7 @@ def size_of(dataset: str, network: str) -> tuple[int, int] | None:
 
 def trainings(dataset: str, network: str, activation: str, recipe: str | None) -> Iterator[tuple[str, str, Recipe]]:
     """(network, activation, recipe) of a source, then of the one that its training starts from, and so on."""
-    plan = training.recipe_of(dataset, network, recipe)
+    plan = recipes.recipe_of(dataset, network, recipe)
     yield network, activation, plan
     if start := plan.start:
         yield from trainings(dataset, start.network.format(network), start.activation or activation, start.recipe)
@@ -115,7 +116,7 @@ class Estimates:
         for record in self.known:
             job, macs = record["job"], sum(record["network"]["macs"].values())
             rate = self.rates.setdefault((job["dataset"], job["network"]), Rate(macs))
-            plan = training.RECIPES.get(records.recipe_name(job["recipe"]))
+            plan = recipes.RECIPES.get(records.recipe_name(job["recipe"]))
             if plan and plan.key == job["recipe"] and (seconds := record["source"]["training_seconds"]):
                 rate.training.append(seconds / (plan.epochs * record["data"]["n"]["train"] * macs))
             T = max(record["T"], key=int)
@@ -189,7 +190,7 @@ class Estimates:
         return total
 
     def _is_trained(self, data: Data, network: str, activation: str, seed: int, plan: Recipe) -> bool:
-        return training.weights_file(data, network, activation, seed, self.settings.runs, plan.name).exists()
+        return checkpoints.weights_file(data, network, activation, seed, self.settings.runs, plan.name).exists()
 
     def _seconds(self, kind: str, dataset: str, network: str, work: int) -> tuple[float, int]:
         """As measured on this network, else on the one whose number of multiply-accumulates is nearest."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ann2snn import activations, networks, training
+from ann2snn import activations, checkpoints, networks
 from ann2snn.data import Normalise
 from ann2snn.data.imagenet import IMAGENET
 from ann2snn.errors import UserError, unknown
@@ -76,14 +76,14 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
         raise UserError(f"{file} is not {wanted}: its sha256 is {found}, not {checkpoint.sha256}.")
     info: dict = {name: getattr(checkpoint, name) for name in NAMES} | {"checkpoint": asdict(checkpoint)}
     info |= _common(checkpoint.classes, networks.input_shape(checkpoint.network), checkpoint.normalise)
-    net = training.untrained(info, seed=0)
+    net = checkpoints.untrained(info, seed=0)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
         net.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except Exception as error:  # whatever the file holds
         raise UserError(f"{file} does not hold the weights of {checkpoint.network} ({wanted} does).") from error
     path = weights_file(root, *(info[name] for name in NAMES))
-    training.save_source(net, info, path)
+    checkpoints.save_source(net, info, path)
     return path, info
 
 
@@ -115,13 +115,13 @@ def import_state_dict(
     info: dict = {"dataset": dataset, "network": network, "activation": activation, "recipe": f"{name}-{digest[:8]}"}
     info |= {"checkpoint": {"format": name, "url": form.url, "file": Path(file).name, "sha256": digest}}
     info |= _common(classes, shape, form.normalise[dataset])
-    net = training.untrained(info, seed=0)
+    net = checkpoints.untrained(info, seed=0)
     try:
         net.load_state_dict(translate(state, form, network, net))
     except ValueError as error:
         raise UserError(f"{file} does not hold {network} as {form.url} has it: {error}.") from error
     path = weights_file(root, *(info[name] for name in NAMES))
-    training.save_source(net, info, path)
+    checkpoints.save_source(net, info, path)
     return path, info
 
 
@@ -150,7 +150,7 @@ def _state_dict(content: bytes, file: Path | str) -> dict[str, Tensor]:
 def weights_file(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
     """Where imported weights lie: among the sources that were trained on the same data."""
     values = (dataset, network, activation, recipe)
-    return Path(root) / training.place(dict(zip(NAMES, values, strict=True)) | {"seed": None})
+    return Path(root) / checkpoints.place(dict(zip(NAMES, values, strict=True)) | {"seed": None})
 
 
 def find(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:

@@ -8,7 +8,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from ann2snn import networks, training
+from ann2snn import checkpoints, networks
 from ann2snn.calibration import Statistics
 from ann2snn.commands import import_path
 from ann2snn.conversion import find
@@ -29,7 +29,7 @@ def inspect(options) -> int:
     if (checkpoint or ":" in options.model) and (options.activation or options.classes):
         raise UserError("--activation and --classes are for networks that are made by name: leave them out.")
     if checkpoint:
-        net, info = training.load_source(options.model)
+        net, info = checkpoints.load_source(options.model)
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
         if info["data_hash"] not in (None, data.hash):
             raise UserError(f"{options.model} was trained on other data than this {data.name}: train it again.")

@@ -17,8 +17,9 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn.errors import UserError
 from ann2snn.progress import Bar
+from ann2snn.recipes import Recipe
 from ann2snn.records import hardware, write_atomic
-from ann2snn.training import Recipe, epoch_seed, unit_bearing
+from ann2snn.training import epoch_seed, unit_bearing
 
 EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
     r".*does not have many workers",

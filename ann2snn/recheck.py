@@ -12,10 +12,12 @@ from ann2snn.calibration import Statistics
 from ann2snn.conversion import find
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import BATCH, Settings, Source, converted, cpu_threads, place_of, read, runs_of
+from ann2snn.pipeline import converted, place_of, read, runs_of
 from ann2snn.progress import Bar
 from ann2snn.records import Job, unpack
 from ann2snn.simulation import simulate
+from ann2snn.sources import BATCH, Source
+from ann2snn.sweeps import Settings, cpu_threads
 
 IMAGES = 3  # may differ on another machine, besides twice the flips of a change as small as rounding
 

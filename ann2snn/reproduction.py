@@ -10,14 +10,14 @@ from textwrap import wrap
 
 from tabulate import tabulate
 
-from ann2snn import diagnosis, leaderboard, pipeline, records, shards, tracking, training
+from ann2snn import diagnosis, leaderboard, records, shards, sweeps, tracking, training
 from ann2snn.benchmarks import pages, paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
 from ann2snn.commands import report_skipped
 from ann2snn.errors import UserError, unknown
 from ann2snn.estimate import UNKNOWN, Estimates, clock, size
-from ann2snn.pipeline import Settings, Sweep
 from ann2snn.records import slug
+from ann2snn.sweeps import Settings, Sweep
 
 RESULTS = Path("results")
 FURTHER = """\
@@ -50,11 +50,11 @@ def reproduce(options, settings: Settings) -> int:
         return 0
     training.accelerator(settings.device)
     if diagnosed:
-        outcome = pipeline.sweep(parts, settings, diagnosis.diagnose_source)
+        outcome = sweeps.sweep(parts, settings, diagnosis.diagnose_source)
         pages.build(settings.runs)
         print(paper.section(table, paper.read(settings.runs)))
         return report_skipped(outcome)
-    outcome = pipeline.sweep(parts if options.shard else tables, settings)
+    outcome = sweeps.sweep(parts if options.shard else tables, settings)
     if not options.shard:
         report(outcome.records, options, settings, began)
     elif outcome.records or not parts:

@@ -9,7 +9,7 @@ from threading import Thread
 
 from ann2snn.errors import UserError
 from ann2snn.estimate import simulation_work, training_work, trainings
-from ann2snn.pipeline import Sweep
+from ann2snn.sweeps import Sweep
 
 TRAINING, STEP = 3, 0.5  # what an image costs, and a step of one, in forward passes of the ANN
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from tabulate import tabulate
 
 from ann2snn import energy
-from ann2snn.benchmarks.matrix import variant  # type: ignore
+from ann2snn.benchmarks.method_tables import variant  # type: ignore
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
 from ann2snn.leaderboard.methods import label

@@ -15,9 +15,9 @@ from ann2snn.data import load
 from ann2snn.diagnosis import evenly_timed, through
 from ann2snn.graph import prepare
 from ann2snn.neurons import IF
-from ann2snn.pipeline import Source
 from ann2snn.recheck import find_weights
 from ann2snn.simulation import simulate
+from ann2snn.sources import Source
 
 RESULTS = Path("results")
 PAGE = """\

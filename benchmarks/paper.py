@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ann2snn import diagnosis, training
+from ann2snn import diagnosis, recipes
 from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
@@ -40,7 +40,7 @@ S. Deng, S. Gu, "Optimal Conversion of Conventional Artificial Neural Networks t
 Accuracies are in % of the whole test set, losses (ANN - SNN of the same weights) in points, ± is the standard
 deviation over n independently trained sources. Our sources are trained on 45,000 images of CIFAR, and the last epoch is
 the model; the other 5,000 choose T and recipes. The paper's are trained on all 50,000, and the epoch is chosen on the
-test set. Recipes: [ann2snn/training.py](../ann2snn/training.py); `akamaster` are public weights, trained by others on
+test set. Recipes: [ann2snn/recipes.py](../ann2snn/recipes.py); `akamaster` are public weights, trained by others on
 all 50,000 images, so that no T is chosen on them. The paper's networks are trained with `bn_free` here, which is ours
 and short enough for a CPU, and not with the paper's recipe (`--recipe deng2021`: 300 epochs; its rate and epochs are
 from memory): a loss inside the band says nothing of the training.
@@ -145,7 +145,7 @@ def places(known: Known) -> Iterator[tuple[str, str, str]]:
 
 def recipe_of(key: str) -> str:
     """The name of a recipe; the whole key where today's recipe of that name is another one."""
-    today = training.RECIPES.get(name := recipe_name(key))
+    today = recipes.RECIPES.get(name := recipe_name(key))
     return key if today and today.key != key else name
 
 
@@ -457,7 +457,7 @@ def imagenet_table(known: Known) -> str:
 
 ALL = tuple(sweep.id for sweep in (*PAPER, *CIFAR))
 MADE = {  # (dataset, network, recipe, activation) of the sources that a profile trains
-    (sweep.dataset, network, training.recipe_of(sweep.dataset, network, sweep.recipe).name, activation)
+    (sweep.dataset, network, recipes.recipe_of(sweep.dataset, network, sweep.recipe).name, activation)
     for sweep in (*PAPER, *CIFAR)
     if None not in sweep.seeds
     for network in sweep.networks

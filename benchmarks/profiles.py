@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ann2snn.facts import DATASETS
-from ann2snn.pipeline import Sweep
+from ann2snn.sweeps import Sweep
 
 RESETS = ("soft", "hard")
 METHODS = tuple((name, {"reset": reset}) for name in ("optimal", "max_norm", "robust_norm", "opi") for reset in RESETS)

@@ -17,8 +17,8 @@ from ann2snn import training
 from ann2snn.cli import count
 from ann2snn.data import load
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Source
-from ann2snn.training import RECIPES, Recipe
+from ann2snn.recipes import RECIPES, Recipe
+from ann2snn.sources import Source
 
 FIRST = replace(RECIPES["bn_free"], lr=0.03, gamma=None, augmentation="crop_flip")
 FACTORS = {

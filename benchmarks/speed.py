@@ -19,7 +19,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
-from ann2snn import imports, lightning, networks, training
+from ann2snn import checkpoints, imports, lightning, networks, recipes
 from ann2snn.benchmarks import profiles  # type: ignore
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, find
@@ -27,11 +27,11 @@ from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
 from ann2snn.metrics import costs
-from ann2snn.pipeline import Source
 from ann2snn.records import provenance, slug, write_atomic
 from ann2snn.simulation import native, simulate
 from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
+from ann2snn.sources import Source
 
 NETWORKS = {  # name: (classes, side of an image, images simulated, batches of the ANN that are tried)
     "cifar_resnet20": (10, 32, 96, (50, 100, 500)),
@@ -387,10 +387,10 @@ IMAGES = 2560
 def epoch(data, **how) -> float:
     """Seconds of one epoch of He's ResNet-20 on some images of CIFAR-10."""
     few = replace(data, train=data.train.subset(range(IMAGES)), validation=data.validation.subset(range(256)))
-    net = training.untrained(training.describe(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
+    net = checkpoints.untrained(checkpoints.describe(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
     with tempfile.TemporaryDirectory() as folder:
         options = {"device": "cpu", "logger": None, "progress": False, "label": ""}
-        plan = replace(training.RECIPES["cifar"], epochs=1, **how)
+        plan = replace(recipes.RECIPES["cifar"], epochs=1, **how)
         return lightning.fit(net, few, plan, 0, Path(folder) / "last", **options)["training_seconds"]
 
 

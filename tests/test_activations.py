@@ -8,7 +8,7 @@ from nets import dyadic, dyadic_images, random
 from torch import nn
 
 import ann2snn
-from ann2snn import activations, data, graph, networks, training
+from ann2snn import activations, checkpoints, data, graph, networks
 from ann2snn.activations import QCFS, TCL, ThresholdReLU
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import discover, find
@@ -220,16 +220,16 @@ def test_stairs_are_prepared_where_rounding_decides():
 
 
 def test_a_source_with_qcfs_round_trips(tmp_path):
-    info = training.describe(data.load("digits"), "digits_plain", "qcfs:2", 0)
-    net = training.untrained(info, seed=0)
+    info = checkpoints.describe(data.load("digits"), "digits_plain", "qcfs:2", 0)
+    net = checkpoints.untrained(info, seed=0)
     for module in net.modules():
         if isinstance(module, QCFS):
             nn.init.uniform_(module.y_th, 1, 2)
-    training.save_source(net, info, tmp_path / "weights.pt")
-    found, _ = training.load_source(tmp_path / "weights.pt")
+    checkpoints.save_source(net, info, tmp_path / "weights.pt")
+    found, _ = checkpoints.load_source(tmp_path / "weights.pt")
     x = torch.rand(3, 1, 8, 8)
     assert torch.equal(found(x), net.eval()(x))
-    assert training.weights_hash(found) == training.weights_hash(net)
+    assert checkpoints.weights_hash(found) == checkpoints.weights_hash(net)
     assert all(isinstance(m.L, int) and m.L == 2 for m in found.modules() if isinstance(m, QCFS))
 
 

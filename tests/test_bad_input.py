@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import networks, training
+from ann2snn import checkpoints, networks
 from ann2snn.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -71,13 +71,13 @@ def test_a_sweep_that_finds_another_source_where_it_looks(refused, tmp_path):
         place = other.relative_to(tmp_path / "runs")
         assert f"{wanted.relative_to(tmp_path)} holds another source than its place says: move it to {place}" in err
     wanted.write_bytes(mine)
-    assert training.load_source(wanted)[1]["activation"] == "threshold_relu:1"
+    assert checkpoints.load_source(wanted)[1]["activation"] == "threshold_relu:1"
 
 
 def test_a_source_may_be_copied_anywhere_else(tmp_path):
     copy = tmp_path / "sources.pt"
     shutil.copy(put(tmp_path / "runs"), copy)
-    assert training.load_source(copy)[1]["network"] == "digits_plain"
+    assert checkpoints.load_source(copy)[1]["network"] == "digits_plain"
 
 
 def saved(value) -> bytes:
@@ -121,4 +121,4 @@ def test_a_source_in_the_place_of_another_is_refused_when_it_is_loaded(tmp_path)
     moved.parent.mkdir()
     path.rename(moved)
     with pytest.raises(UserError, match=f"move it to {path.relative_to(tmp_path / 'runs')}, and run this again"):
-        training.load_source(moved)
+        checkpoints.load_source(moved)

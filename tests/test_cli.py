@@ -117,14 +117,27 @@ def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, mon
     code, _, err = ann2snn("leaderboard --root runs --check")
     assert code == 2 and "LEADERBOARD.md" in err and one_sentence(err)
     assert ann2snn("leaderboard --root runs")[0] == 0 and ann2snn("leaderboard --root runs --check")[0] == 0
-    code, out, _ = ann2snn("publish")
+    code, out, _ = ann2snn("publish --uncommitted")
     assert code == 0 and len(records.load_all(tmp_path / "results")) == 4
     assert len(list((tmp_path / "results/weights").rglob("*.pt"))) == 1
 
 
+def test_records_of_code_that_is_not_committed_are_not_published(ann2snn, make_record):
+    clean, dirty = make_record(official=False), make_record(official=False, seed=1)
+    clean["provenance"]["dirty"], dirty["provenance"]["dirty"] = False, True
+    records.save(dirty, "runs")
+    code, _, err = ann2snn("publish")
+    assert code == 2 and "not committed" in err and one_sentence(err) and not Path("results").exists()
+    records.save(clean, "runs")
+    code, _, err = ann2snn("publish")
+    assert code == 0 and "1 records from code that is not committed are left out" in err
+    assert [record["job"]["seed"] for record in records.load_all("results")] == [0]
+    assert ann2snn("publish --uncommitted")[0] == 0 and len(records.load_all("results")) == 2
+
+
 def test_recheck(ann2snn, tmp_path, monkeypatch):
     put(tmp_path / "runs")
-    assert ann2snn(SWEEP)[0] == 0 and ann2snn("publish")[0] == 0
+    assert ann2snn(SWEEP)[0] == 0 and ann2snn("publish --uncommitted")[0] == 0
     path = next((tmp_path / "results/records").rglob("*.json")).relative_to(tmp_path)
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "agrees (the same environment" in out

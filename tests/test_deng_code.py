@@ -7,12 +7,12 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from sources import put
 
-from ann2snn import convert, data, pipeline, prepare, simulate
+from ann2snn import convert, data, pipeline, prepare, simulate, sources
 from ann2snn.baselines.deng_code import residual_additions
 from ann2snn.calibration import Statistics
 from ann2snn.diagnosis import neurons, steps
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Sweep
+from ann2snn.sweeps import Sweep
 
 T = 8
 
@@ -89,7 +89,7 @@ def test_a_record_says_read_out_and_calibration(tmp_path):
     digits, trained = data.load("digits"), put(tmp_path)
     table = Sweep("x", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("deng_code", {}),), (4,))
     table = dataclasses.replace(table, methods=(("deng_code", {"readout": "spiking"}),), calibration=64)
-    source = pipeline.Source(digits, trained)
+    source = sources.Source(digits, trained)
     found = {}
     for transform in ("none", "crop_flip"):
         (job,) = dataclasses.replace(table, calibration_transform=transform).jobs(digits, *next(table.sources()))
@@ -98,6 +98,6 @@ def test_a_record_says_read_out_and_calibration(tmp_path):
         found[transform] = record["T"]["4"]
         assert found[transform]["spikes"]["output"] > 0 and found[transform]["operations"]["output"] == 0
     assert found["none"]["spikes"] != found["crop_flip"]["spikes"]
-    stats = [pipeline.Source(digits, trained).statistics(64, 0, "crop_flip")[0] for _ in range(2)]
+    stats = [sources.Source(digits, trained).statistics(64, 0, "crop_flip")[0] for _ in range(2)]
     assert stats[0]["output"].max == stats[1]["output"].max != source.statistics(64, 0)[0]["output"].max
     assert stats[0]["output"].quantile(0.5) == stats[1]["output"].quantile(0.5)

@@ -11,7 +11,7 @@ from ann2snn import convert, prepare, reproduction, simulate
 from ann2snn.activations import ThresholdReLU
 from ann2snn.benchmarks import paper
 from ann2snn.diagnosis import evenly_timed, layers, load_all, neurons, steps
-from ann2snn.pipeline import Sweep
+from ann2snn.sweeps import Sweep
 
 T = 8
 

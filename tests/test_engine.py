@@ -20,7 +20,7 @@ from nets import Net, dyadic, dyadic_images, one_thread, random  # noqa: F401
 from oracle import WAYS, compare, engine, oracle
 from torch import nn
 
-from ann2snn import data, networks, training
+from ann2snn import checkpoints, data, networks
 from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire  # type: ignore
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, replace_activations
@@ -360,7 +360,7 @@ def separable():
 
 def trained():
     file = next((Path(__file__).parents[1] / "results/weights/digits").glob("digits_residual-relu-seed0-*.pt"))
-    return training.load_source(file)[0], next(iter(data.load("digits").test.batches(20)))[0]
+    return checkpoints.load_source(file)[0], next(iter(data.load("digits").test.batches(20)))[0]
 
 
 def resnet20():

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ann2snn import data, networks, records, reproduction, training
+from ann2snn import checkpoints, data, networks, recipes, records, reproduction
 from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.data.files import LAYOUTS
 from ann2snn.estimate import DATASETS, EXTRAPOLATED, MEASURED, UNKNOWN, Estimates, clock, size, size_of
 from ann2snn.graph import prepare
 from ann2snn.metrics import costs
-from ann2snn.pipeline import Settings, Sweep
+from ann2snn.sweeps import Settings, Sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -48,7 +48,7 @@ def known(make_record):
     """One record of `network`: a training of 100 s, 720 image-steps at T = 8 in 0.5 s."""
 
     def make(network, macs, device="cpu"):
-        recipe = training.recipe_of("digits", network).key
+        recipe = recipes.recipe_of("digits", network).key
         record = make_record(network=network, recipe=recipe, T={2: 9, 8: 9}, n=90)
         record["source"]["training_seconds"] = 100
         record["network"]["macs"] = {"conv": macs}
@@ -199,9 +199,9 @@ def test_a_row_of_cifar_from_the_dry_run_to_the_record(ann2snn, tmp_path):
     code, out, _ = ann2snn(f"{line} --dry-run")
     assert code == 0 and "cifar10-augmented  1 " in out and "missing" not in out
     small = data.load("cifar10", tmp_path / "pictures", accept_unofficial=True)
-    info = training.describe(small, "cifar_resnet20", "threshold_relu:1", 0)
-    path = training.weights_file(small, "cifar_resnet20", "threshold_relu:1", 0, tmp_path / "runs")
-    training.save_source(training.untrained(info, 0), info, path)
+    info = checkpoints.describe(small, "cifar_resnet20", "threshold_relu:1", 0)
+    path = checkpoints.weights_file(small, "cifar_resnet20", "threshold_relu:1", 0, tmp_path / "runs")
+    checkpoints.save_source(checkpoints.untrained(info, 0), info, path)
     code, out, err = ann2snn(line)
     assert code == 0 and (tmp_path / "runs/PAPER.md").exists(), err
     (record,) = records.load_all(tmp_path / "runs")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import data, training
+from ann2snn import checkpoints, data, recipes, training
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import discover
 from ann2snn.graph import prepare
@@ -33,7 +33,7 @@ def digits():
 @pytest.fixture(scope="module")
 def source(digits):
     """A network for the digits, of a short training."""
-    net = training.untrained(training.describe(digits, "digits_residual", "threshold_relu:1", 0), 0)
+    net = checkpoints.untrained(checkpoints.describe(digits, "digits_residual", "threshold_relu:1", 0), 0)
     images, labels = next(digits.train.batches(1077))
     optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
     for _ in range(40):
@@ -74,12 +74,12 @@ def test_a_training_goes_on_bit_for_bit(digits, tmp_path, monkeypatch):
     from ann2snn import lightning
 
     def train(root):
-        return training.load_source(
+        return checkpoints.load_source(
             training.train(digits, "digits_plain", "relu", 0, root, device="cuda", progress=False)
         )[1]["weights_hash"]
 
-    short = dataclasses.replace(training.RECIPES["digits"], epochs=3)
-    monkeypatch.setitem(training.RECIPES, "digits", short)
+    short = dataclasses.replace(recipes.RECIPES["digits"], epochs=3)
+    monkeypatch.setitem(recipes.RECIPES, "digits", short)
     whole = train(tmp_path / "whole")
 
     def stop(self, trainer, module, real=lightning.EpochCheckpoint.on_train_epoch_end):

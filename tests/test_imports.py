@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import data, formats, imports, networks, records, tracking, training
+from ann2snn import checkpoints, data, formats, imports, networks, records, tracking
 from ann2snn.data import Normalise
 from ann2snn.errors import UserError
 from ann2snn.imports import CHECKPOINTS, import_state_dict, import_weights
 from ann2snn.leaderboard.rows import sections
-from ann2snn.pipeline import Source
+from ann2snn.sources import Source
 
 sys.path.insert(0, str(Path(__file__).parent))
 import authors  # noqa: E402
@@ -60,8 +60,8 @@ def test_a_checkpoint_becomes_a_source(ann2snn, tmp_path, monkeypatch):
     named = f"--dataset cifar10 --network cifar_resnet20 --activation relu --recipe {recipe}"
     assert out == f"{path}\nnow: ann2snn sweep {named} --runs here\n"
     assert path == imports.find("here", "cifar10", "cifar_resnet20", "relu", recipe)
-    found, info = training.load_source(path)
-    assert training.weights_hash(found) == info["weights_hash"] == training.weights_hash(net)
+    found, info = checkpoints.load_source(path)
+    assert checkpoints.weights_hash(found) == info["weights_hash"] == checkpoints.weights_hash(net)
     assert (info["seed"], info["data_hash"], info["training_seconds"]) == (None, None, None)
     assert Normalise(**info["normalization"]) == CHECKPOINTS[PUBLIC].normalise
     assert info["checkpoint"]["licence"] == "BSD-2-Clause"
@@ -137,7 +137,7 @@ def test_data_in_another_normalisation():
 def twins(tmp_path, monkeypatch):
     """A source of the digits, and a checkpoint that does the same to images of twice the contrast."""
     trained = put(tmp_path / "runs")
-    state = training.load_source(trained)[0].state_dict()
+    state = checkpoints.load_source(trained)[0].state_dict()
     state["0.weight"] = state["0.weight"] / 2
     torch.save({"state_dict": state}, tmp_path / "twin.th")
     kind = {"dataset": "digits", "network": "digits_plain", "classes": 10, "normalise": Normalise((0.0,), (0.5,), 16.0)}
@@ -167,7 +167,7 @@ def test_a_sweep_of_imported_weights(ann2snn, twins, tmp_path):
         assert (row["validation_mean"] == "") == (row["recipe"] == twins[2])
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "agrees (the same environment" in out
-    assert ann2snn("publish")[0] == 0  # the record goes out, the weights of others do not
+    assert ann2snn("publish --uncommitted")[0] == 0  # the record goes out, the weights of others do not
     assert len(records.load_all("results")) == 2
     assert [p.name.split("-seed0-")[0] for p in Path("results/weights/digits").iterdir()] == [
         "digits_plain-threshold_relu-1"
@@ -235,7 +235,7 @@ def test_a_state_dict_of_authors_computes_what_their_code_does(network, tmp_path
     torch.save(dict(state), tmp_path / "file.pth")
     chosen = {"dataset": "cifar10", "network": network, "activation": activation}
     path, info = import_state_dict(name, tmp_path / "file.pth", tmp_path / "runs", **chosen)
-    net, _ = training.load_source(path)
+    net, _ = checkpoints.load_source(path)
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     value = float(activation.partition(":")[2] or 0)
     with torch.no_grad():
@@ -304,7 +304,7 @@ def test_a_state_dict_in_all_its_wrappings(tmp_path):
     for i, held in enumerate(wrappings):
         torch.save(held, tmp_path / "file.pth", _use_new_zipfile_serialization=i != 1)
         path, info = import_state_dict("qcfs", tmp_path / "file.pth", tmp_path / "runs", **SMALL)
-        hashes.add(training.load_source(path)[1]["weights_hash"])
+        hashes.add(checkpoints.load_source(path)[1]["weights_hash"])
         recipes.add(info["recipe"])
     assert len(hashes) == 1 and len(recipes) == len(wrappings)
 

@@ -208,7 +208,6 @@ def test_unofficial_data_is_marked(make_record, publish):
         ("relu", f"soft, data_hash={'e' * 24}"),
     }
     assert {line["official"] for line in lines_of(root)} == {"True", "False"}
-    assert "relu †" in leaderboard.readme_table(root) and "checksum" in leaderboard.readme_table(root)
 
 
 def test_csv_has_every_number(make_record, publish):
@@ -247,7 +246,7 @@ def test_csv_has_every_number(make_record, publish):
 
 
 def test_no_record_is_a_user_error(tmp_path):
-    for function in (leaderboard.build, leaderboard.check, leaderboard.readme_table):
+    for function in (leaderboard.build, leaderboard.check):
         with pytest.raises(UserError, match="no finished record"):
             function(tmp_path)
 
@@ -312,31 +311,7 @@ def test_a_changed_prediction_alone_is_seen(make_record, publish):
     assert leaderboard.check(root) == [root / "LEADERBOARD.md"]
 
 
-# ------------------------------------------------------------------------------------------------ README, comparison
-
-
-def test_readme_is_updated_between_its_markers(make_record, publish, tmp_path):
-    root = publish(
-        *(make_record(seed=s, T={4: 5, 8: 7 + s}, options={"reset": r}) for s in range(2) for r in ("soft", "hard")),
-        make_record(activation="threshold_relu:1", T={4: 9}),
-    )
-    leaderboard.build(root)
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- leaderboard:begin -->\nold\n<!-- leaderboard:end -->\nbelow\n")
-    assert leaderboard.check(root, readme) == [readme]
-    leaderboard.update_readme(readme, root)
-    assert leaderboard.check(root, readme) == []
-    text = readme.read_text()
-    assert text.startswith("above\n<!-- leaderboard:begin -->\n|") and text.endswith(
-        "<!-- leaderboard:end -->\nbelow\n"
-    )
-    threshold, relu = table(text, "above")
-    cells = ("source", "T = 4", "T = 8", "hard reset, T = 32")
-    assert [threshold[name] for name in cells] == ["threshold_relu:1", "90.0", "not run", "-"]
-    assert [relu[name] for name in cells] == ["relu", "50.0 ± 0.0", "75.0 ± 7.1", "not run"]
-    readme.write_text("no markers")
-    with pytest.raises(UserError, match="needs the lines"):
-        leaderboard.update_readme(readme, root)
+# ------------------------------------------------------------------------------------------------------ comparison
 
 
 def test_comparison_is_over_what_both_have(make_record, publish):

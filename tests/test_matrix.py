@@ -1,16 +1,16 @@
 import pytest
 
 from ann2snn import leaderboard
-from ann2snn.benchmarks import matrix, pages  # type: ignore
+from ann2snn.benchmarks import findings, matrix, method_tables, pages  # type: ignore
 from ann2snn.benchmarks.profiles import MATRIX, VARIANTS  # type: ignore
 from ann2snn.comparison import paired
 from ann2snn.conversion import discover, find
 from ann2snn.leaderboard import figures, methods
 from ann2snn.leaderboard.published import Published
 from ann2snn.leaderboard.rows import sections
+from ann2snn.recipes import RECIPES
 from ann2snn.records import save
 from ann2snn.significance import holm
-from ann2snn.training import RECIPES
 
 N = 400
 
@@ -44,9 +44,9 @@ def test_a_tuned_source_is_compared_with_the_one_that_it_was_trained_on_from(mad
     relu = some(made, recipe=RECIPES["cifar"].key)
     tuned = [*some(made, recipe=RECIPES["tuned"].key, activation="qcfs:4")]
     tuned.append(made("qcfs", right=372, recipe=RECIPES["tuned"].key, activation="qcfs:4"))
-    (line,) = (x for x in matrix.findings(matrix.tables(relu + tuned)).splitlines() if "trained source" in x)
+    (line,) = (x for x in findings.findings(method_tables.tables(relu + tuned)).splitlines() if "trained source" in x)
     assert paired(relu[2], tuned[-1], 16).interval in line
-    (line,) = (x for x in matrix.findings(matrix.tables(tuned)).splitlines() if "trained source" in x)
+    (line,) = (x for x in findings.findings(method_tables.tables(tuned)).splitlines() if "trained source" in x)
     assert line.endswith("not run.")
 
 
@@ -63,8 +63,8 @@ def test_every_variant_is_a_method_with_these_options_and_every_sweep_has_jobs()
 
 def test_a_table_is_ordered_and_says_better_after_holm(made):
     records = some(made)
-    (table,) = matrix.tables(records)
-    found = cells(matrix.table_text(table, []))
+    (table,) = method_tables.tables(records)
+    found = cells(method_tables.table_text(table, []))
     assert list(found) == ["channel_norm", "opi", "optimal", "robust_norm", "max_norm"]
     assert [row["T = 16"] for row in found.values()] == ["87.50", "75.25", "75.00", "75.00", "50.00"]
     assert found["channel_norm"]["against `optimal`"].endswith("better")
@@ -81,15 +81,15 @@ def test_holm_can_take_a_verdict_back(made):
     rows = [("optimal", 300), ("max_norm", 300), ("opi", 306), ("robust_norm", 300), ("channel_norm", 300)]
     records = [made(method, right=right) for method, right in rows]
     assert 0.03 < paired(records[0], records[2], 16).p < 0.05
-    found = cells(matrix.table_text(matrix.tables(records)[0], []))
+    found = cells(method_tables.table_text(method_tables.tables(records)[0], []))
     assert found["opi"]["against `optimal`"] == paired(records[0], records[2], 16).interval
 
 
 def test_several_seeds_are_tested_one_by_one(made):
     records = some(made, seed=0) + some(made, seed=1)
     records[9] = made("channel_norm", right=300, seed=1)
-    (table,) = matrix.tables(records)
-    row = cells(matrix.table_text(table, []))["channel_norm"]
+    (table,) = method_tables.tables(records)
+    row = cells(method_tables.table_text(table, []))["channel_norm"]
     assert row["n"] == "2" and row["T = 16"].startswith("81.25 ±")
     assert row["against `optimal`"] == "+12.50 / +0.00, better in 1 of 2"
 
@@ -97,42 +97,42 @@ def test_several_seeds_are_tested_one_by_one(made):
 def test_the_first_calibration_seed_has_the_row(made):
     draws = [made("tpp", right=right, calibration_seed=k, activation="qcfs:4") for k, right in enumerate((310, 90, 80))]
     for records in (draws, draws[::-1]):
-        (table,) = matrix.tables(some(made, activation="qcfs:4") + records)
-        row = cells(matrix.table_text(table, []))["tpp"]
+        (table,) = method_tables.tables(some(made, activation="qcfs:4") + records)
+        row = cells(method_tables.table_text(table, []))["tpp"]
         assert row["against `optimal`"].startswith("+2.50 ±") and row["T = 16"] == "77.50"
-    (table,) = matrix.tables(some(made, activation="qcfs:4") + draws[1:])
-    assert "tpp" not in cells(matrix.table_text(table, []))
+    (table,) = method_tables.tables(some(made, activation="qcfs:4") + draws[1:])
+    assert "tpp" not in cells(method_tables.table_text(table, []))
 
 
 def test_the_latest_version_of_a_method_has_the_row_and_not_the_best(made):
     old, new = (made("srp", right=right, method_version=version) for right, version in ((360, 1), (340, 2)))
     for records in ([old, new], [new, old]):
-        (table,) = matrix.tables(some(made) + records)
+        (table,) = method_tables.tables(some(made) + records)
         assert [row.job.method for row in table.rows][:2] == ["channel_norm", "srp"]
-        assert cells(matrix.table_text(table, []))["srp"]["T = 16"] == "85.00" and len(table.rows) == 6
+        assert cells(method_tables.table_text(table, []))["srp"]["T = 16"] == "85.00" and len(table.rows) == 6
 
 
 def test_a_source_that_was_trained_for_a_method_has_a_table_with_any_number_of_them(made):
     few = [made("max_norm", right=200), made("opi", right=301)]
-    assert matrix.tables(few) == []
+    assert method_tables.tables(few) == []
     trained = [made("tcl", right=340, activation="tcl"), made("opi", right=300, activation="tcl")]
-    (table,) = matrix.tables(few + trained)
-    text = matrix.table_text(table, [])
+    (table,) = method_tables.tables(few + trained)
+    text = method_tables.table_text(table, [])
     assert table.activation == "tcl" and list(cells(text)) == ["tcl", "opi"]
     assert "No row: `qcfs` does not apply" in text and "not run: `optimal, reset soft`, `max_norm, reset soft`" in text
 
 
 def test_two_copies_of_the_data_are_two_tables(made):
     other = some(made, data_hash="e" * 64, official=False)
-    first, second = (matrix.table_text(table, []) for table in matrix.tables(some(made) + other))
+    first, second = (method_tables.table_text(table, []) for table in method_tables.tables(some(made) + other))
     assert first.startswith("### digits, plain, relu (short)") and "checksum" not in first
     assert second.startswith("### digits †, plain, relu (short)") and "† Measured on data whose checksum" in second
 
 
 def test_what_is_not_there_is_said(made):
     records = [made("srp", T={8: 340, 16: 345}), *some(made)]
-    (table,) = matrix.tables(records)
-    text = matrix.table_text(table, [])
+    (table,) = method_tables.tables(records)
+    text = method_tables.table_text(table, [])
     row = cells(text)["srp"]
     assert (row["T = 2"], row["T = 4"], row["T = 8"], row["T = 32"]) == ("n/a", "n/a", "85.00", "not run")
     assert "`qcfs` does not apply (it is for sources trained with qcfs)" in text
@@ -141,9 +141,9 @@ def test_what_is_not_there_is_said(made):
 
 
 def test_other_calibrations_resets_and_few_methods_stay_out(made):
-    assert matrix.tables(some(made)[:4]) == []
+    assert method_tables.tables(some(made)[:4]) == []
     others = [made("opi", {"reset": "hard"}, right=10), made("opi", right=20, calibration=128)]
-    (table,) = matrix.tables(some(made) + others)
+    (table,) = method_tables.tables(some(made) + others)
     assert len(table.rows) == 5
 
 
@@ -155,19 +155,19 @@ def test_columns(made):
         Published("x", 2022, "opi", "own", "digits", "plain", "a net", 90.0, 16, 0, 88.5, "its table", "seen", ""),
         Published("x", 2022, "opi", "own", "digits", "other", "a net", 90.0, 16, 0, 11.1, "its table", "seen", ""),
     ]
-    row = cells(matrix.table_text(matrix.tables(records)[0], published))["opi"]
+    row = cells(method_tables.table_text(method_tables.tables(records)[0], published))["opi"]
     assert (row["latency"], row["calibration"], row["operations / MACs"]) == ("48", "1,024, 1.25 s", "2.50")
     assert row["published, T = 16"] == "88.50 (own)" and row["T within 1 point"] == "> 16"
-    (other,) = [r for r in cells(matrix.table_text(matrix.tables(records)[0], published)).values()
+    (other,) = [r for r in cells(method_tables.table_text(method_tables.tables(records)[0], published)).values()
                 if r["method"] == "optimal"]  # fmt: skip
     assert other["latency"] == "16" and other["published, T = 16"] == "-"
-    without = matrix.table_text(matrix.tables(records)[0], published[1:])
+    without = method_tables.table_text(method_tables.tables(records)[0], published[1:])
     assert "No published number at T = 16 of these methods" in without
     assert cells(without)["opi"] == {k: v for k, v in row.items() if k != "published, T = 16"}
 
 
 def test_findings_name_number_interval_and_source(made):
-    text = matrix.findings(matrix.tables(some(made)))
+    text = findings.findings(method_tables.tables(some(made)))
     pair = paired(made("max_norm", right=200), made("opi", right=301), 16)
     what = "**What the start potential buys** (membranes that start at V/2, instead of empty; `opi` - `max_norm`)"
     assert f"{what}: on digits" in text
@@ -175,16 +175,16 @@ def test_findings_name_number_interval_and_source(made):
     assert text.count("not run") == 5 and text.count("\n") == 6
     both = [made(m, right=r, T={4: early, 16: r}) for m, r, early in (("max_norm", 200, 50), ("opi", 301, 250))]
     rest = [record for record in some(made) if record["job"]["method"] not in ("max_norm", "opi")]
-    text = matrix.findings(matrix.tables(both + rest))
+    text = findings.findings(method_tables.tables(both + rest))
     assert f"{pair.interval} at T = 16 and {paired(*both, 4).interval} at T = 4." in text
     several = some(made, seed=0) + some(made, seed=1)
-    assert "(short) +25.25 / +25.25 at T = 16." in matrix.findings(matrix.tables(several))
+    assert "(short) +25.25 / +25.25 at T = 16." in findings.findings(method_tables.tables(several))
 
 
 def test_what_makes_it_worse_comes_first_then_the_largest_effect(made):
     def order(right):
         records = [*some(made), made("mmse", {"error": "round"}, right=right)]
-        titles = [line.split("**")[1] for line in matrix.findings(matrix.tables(records)).splitlines()]
+        titles = [line.split("**")[1] for line in findings.findings(method_tables.tables(records)).splitlines()]
         return [title for title in titles if title in (thresholds, start)]
 
     thresholds, start = "What thresholds buy", "What the start potential buys"
@@ -196,7 +196,7 @@ def test_what_makes_it_worse_comes_first_then_the_largest_effect(made):
 def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(made):
     trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
     records = some(made) + trained
-    lines = matrix.findings(matrix.tables(records)).splitlines()
+    lines = findings.findings(method_tables.tables(records)).splitlines()
     (line,) = (line for line in lines if "trained source" in line)
     assert (
         f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16 (the ANNs alone differ by +0.00)."
@@ -208,7 +208,7 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
 def test_trained_clipping_is_compared_with_the_relu_source_as_both_start_empty(made):
     tcl = made("tcl", right=340, activation="tcl")
     relu = some(made)
-    (line,) = (x for x in matrix.findings(matrix.tables([*relu, tcl])).splitlines() if "trained clipping" in x)
+    (line,) = (x for x in findings.findings(method_tables.tables([*relu, tcl])).splitlines() if "trained clipping" in x)
     assert f"`tcl` - `max_norm`): on digits, plain, tcl (short) {paired(relu[1], tcl, 16).interval} at T = 16" in line
 
 
@@ -216,7 +216,7 @@ def test_every_source_has_a_line(made):
     trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
     waiting = made("accumulate_then_fire", {"per_channel": False}, right=310)
     waiting["T"]["16"]["latency"] = 320
-    found = cells(matrix.on_every_source(matrix.tables([*some(made), waiting, *trained])))
+    found = cells(findings.on_every_source(method_tables.tables([*some(made), waiting, *trained])))
     assert list(found) == ["the shift", "the start potential", "a trained source", "accumulate-then-fire"]
     assert found["accumulate-then-fire"]["latency, T = 16"] == "320" and found["the shift"]["latency, T = 16"] == ""
     assert found["a trained source"]["the ANNs alone"] == "+0.00" and found["the shift"]["the ANNs alone"] == ""
@@ -228,7 +228,7 @@ def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
     for record in relu[5:]:
         record["ann"]["test"]["correct"] -= 20
     trained = some(made, seed=0, activation="qcfs:4") + [made("qcfs", right=320, seed=0, activation="qcfs:4")]
-    assert "(the ANNs alone differ by +0.00)" in matrix.findings(matrix.tables(relu + trained))
+    assert "(the ANNs alone differ by +0.00)" in findings.findings(method_tables.tables(relu + trained))
 
 
 def test_what_picking_by_test_accuracy_is_worth(made):
@@ -237,11 +237,11 @@ def test_what_picking_by_test_accuracy_is_worth(made):
         made("ftbc", {"updates": k}, right=right) for k, right in ((usual, 300), (usual + 1, 310), (usual + 2, 305))
     ]
     records = some(made) + runs
-    text = matrix.chosen_on_test(matrix.tables(records), records)
+    text = findings.chosen_on_test(method_tables.tables(records), records)
     assert f"the best of 3 has {usual + 1} updates and 77.50 %, 2.50 points above that of its {usual}." in text
-    (table,) = matrix.tables(records)
+    (table,) = method_tables.tables(records)
     assert len([row for row in table.rows if row.job.method == "ftbc"]) == 1
-    assert matrix.chosen_on_test(matrix.tables(some(made)), some(made)) == "Not run."
+    assert findings.chosen_on_test(method_tables.tables(some(made)), some(made)) == "Not run."
 
 
 def test_other_calibrations_stand_beside_the_usual_one(made):
@@ -251,12 +251,12 @@ def test_other_calibrations_stand_beside_the_usual_one(made):
         made("opi", right=10, calibration=128, activation="threshold_relu:1"),
         made("permute", right=320, calibration_seed=1),
     ]
-    text = matrix.other_calibrations(matrix.tables(records), records)
+    text = findings.other_calibrations(method_tables.tables(records), records)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     shown = [["opi", "128", "0", "77.50"], ["opi", "1,024", "2", "73.75"], ["permute", "1,024", "1", "80.00"]]
     assert [row[1:5] for row in rows] == shown and rows[2][5] == "not run"
     assert rows[0][5] == paired(records[2], records[5], 16).interval
-    assert matrix.other_calibrations(matrix.tables(some(made)), some(made)) == "Not run."
+    assert findings.other_calibrations(method_tables.tables(some(made)), some(made)) == "Not run."
 
 
 def test_the_page_is_written_and_checked(made, tmp_path):
@@ -276,12 +276,12 @@ def test_quantisers_against_starts(made):
         for k, kind in enumerate(("qcfs:4:floor", "qcfs:4", "qcfs:4:ceil"))
         for start in (0.0, 0.5, 1.0)
     ]
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in matrix.quantisers(records).splitlines()[2:]]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in findings.quantisers(records).splitlines()[2:]]
     assert [(row[1], row[4]) for row in rows] == [(q, s) for q in ("floor", "round", "ceil") for s in ("0", "V/2", "V")]
     assert [row[9] for row in rows][:4] == ["75.00", "75.25", "75.50", "77.50"] and rows[0][5] == "not run"
-    assert matrix.quantisers(records[:6]) == "Not run."
+    assert findings.quantisers(records[:6]) == "Not run."
     others = [made("qcfs", {"start": 0.25}, activation="qcfs:4"), made("qcfs", {"reset": "hard"}, activation="qcfs:4")]
-    assert matrix.quantisers([*records, *others]) == matrix.quantisers(records)
+    assert findings.quantisers([*records, *others]) == findings.quantisers(records)
 
 
 def test_every_method_is_told_in_a_sentence():
@@ -320,6 +320,14 @@ def test_sources_of_two_recipes_have_a_panel_each(made):
     assert len(set(drawn)) == 10 and {source for source, *_ in drawn} == {"relu, akamaster", "relu, short"}
 
 
+def test_methods_of_one_panel_have_different_colours():
+    panels = [list("abcde"), list("abcfg"), list("abhij")]
+    looks = methods.looks_of(panels)
+    assert all(len({looks[name][1] for name in panel}) == 5 for panel in panels)
+    assert len(set(looks.values())) == len(looks) == 10
+    assert len({marker for marker, _ in methods.looks_of([list("abcdef")]).values()}) == 2  # a colour comes again
+
+
 def test_short_tables_and_figures_show_the_main_sources(made):
     activations = ("relu", "threshold_relu:1", "threshold_relu:2", "qcfs:4")
     (section,) = sections([made("optimal", activation=activation) for activation in activations])
@@ -342,12 +350,9 @@ def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made
     assert told == {"soft", "soft, calibration=128", "soft, calibration_transform=crop_flip"}
 
 
-def test_short_tables_and_figures_show_the_main_methods(made, tmp_path):
+def test_short_tables_and_figures_show_the_main_methods(made):
     (section,) = sections(some(made))
     assert len(section.main) == 5
     records = [*some(made), made("mmse"), made("ltb")]
     (section,) = sections(records)
     assert {row.job.method for row in section.main} == {"optimal", "max_norm", "robust_norm", "opi"}
-    for record in records:
-        save(record, tmp_path)
-    assert "channel_norm" not in leaderboard.readme_table(tmp_path) and "opi" in leaderboard.readme_table(tmp_path)

@@ -6,8 +6,8 @@ from ann2snn.benchmarks import pages, paper
 from ann2snn.benchmarks.paper import TABLES, Known
 from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.leaderboard.published import Published
+from ann2snn.recipes import RECIPES
 from ann2snn.records import save
-from ann2snn.training import RECIPES
 
 BN_FREE, CIFAR = RECIPES["bn_free"].key, RECIPES["cifar"].key
 VGG = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": BN_FREE}

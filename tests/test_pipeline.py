@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import data, pipeline, records
+from ann2snn import data, pipeline, records, sweeps
 from ann2snn.conversion import find
 from ann2snn.errors import UserError
-from ann2snn.pipeline import Settings, Source, Sweep
 from ann2snn.records import unpack
 from ann2snn.simulation import simulate
+from ann2snn.sources import Source
+from ann2snn.sweeps import Settings, Sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -159,11 +160,11 @@ def test_a_finished_job_is_found_as_it_is(source, tmp_path, simulations):
 
 
 def test_what_cannot_be_converted_is_not_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.training, "train", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(sweeps.training, "train", lambda *_, **__: pytest.fail("it was trained"))
     table = replace(TABLE, networks=("efficientnet_lite0",), activations=("relu",))
-    monkeypatch.setattr(pipeline.training.networks, "create", lambda *_, **__: torch.nn.Sequential(
+    monkeypatch.setattr(sweeps.checkpoints.networks, "create", lambda *_, **__: torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.GELU()))  # fmt: skip
-    outcome = pipeline.sweep([table], Settings(tmp_path))
+    outcome = sweeps.sweep([table], Settings(tmp_path))
     assert not outcome.records and "gelu" in outcome.skipped[0][1]
 
 
@@ -247,7 +248,7 @@ def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
     put(tmp_path)
     absent = replace(TABLE, id="absent", dataset="cifar10")
     strange = replace(TABLE, id="strange", methods=(("optimal", {"colour": "red"}),))
-    outcome = pipeline.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
+    outcome = sweeps.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
     assert len(outcome.records) == 2
     (first, why), (second, reason) = outcome.skipped
     assert (first, second) == ("absent", "strange") and "no option 'colour'" in reason and "cifar" in why.lower()
@@ -257,9 +258,9 @@ def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
 def test_a_sweep_runs_the_sources_that_a_method_is_for(tmp_path):
     put(tmp_path, activation="qcfs:4")
     both = replace(TABLE, activations=("qcfs:4", "relu"), methods=(("qcfs", {}),), T=(1,))
-    (record,) = pipeline.sweep([both], Settings(tmp_path)).records
+    (record,) = sweeps.sweep([both], Settings(tmp_path)).records
     assert record["job"]["activation"] == "qcfs:4"
-    ((table, reason),) = pipeline.sweep([replace(both, activations=("relu",))], Settings(tmp_path)).skipped
+    ((table, reason),) = sweeps.sweep([replace(both, activations=("relu",))], Settings(tmp_path)).skipped
     assert table == "t" and "none of these converts networks trained with relu" in reason
 
 
@@ -287,7 +288,7 @@ def test_a_killed_sweep_goes_on(tmp_path):
         assert in_the_middle()
     made = {}
     for root in ("left alone", "killed"):
-        outcome = pipeline.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
+        outcome = sweeps.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
         assert not outcome.skipped
         made[root] = [numbers(record) for record in records.load_all(tmp_path / root)]
     assert len(made["killed"]) == 2 and made["killed"] == made["left alone"]
@@ -303,4 +304,4 @@ if __name__ == "__main__":
             return original(*arguments, **options)
 
         pipeline.simulate = slowly
-    pipeline.sweep([TABLE], Settings(Path(sys.argv[1]), device="cpu"))
+    sweeps.sweep([TABLE], Settings(Path(sys.argv[1]), device="cpu"))

@@ -5,9 +5,9 @@ from argparse import Namespace
 
 import pytest
 
-from ann2snn import data, lightning, training
+from ann2snn import checkpoints, data, lightning
 from ann2snn.benchmarks import recipes  # type: ignore
-from ann2snn.training import RECIPES
+from ann2snn.recipes import RECIPES
 
 BN_FREE, FIRST = RECIPES["bn_free"], next(iter(recipes.FACTORS))
 
@@ -41,4 +41,4 @@ def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monk
     assert found == {name}
     winner = dataclasses.replace(recipes.squeezed(base, epochs), batch_size=64)
     monkeypatch.setitem(RECIPES, name, winner)
-    assert training.weights_file(few, "digits_plain", "relu", 0, tmp_path, name).exists()
+    assert checkpoints.weights_file(few, "digits_plain", "relu", 0, tmp_path, name).exists()

@@ -16,7 +16,7 @@ from ann2snn import records, reproduction, shards
 from ann2snn.benchmarks.profiles import PROFILES
 from ann2snn.errors import UserError
 from ann2snn.estimate import trainings
-from ann2snn.pipeline import Sweep
+from ann2snn.sweeps import Sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402

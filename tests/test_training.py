@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import activations, data, networks, training
+from ann2snn import activations, checkpoints, data, networks, recipes, training
 from ann2snn.activations import ThresholdReLU
+from ann2snn.checkpoints import load_source, weights_hash
 from ann2snn.errors import UserError
+from ann2snn.recipes import Recipe
 from ann2snn.records import hardware
-from ann2snn.training import Recipe, load_source, train, weights_hash
+from ann2snn.training import train
 
 SHORT = Recipe("short", epochs=4, batch_size=16, lr=0.05, augmentation="crop_flip")  # 80 images: 5 steps an epoch
 
@@ -57,8 +59,8 @@ NETS = {net.__name__: net for net in (dropout_net, plain_net, kaiming_net)}
 def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_NETWORKS", networks._NETWORKS | NETS)
-        patch.setitem(training.RECIPES, "digits", recipe)
-        patch.setitem(training.__dict__, "write_atomic", options.pop("write_atomic", training.write_atomic))
+        patch.setitem(recipes.RECIPES, "digits", recipe)
+        patch.setattr(checkpoints, "write_atomic", options.pop("write_atomic", checkpoints.write_atomic))
         return train(small_digits(), network, activation, seed, root, **{"progress": False, "device": "cpu"} | options)
 
 
@@ -93,7 +95,7 @@ def killed_at(what, when, root):
         lightning.Source.training_step = lambda *a: die() if next(calls) > when else step(*a)
         return run(root)
 
-    write = training.write_atomic
+    write = checkpoints.write_atomic
 
     def half(path, content):
         if path.name == {"checkpoint": "last.ckpt", "weights": "weights.pt"}[what] and next(calls) == when:
@@ -194,7 +196,7 @@ def test_callers_random_state_and_folder_are_untouched(tmp_path, monkeypatch, ca
 CHANGED = {
     field.name: {int: 3, float: 0.123, str: "linear", bool: True, tuple: (1,)}.get(type(getattr(SHORT, field.name)))
     for field in dataclasses.fields(Recipe)
-} | {"nesterov": False, "gamma": 0.5, "start": training.Start("digits")}
+} | {"nesterov": False, "gamma": 0.5, "start": recipes.Start("digits")}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
@@ -235,22 +237,22 @@ def test_learning_rate():
 def test_recipes():
     names = [("digits", "digits_plain"), ("digits", "test_resnet"), ("cifar100", "cifar_resnet20")]
     names += [("cifar10", "resnet18"), ("cifar10", "deng_vgg16"), ("cifar10", "deng_vgg16_bn"), ("fashion_mnist", "x")]
-    chosen = [training.recipe_of(*pair).name for pair in names]
+    chosen = [recipes.recipe_of(*pair).name for pair in names]
     assert chosen == ["digits", "digits", "cifar", "cifar", "bn_free", "cifar_short", "default"]
-    assert training.recipe_of("cifar10", "deng_vgg16", "deng2021").name == "deng2021"
+    assert recipes.recipe_of("cifar10", "deng_vgg16", "deng2021").name == "deng2021"
     with pytest.raises(UserError, match="No recipe is called 'deng'; the nearest are: deng2021"):
-        training.recipe_of("cifar10", "deng_vgg16", "deng")
+        recipes.recipe_of("cifar10", "deng_vgg16", "deng")
 
 
 def test_keys_of_recipes_stay_when_recipes_learn_new_fields():
-    assert training.RECIPES["digits"].key == "digits-b656cf1e"
-    assert training.RECIPES["cifar"].key == "cifar-0a702635"
+    assert recipes.RECIPES["digits"].key == "digits-b656cf1e"
+    assert recipes.RECIPES["cifar"].key == "cifar-0a702635"
     keys = {dataclasses.replace(SHORT, **change).key for change in ({}, {"nesterov": False}, {"milestones": (1,)})}
     assert len(keys) == 3
 
 
 def test_the_paper_s_rate_falls_at_its_milestones():
-    paper = training.RECIPES["deng2021"]
+    paper = recipes.RECIPES["deng2021"]
     rates = [paper.lr * paper.rate(step=epoch * 351, steps_per_epoch=351) for epoch in (0, 99, 100, 139, 140, 240, 299)]
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
 
@@ -298,8 +300,8 @@ def test_he_s_initialisation_keeps_the_second_moment_from_layer_to_layer():
 def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     """From a ReLU network with batch norm to a threshold ReLU network without: the same function to begin with."""
     before = dataclasses.replace(SHORT, name="before")
-    monkeypatch.setitem(training.RECIPES, "before", before)
-    start = training.Start("before", "dropout_net", activation="relu")
+    monkeypatch.setitem(recipes.RECIPES, "before", before)
+    start = recipes.Start("before", "dropout_net", activation="relu")
     after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
     tuned, info = read(run(tmp_path, "plain_net", "threshold_relu:100", recipe=after))
     folders = sorted(p.name for p in (tmp_path / "sources" / "digits").iterdir())
@@ -310,15 +312,15 @@ def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="digits_plain cannot start from these weights, as only one of the two has "):
         run(tmp_path, "digits_plain", recipe=after)
     key = after.key
-    monkeypatch.setitem(training.RECIPES, "before", dataclasses.replace(before, epochs=9))
+    monkeypatch.setitem(recipes.RECIPES, "before", dataclasses.replace(before, epochs=9))
     assert after.key != key
 
 
 def test_a_training_that_goes_on_may_train_thresholds(tmp_path, monkeypatch):
     """They start in the unit of the activations, gamma times as large as in a network without gamma."""
     before = dataclasses.replace(SHORT, name="before", gamma=0.5)
-    monkeypatch.setitem(training.RECIPES, "before", before)
-    start = training.Start("before", activation="relu")
+    monkeypatch.setitem(recipes.RECIPES, "before", before)
+    start = recipes.Start("before", activation="relu")
     after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
     tuned, _ = read(run(tmp_path, "digits_plain", "tcl", recipe=after))
     trained, _ = read(run(tmp_path, "digits_plain", "relu", recipe=before))
@@ -575,7 +577,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
 def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(tmp_path, monkeypatch, capsys):
     from ann2snn.benchmarks import recipes
 
-    monkeypatch.setitem(training.RECIPES, "squeezed1", None)  # which is taken away again afterwards
+    monkeypatch.setitem(recipes.RECIPES, "squeezed1", None)  # which is taken away again afterwards
     which = f"--dataset digits --network digits_plain --root {tmp_path} --factor".split() + ["lr 0.1", "batch 64"]
     monkeypatch.setattr("sys.argv", ["recipes", *which])
     assert recipes.main() == 0

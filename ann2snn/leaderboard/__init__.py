@@ -1,4 +1,4 @@
-"""Records -> LEADERBOARD.md, leaderboard.csv and figures; the README's table; today's results beside the committed."""
+"""Records -> LEADERBOARD.md, leaderboard.csv and figures; today's results beside the committed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +10,9 @@ from ann2snn.leaderboard.rows import Section, sections
 from ann2snn.leaderboard.tables import Compared, compare, comparison_table
 from ann2snn.records import load_all, write_atomic
 
-__all__ = ["Compared", "build", "check", "compare", "comparison_table", "readme_table", "update_readme"]
+__all__ = ["Compared", "build", "check", "compare", "comparison_table"]
 
 DRAWN = {"": figures, "dashboard-": panels, "methods-": methods}  # how the names of their figures begin
-BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 
 
 def build(root: Path | str) -> list[Path]:
@@ -36,26 +35,13 @@ def build(root: Path | str) -> list[Path]:
     return stale
 
 
-def check(root: Path | str, readme: Path | str | None = None) -> list[Path]:
-    """The files that differ from what `build` (and `update_readme`) would write, are missing, or should not be there.
+def check(root: Path | str) -> list[Path]:
+    """The files that differ from what `build` would write, are missing, or should not be there.
 
     Texts are compared whole; a figure by the hash of its data, as each version of matplotlib draws it differently.
     """
     root, records = Path(root), _records(root)
-    stale = _stale(root, records, _texts(root, records))
-    if readme is not None and _with_table(Path(readme), root) != Path(readme).read_text(encoding="utf-8"):
-        stale.append(Path(readme))
-    return stale
-
-
-def readme_table(root: Path | str) -> str:
-    """The README's Markdown table, from `root/records`."""
-    return tables.readme_table(_records(root))
-
-
-def update_readme(path: Path | str, root: Path | str) -> None:
-    """Put `readme_table(root)` between the two leaderboard markers of a Markdown file."""
-    write_atomic(path, _with_table(Path(path), root))
+    return _stale(root, records, _texts(root, records))
 
 
 def _records(root: Path | str) -> list[dict]:
@@ -90,11 +76,3 @@ def _orphans(root: Path, records: list[dict]) -> list[Path]:
     """Figures that no section has."""
     known = {path for *_, paths in _figures(root, records) for path in paths.values()}
     return sorted({*(root / "figures").glob("*.svg"), *(root / "figures").glob("*.png")} - known)
-
-
-def _with_table(path: Path, root: Path | str) -> str:
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{path} needs the lines {BEGIN} and {END}, in this order, for the table to go between.")
-    return f"{before}{BEGIN}\n{readme_table(root)}{END}{after}"

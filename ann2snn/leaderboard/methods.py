@@ -5,13 +5,13 @@ form, which is what `optimal` would be if spikes came evenly in time.
 """
 
 from collections import defaultdict
-from itertools import cycle, product
 
 from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
 from ann2snn.leaderboard.rows import MAIN, Row, Section, known
 
-DRAWING = 5  # raised when the drawing below changes: every figure is stale then
+DRAWING = 6  # raised when the drawing below changes: every figure is stale then
 AT, NAMED, LONGEST = 16, 5, 32
+OTHERS = COLOURS[1:6]
 MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
 REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
@@ -60,7 +60,7 @@ def draw(section: Section, drawn: list[dict]):
     for curve in sorted(drawn, key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
         panels[curve["source"]].append(curve)
     named = {source: best(found) for source, found in panels.items()}
-    looks = dict(zip(sorted(set().union(*named.values())), cycle(product(MARKERS, COLOURS[1:6])), strict=False))
+    looks = looks_of(list(named.values()))
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
@@ -78,6 +78,18 @@ def draw(section: Section, drawn: list[dict]):
     lines = [keys[name] for name in order]
     figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
     return figure
+
+
+def looks_of(panels: list[list[str]]) -> dict[str, tuple[str, str]]:
+    """A marker and a colour for every method: those that share a panel have different colours, while these last."""
+    names = sorted({name for panel in panels for name in panel}, key=lambda n: (-sum(n in p for p in panels), n))
+    looks: dict[str, tuple[str, str]] = {}
+    for name in names:
+        beside = [looks[other][1] for panel in panels if name in panel for other in panel if other in looks]
+        taken = [colour for _, colour in looks.values()]
+        colour = min(OTHERS, key=lambda c: (beside.count(c), taken.count(c)))
+        looks[name] = MARKERS[taken.count(colour) % len(MARKERS)], colour
+    return looks
 
 
 def best(found: list[dict]) -> list[str]:

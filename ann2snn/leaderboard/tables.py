@@ -1,9 +1,7 @@
-"""Rows -> text: LEADERBOARD.md, leaderboard.csv, the README's table and the comparison of two result folders."""
+"""Rows -> text: LEADERBOARD.md, leaderboard.csv and the comparison of two result folders."""
 
 import csv
 import io
-from collections import defaultdict
-from math import sqrt
 from typing import NamedTuple
 
 from tabulate import tabulate
@@ -200,48 +198,7 @@ def _csv_line(row: Row, T: int) -> dict:
     return line | {"smallest_T": row.smallest_T or ""}
 
 
-# ----------------------------------------------------------------------------------------------- README, comparison
-
-
-def readme_table(records: list[dict]) -> str:
-    """A short Markdown table: by network, source and method the accuracies at four T's, and hard reset at the last.
-
-    Sources with other thresholds or activations are left to the pages that are about them.
-    """
-    lines, found = [], sections(records)
-    for section in found:
-        groups = defaultdict(dict)
-        for row in section.main:
-            others = [f"{name}={value}" for name, value in sorted(row.job.options.items()) if name != "reset"]
-            label = ", ".join([row.job.method, *others, *section.told(row)])
-            groups[_source(section, row), label][row.job.options.get("reset", "soft")] = row
-        for (source, label), resets in groups.items():
-            soft, hard = resets.get("soft"), resets.get("hard")
-            first = known(soft or hard)
-            cells = ["-" if soft is None else points(soft.accuracy(T), soft.n, 1) for T in SHORT]
-            cells.append("-" if hard is None else points(hard.accuracy(SHORT[-1]), first.n, 1))
-            price = soft and soft.per_mac(COSTED)
-            cells.append("-" if price is None else f"{float(price):.2f}")
-            about = [section.dataset, section.network, source, str(first.n), points(first.ann, first.n, 1), label]
-            lines.append([*about, *cells])
-    heads = ["data", "network", "source", "n", "ANN", "method", *(f"T = {T}" for T in SHORT)]
-    heads += [f"hard reset, T = {SHORT[-1]}", f"operations / MACs, T = {COSTED}"]
-    sizes = sorted({(section.dataset, row.n_test) for section in found for row in section.rows})
-    errors = "; ".join(
-        f"on the {n:,} images of {name} {100 * sqrt(0.05 * 0.95 / n):.1f} points where the accuracy is 95 %, and"
-        f" {100 * sqrt(0.25 / n):.1f} where it is 50 %"
-        for name, n in sizes
-    )
-    note = (
-        "Test accuracy in %, soft reset where nothing else is said; `-`: not run. A source `threshold_relu:Y` was\n"
-        "trained with ReLUs cut at Y. ± is the sample standard deviation over n independently trained sources; the\n"
-        f"standard error that comes from drawing the test images is not in it: {errors}.\n"
-        "Sources with ReLU stand last; the rows of a source are ordered by accuracy at T = 16. Operations / MACs:\n"
-        "additions for each multiply-accumulate of the same layers in the ANN; those that read the image are left out."
-    )
-    if any(not row.official for section in found for row in section.rows):
-        note += f"\n{DAGGER} {UNOFFICIAL}"
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) + f"\n\n{note}\n"
+# ------------------------------------------------------------------------------------------------------ comparison
 
 
 class Compared(NamedTuple):

@@ -82,9 +82,12 @@ def weights_path(record: dict, results: Path | str) -> Path:
     return Path(results) / "weights" / slug(job.dataset) / name
 
 
-def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str], Path | None]) -> list[Path]:
+def publish(
+    runs: Path | str, results: Path | str, find_weights: Callable[[str], Path | None], uncommitted: bool = False
+) -> list[Path]:
     """Copy every finished record of `runs`, and the weights it names, to `results`, and rebuild the leaderboard there.
 
+    Records from code that was not committed stay where they are, unless `uncommitted` says otherwise.
     A record replaces an older one of the same job if it has at least its T's. One that has fewer is left out if it says
     the same of the same weights; else, before anything is copied, a UserError names it. `find_weights(hash)` gives the
     file of those weights, or None where they are not to be had (imported ones): then the record is published without.
@@ -92,9 +95,14 @@ def publish(runs: Path | str, results: Path | str, find_weights: Callable[[str],
     """
     from ann2snn import leaderboard
 
-    new = {Job(**record["job"]).id: record for record in load_all(runs)}
-    if not new:
+    made = load_all(runs)
+    if not made:
         raise UserError(f"There is no finished record below {Path(runs) / 'records'}: run a sweep first.")
+    new = {record["id"]: record for record in made if uncommitted or record["provenance"]["dirty"] is not True}
+    if not new:
+        raise UserError(
+            f"All records below {runs} were made from code that is not committed: commit, and run them again."
+        )
     sources = {Job(**r["job"]).source_id: r["source"]["weights_hash"] for r in new.values()}
     for old in load_all(results):
         job = Job(**old["job"])
