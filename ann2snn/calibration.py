@@ -19,8 +19,10 @@ CHUNK = 2**22  # how many values, or bins, are looked at together
 
 def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
     """Batches of images from a tensor (N, C, H, W), or from batches, also such as a DataLoader's (images, labels)."""
+    if not isinstance(data, Iterable):
+        raise UserError(f"Images are a tensor (N, C, H, W) or batches of them, not {type(data).__name__}.")
     for batch in data.split(size) if isinstance(data, Tensor) else data:
-        images = batch if isinstance(batch, Tensor) else batch[0]
+        images = batch[0] if isinstance(batch, tuple | list) and batch else batch
         if not isinstance(images, Tensor):
             raise UserError(f"Images are torch tensors (N, C, H, W), not {type(images).__name__}: use torch.as_tensor.")
         if len(images):

@@ -68,7 +68,7 @@ def load_source(path) -> tuple[nn.Module, dict]:
             source = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(
-            f"{path} is damaged, is no checkpoint, or holds more than weights; train the source again."
+            f"{path} is damaged, is no checkpoint, or holds more than weights: remove it and train the source again."
         ) from error
     try:
         if not isinstance(source, dict):
@@ -88,16 +88,17 @@ def load_source(path) -> tuple[nn.Module, dict]:
         net.load_state_dict(state)
     except (TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
-            f"{path} is no source of ann2snn: its weights are not those of {info['network']}; train the source again."
+            f"{path} is no source of ann2snn: its weights are not those of {info['network']}; remove it and train the"
+            " source again."
         ) from error
     found = Path(path).absolute().parts[-len(at.parts) :]
     if found[0] == "sources" and found != at.parts:
         raise UserError(f"{path} holds another source than its place says: move it to {at}, and run this again.")
     for name, value in state.items():
         if not value.isfinite().all():
-            raise UserError(f"{path} has a NaN or an infinity in {name}; train the source again.")
+            raise UserError(f"{path} has a NaN or an infinity in {name}; remove it and train the source again.")
     if weights_hash(net) != stated:
-        raise UserError(f"{path} has other weights than its hash says; train the source again.")
+        raise UserError(f"{path} has other weights than its hash says; remove it and train the source again.")
     return net.eval(), info
 
 

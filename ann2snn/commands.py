@@ -63,7 +63,7 @@ def import_weights(options) -> int:
 
 
 def sweep(options) -> int:
-    from ann2snn import leaderboard, sweeps
+    from ann2snn import leaderboard, sweeps, tracking
     from ann2snn.benchmarks import pages  # type: ignore
     from ann2snn.conversion import find, load_plugin
 
@@ -99,6 +99,7 @@ def sweep(options) -> int:
         print(accuracies(outcome.records))
         leaderboard.build(options.runs)
         pages.build(options.runs)
+        tracking.log_tables(options.runs, options.runs, settings(options).wandb)
         print(f"\nrecords, tables and figures: {options.runs}")
     return report_skipped(outcome)
 
@@ -183,8 +184,9 @@ def leaderboard(options) -> int:
         stale = leaderboard.check(options.root) + pages.check(options.root)
         stale += readme.check(options.readme, options.root) if options.readme else []
         if stale:
+            also = f" --readme {options.readme}" if options.readme else ""
             raise UserError(
-                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard` and commit what it writes."
+                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard{also}` and commit what it writes."
             )
         print(f"{options.root} is fresh.")
         return 0

@@ -1,6 +1,7 @@
 """The registry of conversion methods, and the surgery that every method shares: activations become neurons."""
 
 import copy
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -51,6 +52,17 @@ class Method:
         return "T" in self.needs
 
     @property
+    def code(self) -> str:
+        """SHA-256 (hex) of the file that the function is in: numbers of an edited file are not those of the old one."""
+        file = inspect.getsourcefile(self.function)
+        return hashlib.sha256(Path(file).read_bytes() if file and Path(file).exists() else b"").hexdigest()
+
+    @property
+    def plugged_in(self) -> bool:
+        """Whether it comes from a file outside the suite, which no commit of the suite holds."""
+        return not self.function.__module__.startswith("ann2snn.")
+
+    @property
     def draws(self) -> bool:
         """Whether another seed gives another network."""
         return "generator" in self.needs
@@ -91,7 +103,9 @@ class Method:
             raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
         if T is not None and T <= (warmup := options.get("warmup", 0)):
             raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
-        if not all(self.applies(activation.kind) for activation in activations(ann).values()):
+        if not (found := activations(ann)):
+            raise UserError("This network has no activation left: pass the one that prepare made, not a converted one.")
+        if not all(self.applies(activation.kind) for activation in found.values()):
             raise UserError(
                 f"{self.name} converts networks trained with {self.only_on}, not this one: train it so, or take another"
                 " method."
@@ -199,6 +213,8 @@ def convert(
         raise UserError(
             f"convert takes a prepared network, not {type(ann).__name__}: call prepare(net, example) first."
         )
+    if not isinstance(method, str):
+        raise UserError(f"A method is called by its name, such as 'optimal', not {method!r}.")
     if not isinstance(calibration, Statistics):
         batches = list(images_of(calibration, 500))
         calibration = Statistics(ann, lambda: batches)

@@ -149,7 +149,11 @@ class Estimates:
         wanted = ({str(t) for t in readable(job, part.T)} for job in jobs)
         place = self.device, part.threads or torch.get_num_threads()
         pairs = zip(found, wanted, strict=True)
-        return [r if r and records.made_here(r, *place) and T <= r["T"].keys() else None for r, T in pairs]
+        return [r if r and self._would_stay(r, *place) and T <= r["T"].keys() else None for r, T in pairs]
+
+    def _would_stay(self, record: dict, device: str, threads: int) -> bool:
+        same = record["provenance"].get("method_code") == find(record["job"]["method"]).code
+        return same and records.made_here(record, device, threads)
 
     def _simulations(self, part: Sweep) -> Need:
         dataset, network, T = part.dataset, part.networks[0], len(part.T)

@@ -1,5 +1,6 @@
 """`ann2snn inspect`: what becomes of every node of a network, before anything is simulated."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from ann2snn import checkpoints, networks
 from ann2snn.calibration import Statistics
 from ann2snn.commands import import_path
 from ann2snn.conversion import find
-from ann2snn.data import load
+from ann2snn.data import Data, load
 from ann2snn.errors import UserError
 from ann2snn.graph import NotConvertible, activations, prepare, reasons
 
@@ -30,11 +31,7 @@ def inspect(options) -> int:
         raise UserError("--activation and --classes are for networks that are made by name: leave them out.")
     if checkpoint:
         net, info = checkpoints.load_source(options.model)
-        data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
-        if info["data_hash"] not in (None, data.hash):
-            raise UserError(f"{options.model} was trained on other data than this {data.name}: train it again.")
-        data = data.normalised(info.get("normalization"))
-        example = next(data.validation.batches(1))[0]
+        data, example = data_of(options, info)
     else:
         name = options.dataset
         data = name and load(name, options.data_root, accept_unofficial=options.accept_unofficial_data)
@@ -48,8 +45,9 @@ def inspect(options) -> int:
         return 1
     print(report(ann.meta["report"]))
     print(f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers.")
-    if not data:
+    if not data and not checkpoint:
         print("Thresholds, shifts and dead units: name a --dataset to calibrate on.")
+    if not data:
         return 0
     with torch.no_grad():
         outputs = ann(example).shape[-1]
@@ -65,6 +63,19 @@ def inspect(options) -> int:
     print(f"\n{how}, calibrated on {len(images)} images of {data.name}")
     print(neurons(method(ann, stats, options.T), stats))
     return 0
+
+
+def data_of(options, info: dict) -> tuple[Data | None, torch.Tensor]:
+    """The data of a source and an image of them; where they are not here, None with a line, and noise."""
+    try:
+        data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
+    except UserError as error:
+        print(f"Not calibrated: {error}", file=sys.stderr)
+        return None, torch.randn(1, *info["shape"], generator=torch.Generator().manual_seed(0))
+    if info["data_hash"] not in (None, data.hash):
+        raise UserError(f"{options.model} was trained on other data than this {data.name}: train it again.")
+    data = data.normalised(info.get("normalization"))
+    return data, next(data.validation.batches(1))[0]
 
 
 def network(options, data) -> tuple[nn.Module, torch.Tensor]:
@@ -85,10 +96,10 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
     else:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)
+        activation = options.activation or "relu"
+        print(f"{options.model}, made with the activation {activation}.")
         with seeded():
-            net = networks.create(
-                options.model, num_classes=classes, in_chans=shape[0], activation=options.activation or "relu"
-            )
+            net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=activation)
     return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 

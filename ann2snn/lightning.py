@@ -57,12 +57,22 @@ def fit(
         )
         try:
             source = Source(net, recipe, seed, len(loader), label)
+            if path.exists():
+                _readable(path)
             trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
         except SystemExit:  # how Lightning ends on Ctrl-C, with the signal switched off
             signal.signal(signal.SIGINT, interrupt)
             raise KeyboardInterrupt from None
     net.cpu().to(memory_format=torch.contiguous_format)
     return {"training_seconds": keeper.seconds, "trained_on": keeper.machines}
+
+
+def _readable(path: Path) -> None:
+    """UserError for a checkpoint that something else has damaged: it is written whole or not at all."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(f"{path} is damaged: remove it, and the training starts anew.") from error
 
 
 class Source(LightningModule):

@@ -18,7 +18,7 @@ from ann2snn.conversion import find
 from ann2snn.data import Split
 from ann2snn.errors import UserError
 from ann2snn.records import Job, Notebook, fingerprint, pack
-from ann2snn.simulation import Result, simulate
+from ann2snn.simulation import Result, engine, simulate
 from ann2snn.sources import BATCH, Source
 
 CHUNK = 1000  # images; what a kill costs at most
@@ -142,12 +142,19 @@ def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
         },
         "source": {name: source.info[name] for name in TOLD if name in source.info},
         "data": {"official": data.official, "n": sizes | {"calibration": job.calibration}},
-        "provenance": place_of(source, calibration_hash),
+        "provenance": place_of(source, calibration_hash) | _code(job),
     }
+
+
+def _code(job: Job) -> dict:
+    """The method's own file, and that a plug-in is code which no commit holds."""
+    method = find(job.method)
+    return {"method_code": method.code} | ({"dirty": True} if method.plugged_in else {})
 
 
 def place_of(source: Source, calibration_hash: str) -> dict:
     """Where and with what this process computes (a record's provenance)."""
     device = records.device_name(source.device)
     threads = torch.get_num_threads()
-    return records.provenance(device=device, threads=threads, batch=source.batch, calibration_hash=calibration_hash)
+    where = {"device": device, "threads": threads, "batch": source.batch}
+    return records.provenance(**where, calibration_hash=calibration_hash) | {"engine": engine(source.device)}

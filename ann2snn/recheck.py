@@ -69,6 +69,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> tupl
         here = place_of(source, calibration_hash)
         same = here["versions"]["torch"] == place["versions"]["torch"]
         same = same and all(here[k] == place[k] for k in ("device", "cpu", "threads", "batch"))
+        same = same and here["engine"] == place.get("engine", "C" if source.device == "cpu" else "CUDA")
         return same, _compare(source, job, stats, record, same)
 
 

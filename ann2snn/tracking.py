@@ -183,8 +183,10 @@ def _wandb(mode: str):
     os.environ.setdefault("WANDB_SILENT", "true")
     try:
         import wandb
-    except ImportError:
-        _notice("wandb is not installed; nothing is logged there")
+    except Exception as error:  # a broken installation can raise anything
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "wandb"
+        reason = "is not installed" if absent else f"cannot be imported ({_line(error)})"
+        _notice(f"wandb {reason}; nothing is logged there")
         return None
     return wandb
 

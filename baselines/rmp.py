@@ -10,7 +10,8 @@ def rmp(ann, stats, images, *, alpha=0.7, steps=2500):
     """V_th = alpha times the largest weighted input sum, as in `spike_norm`; reset by subtraction.
 
     A neuron keeps what exceeds its threshold, so an input of up to V_th a step is not lost, and a threshold below the
-    largest input makes it fire more often, that is earlier: what exceeds V_th on average is clipped.
+    largest input makes it fire more often, that is earlier: what exceeds V_th on average is clipped. It is for ReLU
+    networks, as the paper's are: a source with clipped activations becomes, as in `spike_norm`, one without its clips.
 
     B. Han, G. Srinivasan, K. Roy, "RMP-SNN: Residual Membrane Potential Neuron for Enabling Deeper High-Accuracy and
     Low-Latency Spiking Neural Network", CVPR 2020.

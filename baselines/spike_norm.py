@@ -16,6 +16,9 @@ def spike_norm(ann, stats, images, *, reset=soft, steps=2500):
     V_l = max over steps, images and units of (W_l x_{l-1}(t) + b_l), where x_{l-1}(t) are the spikes of the layer
     before, which has its threshold by then. Spikes come unevenly, so V_l lies above the largest activation.
 
+    It is for ReLU networks, as the paper's are: nothing clips at V_l, so a source with clipped activations (threshold
+    ReLU, ReLU6, hardtanh) becomes the network without the clips, and the error has a floor, however large T is.
+
     A. Sengupta, Y. Ye, R. Wang, C. Liu, K. Roy, "Going Deeper in Spiking Neural Networks: VGG and Residual
     Architectures", Frontiers in Neuroscience 13 (2019), algorithm 1.
 

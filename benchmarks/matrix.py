@@ -58,6 +58,8 @@ of fewer sources than the first line of a table says (**n**) do not compare with
 
 Where a source was trained with a fixed threshold that most layers reach, the largest activation of a layer, of a
 channel and the usual percentiles all are that threshold: methods that differ in these only have equal rows there.
+`spike_norm` and `rmp` are for ReLU networks: they know no clip, so from a source with clipped activations they converge
+to the network without the clips, and no T brings them to its ANN.
 """
 
 

@@ -98,7 +98,7 @@ def without(name):
 CHECKPOINTS = {
     "weights alone": (lambda source: source["state_dict"], "is no source of ann2snn: name a weights.pt that"),
     "of Lightning": (lambda source: {"epoch": 3, "state_dict": source["state_dict"]}, "is no source of ann2snn: name"),
-    "other weights": (other_weights, "is no source of ann2snn: its weights are not those of digits_plain; train"),
+    "other weights": (other_weights, "is no source of ann2snn: its weights are not those of digits_plain; remove"),
     **{f"without {name}": (without(name), "is no source of ann2snn: name") for name in ("dataset", "seed", "network")},
     "an unknown network": (
         lambda source: source | {"info": source["info"] | {"network": "digits_plane"}},

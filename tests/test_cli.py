@@ -122,6 +122,31 @@ def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, mon
     assert len(list((tmp_path / "results/weights").rglob("*.pt"))) == 1
 
 
+EDITED = """\
+from ann2snn import IF, method, replace_activations, soft, threshold
+
+
+@method(paper="me2026")
+def edited(ann, stats, *, reset=soft):
+    return replace_activations(ann, lambda a: IF({} * threshold(stats[a.name].max, a.name), reset))
+"""
+
+
+def test_numbers_of_an_edited_method_are_not_mixed_with_the_old_ones(ann2snn, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+    put(tmp_path / "runs")
+    line = f"{SWEEP} --method edited --plugin mine.py"
+    Path("mine.py").write_text(EDITED.format(0.75))
+    assert ann2snn(line)[0] == 0
+    (before,) = records.load_all("runs")
+    assert before["provenance"]["dirty"] is True  # no commit holds it
+    Path("mine.py").write_text(EDITED.format(0.05))
+    code, _, err = ann2snn(line.replace("--T 1 4", "--T 1 4 8"))
+    (after,) = records.load_all("runs")
+    assert code == 0 and list(after["T"]) == ["1", "4", "8"], err
+    assert all(after["T"][t]["spikes"] != before["T"][t]["spikes"] for t in ("1", "4"))
+
+
 def test_records_of_code_that_is_not_committed_are_not_published(ann2snn, make_record):
     clean, dirty = make_record(official=False), make_record(official=False, seed=1)
     clean["provenance"]["dirty"], dirty["provenance"]["dirty"] = False, True

@@ -1,5 +1,7 @@
 import copy
+import logging
 import pickle
+from threading import Lock
 
 import pytest
 import torch
@@ -8,10 +10,12 @@ from nets import Net, one_thread, random, residual  # noqa: F401
 from torch import nn
 
 from ann2snn.activations import ThresholdReLU
-from ann2snn.conversion import replace_activations
+from ann2snn.conversion import convert, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import Affine, MaxPool, NotConvertible, activations, prepare
+from ann2snn.graph.operations import LINEAR
 from ann2snn.neurons import IF
+from ann2snn.simulation import simulate
 
 SHAPE = (3, 9, 7)
 
@@ -242,6 +246,13 @@ REFUSED = {
         "relu: relu",
         "use the form that is not in place",
     ),
+    "in place, seen by a view": (
+        fn(lambda y: (lambda z: (F.relu_(y), z)[1])(y.flatten(1))),
+        "relu: relu",
+        "use the form that is not in place",
+    ),
+    "dropout that is on": (fn(lambda y: F.dropout(y, 0.5)), "dropout: dropout", "use nn.Dropout"),
+    "a size": (fn(lambda y: y + y.size(0)), "add: add", "write the number"),
     "view over images": (fn(lambda y: y.view(-1, 2, 9, 7)), "view: view", BATCH),
     "mean over images": (fn(lambda y: y + y.mean(0, keepdim=True)), "mean: mean", BATCH),
     "cat of images": (fn(lambda y: torch.cat((y, y))), "cat: cat", BATCH),
@@ -260,6 +271,58 @@ def test_refusals(name):
     assert any(f"{row.name}: {row.operation}" == begins and mend in row.note for row in caught.value.report)
     text = str(caught.value)
     assert "cannot be converted: " in text and text.endswith(".") and "\n" not in text
+
+
+@pytest.mark.parametrize("f", [lambda y: torch.clip(y, 0, 1), lambda y: y.clip(0, 1), lambda y: y.clone().clip_(0, 1)])
+def test_clip_is_clamp(f):
+    (name, activation), *_ = reversed(activations(prepare(fn(f), torch.randn(1, *SHAPE))).items())
+    assert name == "clip" and activation.y_th == 1
+
+
+def locked(net):
+    net.lock = Lock()
+    return net
+
+
+MISUSE = {
+    "no example": (lambda net, x: prepare(net, x[0, 0, 0, 0]), "The example is a batch"),
+    "an example with NaN": (lambda net, x: prepare(net, x * float("nan")), "of finite numbers"),
+    "a network without values": (lambda net, x: prepare(copy.deepcopy(net).to("meta"), x), "on the meta device"),
+    "a network with a lock": (lambda net, x: prepare(locked(net), x), "cannot be copied"),
+    "nothing to convert": (lambda net, x: prepare(nn.ReLU(), x), "no weights"),
+    "a network that decides": (
+        lambda net, x: prepare(Net(lambda s, x: s.c(x).relu() if x.sum() > 0 else x, c=conv()), x),
+        "data-dependent code",
+    ),
+    "a converted network": (
+        lambda net, x: convert(convert(prepare(net, x), "opi", x), "opi", x),
+        "no activation left",
+    ),
+    "no images": (lambda net, x: convert(prepare(net, x), "opi", None), "Images are a tensor"),
+    "images by name": (lambda net, x: convert(prepare(net, x), "opi", [{"images": x}]), "not dict"),
+    "no method": (lambda net, x: convert(prepare(net, x), None, x), "by its name"),
+    "simulate what was not prepared": (lambda net, x: simulate(net, x, 4), "call prepare and convert first"),
+    "one step to read": (lambda net, x: simulate(convert(prepare(net, x), "opi", x), x, 4, at=2), "a list of steps"),
+    "no batch": (lambda net, x: simulate(convert(prepare(net, x), "opi", x), x, 4, batch=0), "a number of images"),
+}
+
+
+@pytest.mark.parametrize("what", MISUSE)
+def test_misuse_is_told_in_one_sentence(what, capfd):
+    call, says = MISUSE[what]
+    with pytest.raises(UserError, match=says) as caught:
+        call(fn(lambda y: y.mean((2, 3))), torch.rand(2, *SHAPE))
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_others_log_is_left_alone():
+    logging.disable(logging.WARNING)
+    try:
+        prepare(fn(lambda y: y), torch.randn(1, *SHAPE))
+        assert logging.root.manager.disable == logging.WARNING
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def test_report_lists_every_node_also_when_something_is_refused():
@@ -354,3 +417,13 @@ def test_batch_norm_folds_in_half_precision(dtype):
     layers = [nn.Conv2d(2, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)]
     net = random(nn.Sequential(*layers)).to(dtype)
     prepare(net, torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_graph_written_wrongly_is_refused(size, monkeypatch):
+    def add(x, y):
+        return x - y if len(x) == size else x + y
+
+    monkeypatch.setitem(LINEAR, torch.ops.aten.add.Tensor, add)
+    with pytest.raises(UserError, match=f"graph differs from the network by .* at batch size {size}: please report it"):
+        prepare(random(residual()), torch.zeros(1, 2, 4, 4))

@@ -306,6 +306,19 @@ def test_without_wandb(tmp_path, capfd, monkeypatch, mode):
     assert capfd.readouterr().err == "W&B: wandb is not installed; nothing is logged there\n"
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("error", ["RuntimeError('two versions of protobuf')", "ImportError('no protobuf')"])
+def test_a_wandb_that_cannot_be_imported(tmp_path, capfd, monkeypatch, mode, error):
+    (tmp_path / "wandb.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert tracking.mode() == "offline"
+    assert everything(tmp_path, mode) is None and not (tmp_path / "tracking").exists()
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1 and "cannot be imported" in lines[0] and "protobuf" in lines[0]
+
+
 def test_a_key_but_no_network(tmp_path, capfd, monkeypatch):
     """The time-out is paid once, not once a run."""
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)

@@ -591,3 +591,14 @@ def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(t
     monkeypatch.setattr("sys.argv", ["recipes", *which])
     monkeypatch.setattr(training, "untrained", lambda *_: pytest.fail("it was trained again"))
     assert recipes.main() == 0 and capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"half"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, finished, content):
+    checkpoint = tmp_path / finished.relative_to(next(p for p in finished.parents if p.name == "sources").parent)
+    checkpoint = checkpoint.with_name("last.ckpt")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(finished.read_bytes()[:1000] if content == b"half" else content)
+    with pytest.raises(UserError, match="last.ckpt is damaged: remove it"):
+        run(tmp_path)
+    assert checkpoint.exists()

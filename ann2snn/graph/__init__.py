@@ -7,8 +7,10 @@ form is refused by name.
 """
 
 import copy
+import io
 import logging
 import math
+from contextlib import redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, fx, nn
@@ -34,11 +36,15 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
         raise UserError(
             "prepare takes a torch.nn.Module and an example tensor (1, C, H, W), normalised as in training."
         )
+    if example.dim() < 2 or not torch.isfinite(example).all():
+        raise UserError("The example is a batch (1, C, H, W) of finite numbers, normalised as in training.")
     try:
         net = copy.deepcopy(net).eval().requires_grad_(False)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"The network cannot be copied (weight_norm of the old kind?): {_line(error)}") from error
     for name, value in net.state_dict().items():
+        if value.is_meta:
+            raise UserError(f"{name} is on the meta device, without values: load the weights first.")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(f"{name} holds values that are not finite (NaN or infinity): train the network again.")
     example = example.detach()[:1].repeat(2, *[1] * (example.dim() - 1))
@@ -48,20 +54,22 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
         raise UserError(
             f"The network does not take an input of shape {tuple(example.shape)} (see --shape): {_line(error)}"
         ) from error
-    logging.disable(logging.CRITICAL)  # of torch.export, which prints whole graphs before it raises
+    silenced = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # of torch.export, which also prints whole graphs before it raises
     try:
-        exported = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            exported = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:
         raise UserError(
             f"torch.export cannot capture the network (data-dependent code, or a fixed batch size?): {_line(error)}"
         ) from error
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(silenced)
     writer = Writer(net, exported)
     ann = writer.write()
     ann.meta |= {"report": writer.report, "shape": tuple(example.shape[1:])}
-    if not activations(ann):
-        raise UserError("The network has no activation that could spike: there is nothing to convert.")
+    if not activations(ann) or not any(True for _ in ann.parameters()):
+        raise UserError("The network has no activation that could spike, or no weights: there is nothing to convert.")
     _compare(net, ann, example)
     return ann.eval().requires_grad_(False)
 

@@ -32,6 +32,11 @@ def operation(node: fx.Node) -> str:
     return _name(node).strip("_")
 
 
+def drops(node: fx.Node) -> bool:
+    """A dropout that the network leaves on when it is evaluated."""
+    return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
+
+
 def in_place(node: fx.Node) -> bool:
     return _name(node).endswith("_")
 
@@ -51,7 +56,7 @@ def clip(node: fx.Node) -> tuple[float, float] | None:
         case aten.hardtanh.default | aten.hardtanh_.default:
             low, high = (*node.args[1:3], *(-1.0, 1.0)[len(node.args) - 1 :])
             return float(low), float(high)
-        case aten.clamp.default | aten.clamp_.default:
+        case aten.clamp.default | aten.clamp_.default | aten.clip.default | aten.clip_.default:
             low = node.kwargs.get("min", bound[0])
             high = node.kwargs.get("max", bound[1])
             return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))

@@ -8,7 +8,9 @@ STATISTICS = "it normalises by the batch at hand; keep running statistics (track
 WEIGHTS = "its weights are computed as the network runs; compute them once and store them"
 BATCH = "it mixes the images of a batch; keep the first dimension for the batch"
 IN_PLACE = "it changes a tensor in place that is used again; use the form that is not in place"
+DROPOUT = "it also drops values when the network is evaluated; use nn.Dropout, or pass training=self.training"
 OUTPUTS = "the network returns several tensors, or a container; wrap it so that it returns one tensor"
+SIZES = "it computes with the size of a tensor; write the number instead"
 SCALE = "it scales by a constant; multiply the weights before it by that constant"
 UNKNOWN = "the suite does not know this operation; replace it by one that it knows (see docs/not-convertible.md)"
 
@@ -49,7 +51,9 @@ def page() -> str:
         WEIGHTS: "`conv2d`, `linear` with weights that depend on the input (dynamic or re-parametrised)",
         BATCH: "`view`, `reshape`, `flatten`, `mean`, `cat` and others over the first dimension",
         IN_PLACE: "`add_`, `relu_` and others on a tensor with a later use",
+        DROPOUT: "`dropout` that is always on",
         OUTPUTS: "`output`",
+        SIZES: "`add` and others of a size, such as `x.size(0)`",
         SCALE: "`mul`, `div` by a number or a tensor of the network's own",
         UNKNOWN.partition(" (")[0]: "any other operation",
     }

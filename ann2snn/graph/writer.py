@@ -18,7 +18,7 @@ from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph import reasons
 from ann2snn.graph.modules import Affine, MaxPool
-from ann2snn.graph.operations import IDENTITY, LINEAR, RESHAPES, aten, clip, in_place, operation
+from ann2snn.graph.operations import IDENTITY, LINEAR, RESHAPES, aten, clip, drops, in_place, operation
 
 RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
 
@@ -44,10 +44,17 @@ class NotConvertible(UserError):
 
 
 def _aliases(node: fx.Node) -> Iterator[fx.Node]:
-    """The node, and those that it is a view of."""
-    yield node
-    if node.target in RESHAPES or node.target == aten.slice.Tensor:
-        yield from _aliases(node.args[0])
+    """All nodes that share their memory with this one: what it is a view of, and that one's views."""
+    while _is_view(node):
+        node = node.args[0]  # type: ignore[assignment]
+    shared = [node]
+    for alias in shared:
+        shared += [user for user in alias.users if _is_view(user)]
+    yield from shared
+
+
+def _is_view(node: fx.Node) -> bool:
+    return node.target in RESHAPES or node.target == aten.slice.Tensor
 
 
 class Writer:
@@ -76,6 +83,8 @@ class Writer:
                     self.refuse(node, reasons.IN_PLACE)
             elif node.op == "output":
                 if len(node.args[0]) != 1 or not self.exported.call_spec.out_spec.is_leaf():
+                    self.refuse(node, reasons.OUTPUTS)
+                elif node.args[0][0] not in self.env:
                     self.refuse(node, reasons.OUTPUTS)
                 else:
                     self.graph.output(self.env[node.args[0][0]])
@@ -150,6 +159,8 @@ class Writer:
                 return self.batch_norm(node)
             case aten.max_pool2d.default:
                 return self.module(node, MaxPool(*node.args[1:]), self.env[node.args[0]], "stateful pool")
+        if drops(node):
+            return self.refuse(node, reasons.DROPOUT)
         if node.target in IDENTITY:
             self.env[node] = self.env[node.args[0]]
             return self.say(node, "folded", "the identity when a network is evaluated")
@@ -158,6 +169,8 @@ class Writer:
         if node.target == aten.slice.Tensor:
             return self.slice(node)
         if node.target in LINEAR:
+            if any(n not in self.env and n.name not in self.tensors for n in node.all_input_nodes):
+                return self.refuse(node, reasons.SIZES)
             if not self.keeps_batch(node):
                 return self.refuse(node, reasons.BATCH)
             own = any(n.name in self.tensors for n in node.all_input_nodes)

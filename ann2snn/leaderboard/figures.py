@@ -5,11 +5,12 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import cycle
 from types import ModuleType
 
-from ann2snn.leaderboard.rows import Estimate, Section, known
+from ann2snn.leaderboard.rows import MAIN, Estimate, Section, known
 
-DRAWING = 2  # raised when the drawing below changes: every figure is stale then
+DRAWING = 3  # raised when the drawing below changes: every figure is stale then
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 GREY, DASHED = "#444444", (0, (5, 3))
 STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
@@ -69,25 +70,28 @@ def draw(section: Section, drawn: list[dict]):
     for curve in drawn:
         columns[curve["source"]].append(curve)
     methods = sorted({curve["method"] for curve in drawn})
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
+    colours = colours_of(methods)
     widths = {name: 2.6 - 1.6 * i / len(methods) for i, name in enumerate(methods)}  # of equal curves all are seen
     anns = [curve["ann"][0] for curve in drawn]
-    best = max(anns + [mean for curve in drawn for mean, _ in curve["T"].values()])
+    reached = [mean for curve in drawn for mean, _ in curve["T"].values()]
+    close, best = min(anns) - 8, max(anns + reached)
+    heights = (3, 2) if max(reached) > close else (3,)  # nothing to see near the ANN where none comes near
 
-    figure = Figure(figsize=(4 * len(columns) + 1.8, 5.6), layout="constrained")
-    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
-    for (whole, near), (source, column) in zip(axes.T, columns.items(), strict=True):
-        for ax in (whole, near):
+    figure = Figure(figsize=(4 * len(columns) + 1.8, 0.6 + sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), len(columns), sharex=True, sharey="row", squeeze=False, height_ratios=heights)
+    for rows, (source, column) in zip(axes.T, columns.items(), strict=True):
+        for ax in rows:
             for curve in column:
                 _curve(ax, curve, colours[curve["method"]], widths[curve["method"]])
             ax.grid(alpha=0.25, linewidth=0.6)
             ax.spines[["top", "right"]].set_visible(False)
-        steps_axis(near, {T for curve in drawn for T in curve["T"]})
-        near.set_xlabel("T (time steps)")
-        whole.set_title(f"{source}, n = {max(curve['n'] for curve in column)}", fontsize=10)
-    axes[1, 0].set_ylim(min(anns) - 8, min(best + 1, 100.3))
+        steps_axis(rows[-1], {T for curve in drawn for T in curve["T"]})
+        rows[-1].set_xlabel("T (time steps)")
+        rows[0].set_title(f"{source}, n = {max(curve['n'] for curve in column)}", fontsize=10)
     axes[0, 0].set_ylabel("test accuracy (%)")
-    axes[1, 0].set_ylabel("the same, near the ANN")
+    if len(heights) > 1:
+        axes[1, 0].set_ylim(close, min(best + 1, 100.3))
+        axes[1, 0].set_ylabel("the same, near the ANN")
     figure.suptitle(f"{section.dataset}, {section.network}", fontsize=11)
     keys = [Line2D([], [], color=colour, linewidth=3, label=name) for name, colour in colours.items()]
     for reset in sorted({curve["reset"] for curve in drawn}, reverse=True):
@@ -97,6 +101,13 @@ def draw(section: Section, drawn: list[dict]):
     keys.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=1, label="ANN"))
     figure.legend(handles=keys, loc="outside right center", frameon=False)
     return figure
+
+
+def colours_of(names: list[str]) -> dict[str, str]:
+    """By method, and its options: the paper's method and its classic rivals have the same colours in all figures."""
+    own: dict[str, str] = dict(zip(MAIN, COLOURS, strict=False))
+    free = cycle(COLOURS[len(MAIN) :])
+    return {name: own.pop(name.split()[0], None) or next(free) for name in names}
 
 
 def steps_axis(ax, grid: Iterable[int]) -> None:

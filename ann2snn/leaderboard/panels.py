@@ -2,10 +2,10 @@
 
 from fractions import Fraction
 
-from ann2snn.leaderboard.figures import COLOURS, DASHED, GREY, steps_axis
+from ann2snn.leaderboard.figures import DASHED, GREY, colours_of, steps_axis
 from ann2snn.leaderboard.rows import Estimate, Row, Section, known
 
-DRAWING = 2  # raised when the drawing below changes: every figure is stale then
+DRAWING = 3  # raised when the drawing below changes: every figure is stale then
 LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: line, filled marker
 
 
@@ -31,6 +31,7 @@ def _curve(section: Section, row: Row) -> dict:
         "loss": values(row.loss, 100),
         "operations": values(lambda T: row.per_image(T, "operations"), 1),
         "ms": values(lambda T: row.over_seeds(lambda r: _seconds(r, T)), 1000 / row.n_test),
+        "gpu": any(record["provenance"]["device"] != "cpu" for record in row.records),
         "machines": sorted({_machine(record["provenance"]) for record in row.records}),
     }
 
@@ -57,12 +58,14 @@ def draw(section: Section, drawn: list[dict]):
 
     methods, sources = (sorted({curve[name] for curve in drawn}) for name in ("method", "source"))
     sources.sort(key=lambda name: name.startswith("relu"))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
+    colours = colours_of(methods)
     styles = {name: LINES[i % len(LINES)] for i, name in enumerate(sources)}
     widths = {name: 3 - 1.7 * (i + 1) / len(methods) for i, name in enumerate(methods)}  # of equal curves all are seen
 
+    timed = [curve for curve in drawn if not curve["gpu"]] or drawn  # a GPU's beside a CPU's would be no comparison
+
     def plot(ax, what: str, against: str | None = None, band: bool = False) -> None:
-        for curve in drawn:
+        for curve in timed if what == "ms" else drawn:
             colour, (line, filled) = colours[curve["method"]], styles[curve["source"]]
             points = [
                 (curve[against][T][0] if against else T, mean, std or 0)
@@ -112,7 +115,7 @@ def draw(section: Section, drawn: list[dict]):
         ax.spines[["top", "right"]].set_visible(False)
 
     resets = sorted({curve["reset"] for curve in drawn})
-    machines = sorted({machine for curve in drawn for machine in curve["machines"]})
+    machines = sorted({machine for curve in timed for machine in curve["machines"]})
     where = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
     name = f"{section.dataset}, {section.network}"
     figure.suptitle(f"{name}: {' and '.join(reset or 'no' for reset in resets)} reset, times on {where}", fontsize=11)

@@ -63,5 +63,6 @@ def fingerprint(record: dict) -> str:
     """What two parts of one record must share."""
     place = record["provenance"]
     same = [place[k] for k in ("versions", "device", "cpu", "threads", "batch", "calibration_hash")]
+    same += [place.get(k) for k in ("engine", "method_code")]  # which the first records do not have
     text = json.dumps([record["id"], record["source"]["weights_hash"], same], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,12 +11,18 @@ from torch import Tensor, fx
 from ann2snn.calibration import check_images, images_of
 from ann2snn.conversion import steps
 from ann2snn.errors import UserError
+from ann2snn.simulation import native
 from ann2snn.simulation.plan import Plan
 
 BLOCK = 8  # steps
 LARGEST = 500  # images of a batch
 NEURONS = {"cpu": 6_100_000, "cuda": 200_000_000}  # of a batch; larger ones were slower, or do not fit
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
+
+
+def engine(device: str) -> str:
+    """What computes there: "C" (the compiled layers), or "PyTorch" where they could not be compiled; "CUDA"."""
+    return "CUDA" if device != "cpu" else "C" if native.library() else "PyTorch"
 
 
 @dataclass
@@ -77,6 +83,12 @@ def simulate(
     the first neuron is computed once. Memory does not grow with T: where neurons take whole trains, fewer images are
     run at once. `batch` (by default what suits the network's size) is halved where it does not fit.
     """
+    if not isinstance(snn, fx.GraphModule):
+        raise UserError(
+            f"simulate takes a converted network, not {type(snn).__name__}: call prepare and convert first."
+        )
+    if not isinstance(at, Iterable) or (batch is not None and batch < 1):
+        raise UserError(f"`at` is a list of steps and `batch` a number of images, not {at!r} and {batch!r}.")
     T = _steps(snn, T)
     at = sorted({T, *at})
     warmup = snn.meta.get("warmup", 0)
