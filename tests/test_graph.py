@@ -38,6 +38,17 @@ NETS = {
         sequence(conv(6, groups=3), nn.ReLU(), conv(6, 6, dilation=2, groups=2, stride=2), nn.ReLU()),
         "0:w 1:s 2:w 3:s",
     ),
+    "groups, dilation, batch norm": (
+        sequence(
+            conv(6, groups=3),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            conv(6, 6, dilation=2, groups=2, stride=2, bias=False),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+        ),
+        "0:w 1:f 2:s 3:w 4:f 5:s",
+    ),
     "padding same": (sequence(conv(padding="same", dilation=2), nn.ReLU()), "0:w 1:s"),
     "padding same, even kernel": (sequence(conv(size=4, padding="same"), nn.ReLU()), "0:w 1:s"),
     "padding valid": (sequence(conv(padding="valid"), nn.ReLU()), "0:w 1:s"),

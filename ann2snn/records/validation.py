@@ -57,12 +57,12 @@ def validate(record, path: Path) -> None:
             raise ValueError("its job has a field that jobs do not have") from None
         if record["id"] != job.id:
             raise ValueError(f"its id is {record['id']}, its job's is {job.id}")
-        place = job.path("")
-        if path.absolute().parts[-len(place.parts) :] != place.parts:
-            raise ValueError(f"its job belongs at {place}")
         _count(record)
     except ValueError as error:
         raise UserError(f"{path} is not a valid record: {error}; remove the file and run its job again.") from None
+    place = job.path("")
+    if path.absolute().parts[-len(place.parts) :] != place.parts:
+        raise UserError(f"{path} is not where its job belongs: move it to {place}, below any folder.")
 
 
 def _conform(value, schema, where: str) -> None:
