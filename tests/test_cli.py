@@ -12,6 +12,7 @@ import torch
 
 from ann2snn import conversion, records
 from ann2snn.graph import reasons
+from ann2snn.simulation import native
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -166,6 +167,12 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
     path = next((tmp_path / "results/records").rglob("*.json")).relative_to(tmp_path)
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "agrees (the same environment" in out
+    engine = json.loads(path.read_text())["provenance"]["engine"]
+    assert engine == ("C" if native.library() else "PyTorch")
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "library", lambda: None)  # as without a C compiler
+        code, out, _ = ann2snn(f"recheck {path}")
+        assert code == 0 and ("agrees (another environment" in out) == (engine == "C")
 
     record = json.loads(path.read_text())
     found = records.unpack(record["T"]["4"]["test"]["predictions"])
