@@ -10,6 +10,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ann2snn.calibration import Statistics, images_of
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph import activations
 from ann2snn.neurons import RESETS, Neuron
+
+LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 METHODS: dict[str, "Method"] = {}
 
@@ -134,9 +137,11 @@ def _named(value):
 
 def steps(T: int) -> int:
     """T, where it is a number of steps."""
-    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
+    if isinstance(T, bool) or not isinstance(T, Integral) or T < 1:
         raise UserError(f"T is a number of steps, an integer of 1 or more; {T!r} is not.")
-    return T
+    if T > LONGEST:
+        raise UserError(f"T = {T} is too long: at most {LONGEST:,} steps can be simulated.")
+    return int(T)
 
 
 def method(*, paper: str, published_on: str = "relu", only_on: str | None = None, version: int = 1):

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from ann2snn import records
 from ann2snn.calibration import Statistics
-from ann2snn.conversion import find
+from ann2snn.conversion import find, steps
 from ann2snn.data import Split
 from ann2snn.errors import UserError
 from ann2snn.records import Job, Notebook, fingerprint, pack
@@ -91,7 +91,7 @@ def _save(record: dict, job: Job, root: Path | str) -> None:
 
 def readable(job: Job, T: Iterable[int]) -> set[int]:
     """Those T at which there is something to read: a method's warm-up counts as steps. UserError for none."""
-    warmup = job.options.get("warmup", 0)
+    warmup, T = job.options.get("warmup", 0), {steps(t) for t in T}
     if not (found := {t for t in T if t > warmup}):
         raise UserError(f"{job.method} reads nothing in its first {warmup} steps: name a T of {warmup + 1} or more.")
     return found

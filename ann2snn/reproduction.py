@@ -75,10 +75,11 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
         print(paper.section(table, paper.read(settings.runs)))
     print(compared(made))
     print(f"\n{len(made)} records in {time.monotonic() - began:.0f} s")
-    print(f"table      {settings.runs / 'LEADERBOARD.md'}")
-    print(f"pictures   {settings.runs / 'figures'}")
+    runs = settings.runs.resolve()  # the caller may be in another folder
+    print(f"table      {runs / 'LEADERBOARD.md'}")
+    print(f"pictures   {runs / 'figures'}")
     if settings.wandb != "off":
-        print(f"W&B        {settings.wandb}; in the terminal: .venv/bin/wandb leet {settings.runs / 'wandb'}")
+        print(f"W&B        {settings.wandb}; in the terminal: .venv/bin/wandb leet {runs / 'wandb'}")
     print(FURTHER)
 
 

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 from ann2snn.errors import UserError
@@ -69,19 +71,19 @@ def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
     try:
         for k, (device, environment) in enumerate(zip(devices, environments, strict=True), 1):
             share = ["--device", device.partition(":")[0], "--shard", f"{k}/{len(devices)}"]
-            child = subprocess.Popen(
-                [sys.executable, "-m", "ann2snn.cli", *arguments, *share],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                process_group=0,  # Ctrl-C reaches this process alone, which stops the others
-            )
-            children.append(child)
-            reader = Thread(target=_pass_on, args=(device, child.stderr))
-            reader.start()
-            readers.append(reader)  # now it can be waited for
+            with _uninterrupted():  # a process that has begun is one that can be stopped
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "ann2snn.cli", *arguments, *share],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    process_group=0,  # Ctrl-C reaches this process alone, which stops the others
+                )
+                children.append(child)
+                readers.append(Thread(target=_pass_on, args=(device, child.stderr)))
+                readers[-1].start()
         return [device for device, child in zip(devices, children, strict=True) if child.wait()]
     finally:
         for child in children:
@@ -92,6 +94,22 @@ def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
         for reader in readers:
             reader.join()
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end."""
+    came = []
+    before = {
+        kind: signal.signal(kind, lambda number, _: came.append(number)) for kind in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _pass_on(device: str, lines) -> None:

@@ -1,5 +1,6 @@
 """Many jobs: what a sweep consists of, and running it from where an earlier one was stopped."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -120,14 +121,21 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
     StorageError ends it: what cannot be written need not be computed. `work(name, source, jobs, T, settings, outcome)`
     is what is done with every source, by default `sweep_source`.
     """
-    outcome, datasets = Outcome(), {}
+    sweeps, outcome, datasets, lacking = list(sweeps), Outcome(), {}, {}
     served = [(table, [next(part.sources()) for part in table.parts()] or list(table.sources())) for table in sweeps]
+    for name in dict.fromkeys(table.dataset for table in sweeps):
+        try:
+            datasets[name] = load(name, settings.data_root, accept_unofficial=settings.accept_unofficial)
+        except UserError as error:
+            lacking[name] = error
+    if datasets:  # hours of work may come first; the outcome says it too
+        for name, error in lacking.items():
+            print(f"{name} is left out: {error}", file=sys.stderr)
     place, places = 0, sum(len(sources) for _, sources in served)
     for table, sources in served:
         with outcome.attempt(table.id), cpu_threads(table.threads):
-            if table.dataset not in datasets:
-                unofficial = settings.accept_unofficial
-                datasets[table.dataset] = load(table.dataset, settings.data_root, accept_unofficial=unofficial)
+            if table.dataset in lacking:
+                raise lacking[table.dataset]
             data = datasets[table.dataset]
             for key, jobs in [(key, table.jobs(data, *key)) for key in sources]:
                 which = [table.recipe, None if key[2] is None else f"seed {key[2]}"]

@@ -148,6 +148,17 @@ def test_numbers_of_an_edited_method_are_not_mixed_with_the_old_ones(ann2snn, tm
     assert all(after["T"][t]["spikes"] != before["T"][t]["spikes"] for t in ("1", "4"))
 
 
+def test_what_a_sweep_cannot_do_is_said_before_anything_is_trained(ann2snn, tmp_path):
+    for line, says in (
+        (SWEEP.replace("--T 1 4", f"--T {10**20}"), "too long"),
+        (SWEEP.replace("--T 1 4", "--T 40000"), "too long"),
+        (f"{SWEEP} --recipe digts", "is the recipe digits of a training meant?"),
+    ):
+        code, _, err = ann2snn(f"{line} --method optimal")
+        assert code == 2 and says in err and len(err.splitlines()) == 1, err
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 def test_records_of_code_that_is_not_committed_are_not_published(ann2snn, make_record):
     clean, dirty = make_record(official=False), make_record(official=False, seed=1)
     clean["provenance"]["dirty"], dirty["provenance"]["dirty"] = False, True

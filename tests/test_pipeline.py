@@ -186,9 +186,10 @@ def test_what_another_environment_left_half_done_is_not_mixed_in(source, tmp_pat
     partial.write_text(json.dumps(json.loads(partial.read_text()) | {"fingerprint": "another"}))
     pipeline.run(job, [1, 2], source, tmp_path)
     assert simulations.count == 3 + 4
-    partial.write_text('{"half')
-    pipeline.run(job, [1, 2, 4], source, tmp_path)
-    assert not partial.exists()
+    for T, damaged in ((4, '{"half'), (8, "[]")):
+        partial.write_text(damaged)
+        pipeline.run(job, [1, 2, T], source, tmp_path)
+        assert not partial.exists()
 
 
 def test_parts_of_unclean_code_are_not_mixed_in(source, tmp_path, simulations, monkeypatch):
@@ -244,11 +245,12 @@ def test_weights_for_another_number_of_classes(source, tmp_path):
         Source(few, source.path)
 
 
-def test_a_sweep_goes_on_without_what_it_lacks(tmp_path):
+def test_a_sweep_goes_on_without_what_it_lacks(tmp_path, capfd):
     put(tmp_path)
     absent = replace(TABLE, id="absent", dataset="cifar10")
     strange = replace(TABLE, id="strange", methods=(("optimal", {"colour": "red"}),))
     outcome = sweeps.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
+    assert capfd.readouterr().err.startswith("cifar10 is left out: CIFAR10 is not in ")
     assert len(outcome.records) == 2
     (first, why), (second, reason) = outcome.skipped
     assert (first, second) == ("absent", "strange") and "no option 'colour'" in reason and "cifar" in why.lower()

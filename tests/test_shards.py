@@ -189,6 +189,16 @@ def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
             os.kill(pid, 0)
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_while_a_process_begins(stop):
+    done, before = [], [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt), shards._uninterrupted():
+        os.kill(os.getpid(), stop)
+        time.sleep(0.01)
+        done.append(True)
+    assert done and [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_a_table_of_diagnoses_is_printed_after_several_devices_too(ann2snn, monkeypatch):
     monkeypatch.setattr(shards, "on_devices", lambda devices, arguments: [])
     code, out, _ = ann2snn("reproduce --profile cifar --only convertible --wandb off --device cpu,cpu")

@@ -26,7 +26,7 @@ class Notebook:
                 kept = json.loads(self.path.read_text())
             except ValueError:
                 kept = {}
-            if kept.get("fingerprint") == self.fingerprint:
+            if isinstance(kept, dict) and kept.get("fingerprint") == self.fingerprint:
                 self.units = {key: unit for key, unit in kept["units"].items() if key.partition(" T ")[2] in planned}
 
     def __contains__(self, key: str) -> bool:

@@ -17,7 +17,6 @@ from ann2snn.simulation.plan import Plan
 BLOCK = 8  # steps
 LARGEST = 500  # images of a batch
 NEURONS = {"cpu": 6_100_000, "cuda": 200_000_000}  # of a batch; larger ones were slower, or do not fit
-LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 
 def engine(device: str) -> str:
@@ -65,6 +64,7 @@ class Result:
 
     def spikes(self, t: int) -> dict[str, int]:
         """Spikes per layer in the steps 1..t, summed over the images."""
+        self._read(t)
         return {name: int(count.sum()) for name, count in self.events[t].items() if name not in self.pools}
 
 
@@ -147,8 +147,6 @@ def _steps(snn: fx.GraphModule, T: int | None) -> int:
     if T is None and made_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
     T = steps(made_for if T is None else T)  # type: ignore[arg-type]
-    if T > LONGEST:
-        raise UserError(f"T = {T} is too long: at most {LONGEST:,} steps can be simulated.")
     if snn.meta.get("depends_on_T") and T != made_for:
         raise UserError(
             f"This network was converted for T = {made_for}: convert it again for T = {T}, "
