@@ -248,12 +248,6 @@ def publish(options) -> int:
     files = options.runs.glob("sources/*/*/seed*/weights.pt")
     small = {info_of(path).get("weights_hash"): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
     written = records.publish(options.runs, options.results, small.get, options.uncommitted)
-    dirty = sum(record["provenance"]["dirty"] is True for record in records.load_all(options.runs))
-    if dirty and not options.uncommitted:
-        print(
-            f"{dirty} records from code that is not committed are left out: commit, and run them again.",
-            file=sys.stderr,
-        )
     written += [diagnosis.save(found, options.results) for found in diagnosis.load_all(options.runs)]
     if (file := options.runs / photographs.FILE).exists():
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())

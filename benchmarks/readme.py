@@ -49,30 +49,31 @@ def table(records: list[dict]) -> str:
     fullest = max(found, key=lambda source: len(found[source]))
     names = dict.fromkeys(name for rows in (found[fullest], *found.values()) for name in rows)
     names = sorted(names, key=lambda name: _shares(found[fullest].get(name)), reverse=True)
-    anns = [f"{float(100 * _any(rows).ann.mean):.1f}" for rows in found.values()]
+    largest = {source: max(rows.values(), key=lambda row: row.n) for source, rows in found.items()}
+    anns = [f"{float(100 * row.ann.mean):.1f}" for row in largest.values()]
     lines = [["the ANN itself", *anns, "", ""]]
     lines += [
-        [name, *(_cell(rows.get(name)) for rows in found.values()), *_price(found[fullest].get(name))] for name in names
+        [
+            name,
+            *(_cell(rows.get(name), largest[source].n) for source, rows in found.items()),
+            *_price(found[fullest].get(name)),
+        ]
+        for name in names
     ]
     heads = [
         "method",
-        *(_head(source, rows) for source, rows in found.items()),
+        *(_head(source, row) for source, row in largest.items()),
         "steps to<br>the output",
         "operations<br>/ MACs",
     ]
     about = NOTE.format(T=" / ".join(map(str, T)), first=T[0], source=f"{fullest[0]}, {SHOWN[fullest]}")
-    marked = any(not _any(rows).official for rows in found.values())
+    marked = any(not row.official for row in largest.values())
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     return f"{text}\n\n{about}" + f"{DAGGER} {UNOFFICIAL}\n" * marked
 
 
-def _any(rows: dict[str, Row]) -> Row:
-    return max(rows.values(), key=lambda row: row.n)
-
-
-def _head(source: tuple, rows: dict[str, Row]) -> str:
-    dataset, network, activation, recipe = source
-    row = _any(rows)
+def _head(source: tuple, row: Row) -> str:
+    dataset, _, activation, _ = source
     mark = "" if row.official else f" {DAGGER}"
     return f"{SHOWN[source]}<br>{dataset}{mark}, `{activation}`<br>n = {row.n}"
 
@@ -82,8 +83,12 @@ def _shares(row: Row | None) -> list[float]:
     return [float(cell.mean) if cell else -1.0 for cell in cells]
 
 
-def _cell(row: Row | None) -> str:
-    return " / ".join("-" if share < 0 else f"{100 * share:.1f}" for share in _shares(row)) if row else "-"
+def _cell(row: Row | None, n: int) -> str:
+    """`30.1 / 66.8`, with its own n where that is not the column's."""
+    if row is None:
+        return "-"
+    text = " / ".join("-" if share < 0 else f"{100 * share:.1f}" for share in _shares(row))
+    return text if row.n == n else f"{text} (n = {row.n})"
 
 
 def _price(row: Row | None) -> list[str]:

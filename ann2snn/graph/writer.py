@@ -7,7 +7,6 @@
 import copy
 import math
 import operator
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,14 +42,14 @@ class NotConvertible(UserError):
         self.report = report
 
 
-def _aliases(node: fx.Node) -> Iterator[fx.Node]:
+def _aliases(node: fx.Node) -> list[fx.Node]:
     """All nodes that share their memory with this one: what it is a view of, and that one's views."""
     while _is_view(node):
         node = node.args[0]  # type: ignore[assignment]
     shared = [node]
     for alias in shared:
         shared += [user for user in alias.users if _is_view(user)]
-    yield from shared
+    return shared
 
 
 def _is_view(node: fx.Node) -> bool:

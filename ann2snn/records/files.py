@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,9 +100,15 @@ def publish(
     if not made:
         raise UserError(f"There is no finished record below {Path(runs) / 'records'}: run a sweep first.")
     new = {record["id"]: record for record in made if uncommitted or record["provenance"]["dirty"] is not True}
+    left_out = len(made) - len(new)
     if not new:
         raise UserError(
             f"All records below {runs} were made from code that is not committed: commit, and run them again."
+        )
+    if left_out:
+        print(
+            f"{left_out} records from code that is not committed are left out: commit, and run them again.",
+            file=sys.stderr,
         )
     sources = {Job(**r["job"]).source_id: r["source"]["weights_hash"] for r in new.values()}
     for old in load_all(results):
