@@ -93,6 +93,10 @@ RECIPES = {
         # networks without it: from scratch (searched for: benchmarks/recipes.py), and from their folded twins: the
         # paper's VGG-16 in two hours on two CPU cores, the twin's training included
         Recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in", **BN_FREE),
+        # a longer bn_free with crops and flips, for sources near the accuracies of the paper
+        Recipe(
+            "bn_free_long", epochs=40, lr=0.1, initialisation="fan_in", augmentation="crop_flip", half=True, **BN_FREE
+        ),
         Recipe(
             "bn_removed",
             epochs=4,
