@@ -1,6 +1,7 @@
 """What each activation was seen to do on the calibration images: computed when first asked for, then kept."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from torch import Tensor, fx
 
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
-from ann2snn.graph import activations
+from ann2snn.graph import HALF, activations
 
 OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
 DEPTH = OCTAVES * BINS
 CHUNK = 2**22  # how many values, or bins, are looked at together
+BATCH = 500  # images of a tensor in one forward pass
+MAX_KEPT = 1024  # images of a data loader that a method may keep
 
 
 def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
@@ -27,6 +30,39 @@ def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
             raise UserError(f"Images are torch tensors (N, C, H, W), not {type(images).__name__}: use torch.as_tensor.")
         if len(images):
             yield images
+
+
+def batches_of(data: Tensor | Iterable) -> tuple[Callable[[], Iterable[Tensor]], float]:
+    """(a function that gives all batches of images at every call, how many images may be kept at once).
+
+    A tensor is in memory already: no limit. Of a data loader every pass draws the same order and augmentations, as far
+    as these come from torch's generator. The batches of an iterator are kept.
+    """
+    if isinstance(data, Tensor) or not isinstance(data, Iterable) or isinstance(data, Iterator):
+        batches = list(images_of(data, BATCH))
+        return lambda: batches, math.inf
+
+    def stream() -> Iterator[Tensor]:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            yield from images_of(data, BATCH)
+
+    return stream, MAX_KEPT
+
+
+@contextmanager
+def full_precision(net: fx.GraphModule) -> Iterator[None]:
+    """Inside, no autocast: membranes, outputs and statistics need all bits of the weights' type.
+
+    Raises UserError where the weights themselves are in half precision.
+    """
+    like = next(net.parameters())
+    if like.dtype in HALF:
+        raise UserError(
+            f"This network is in {like.dtype}, which has too few bits for sums over many steps: call .float() on it."
+        )
+    with torch.autocast(like.device.type, enabled=False):
+        yield
 
 
 def check_images(net: fx.GraphModule, images: Tensor) -> Tensor:
@@ -48,8 +84,9 @@ class Statistics:
     first quantile is. Both are independent of order and batch size, up to the rounding of the forward pass.
     """
 
-    def __init__(self, ann: fx.GraphModule, batches: Callable[[], Iterable[Tensor]]):
-        self.ann, self.batches = ann, batches
+    def __init__(self, ann: fx.GraphModule, batches: Callable[[], Iterable[Tensor]], max_kept: float = math.inf):
+        """`max_kept` bounds how many images `images()` keeps."""
+        self.ann, self.batches, self.max_kept = ann, batches, max_kept
         self.count = 0  # of the images, once a statistic was asked for
         self.seconds: dict[str, float] = {}  # what each pass took
         self.used: set[str] = set()  # the passes whose results were asked for
@@ -67,8 +104,22 @@ class Statistics:
         return self._layers[name]
 
     def images(self) -> Tensor:
-        """(N, C, H, W): the calibration images, all at once."""
-        return torch.cat([check_images(self.ann, batch) for batch in self.batches()])
+        """(N, C, H, W): the calibration images at once, at most the first `max_kept` of them."""
+        kept, room = [], self.max_kept
+        for batch in filter(len, self.batches()):
+            if len(batch) > room:
+                print(
+                    f"ann2snn: this method keeps its images in memory and takes the first {self.max_kept:,} of the data"
+                    " loader; pass a tensor of images to use more.",
+                    file=sys.stderr,
+                )
+            kept.append(check_images(self.ann, batch if len(batch) <= room else batch[: int(room)]))
+            room -= len(kept[-1])
+            if len(batch) > len(kept[-1]):
+                break
+        if not kept:
+            raise UserError("There are no calibration images: give at least one.")
+        return torch.cat(kept)
 
     def _histograms(self) -> None:
         if "histograms" not in self.seconds:
@@ -79,7 +130,8 @@ class Statistics:
 
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
         parameter, images = next(self.ann.parameters()), 0
-        with watched(self.ann, lambda module, _, out: visit(layers[module.name], out)), torch.inference_mode():
+        see = watched(self.ann, lambda module, _, out: visit(layers[module.name], out))
+        with see, torch.inference_mode(), full_precision(self.ann):
             for batch in filter(len, self.batches()):
                 visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
                 images += len(batch)

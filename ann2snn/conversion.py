@@ -8,7 +8,9 @@ import inspect
 import math
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -18,12 +20,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.activations import TCL, ThresholdReLU
-from ann2snn.calibration import Statistics, images_of
+from ann2snn.calibration import Statistics, batches_of, full_precision
 from ann2snn.errors import UserError, unknown
-from ann2snn.graph import activations
+from ann2snn.graph import Network, activations
 from ann2snn.neurons import RESETS, Neuron
 
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
+
+GIVEN = ("T", "images", "generator")  # what a method can ask for
 
 METHODS: dict[str, "Method"] = {}
 
@@ -57,8 +61,12 @@ class Method:
     @property
     def code(self) -> str:
         """SHA-256 (hex) of the file that the function is in: numbers of an edited file are not those of the old one."""
-        file = inspect.getsourcefile(self.function)
-        return hashlib.sha256(Path(file).read_bytes() if file and Path(file).exists() else b"").hexdigest()
+        file = Path(self._file)
+        return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+
+    @property
+    def _file(self) -> str:
+        return inspect.getsourcefile(self.function) or ""
 
     @property
     def plugged_in(self) -> bool:
@@ -114,9 +122,26 @@ class Method:
                 " method."
             )
         given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
-        snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
-        snn.meta |= {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
+        with self.errors(), full_precision(ann):
+            snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
+        if not isinstance(snn, fx.GraphModule) or activations(snn):
+            what = "a network with activations" if isinstance(snn, fx.GraphModule) else type(snn).__name__
+            raise UserError(f"{self.name} returned {what}: return the network that replace_activations made.")
+        facts = {"method": self.name, "version": self.version, "options": {n: _named(v) for n, v in options.items()}}
+        snn.meta |= facts | {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
         return snn
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What the code of a plug-in raises inside becomes one UserError that names its file and line."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            if not self.plugged_in:
+                raise
+            raise UserError(f"{self.name} failed{_line_in(self._file, error)}: {_summary(error)}.") from error
 
 
 def _check(what: str, value, usual) -> None:
@@ -152,12 +177,30 @@ def method(*, paper: str, published_on: str = "relu", only_on: str | None = None
 
     def register(function):
         name = function.__name__
+        _check_signature(function)
         if name in METHODS and METHODS[name].function.__module__ != function.__module__:
             raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
         METHODS[name] = Method(name, function, paper, published_on, only_on, version)
         return function
 
     return register
+
+
+def _check_signature(function: Callable) -> None:
+    """UserError for parameters that no caller gives."""
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    wrong = [name for name in positional[2:] if name not in GIVEN]
+    wrong += [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    wrong += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if wrong or len(positional) < 2:
+        what = (
+            f"no method can have the parameter {wrong[0]!r}" if wrong else "a method takes the ANN and its statistics"
+        )
+        raise UserError(
+            f"{function.__name__}{inspect.signature(function)}: {what}; write def {function.__name__}(ann, stats), then"
+            f" any of {', '.join(GIVEN)}, then * and the options with their defaults."
+        )
 
 
 def find(name: str) -> Method:
@@ -193,10 +236,21 @@ def load_plugin(file: str | Path) -> None:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"The plug-in {file} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        where = _line_in(str(path), error)
+        raise UserError(f"The plug-in {file} cannot be imported{where}: {_summary(error)}.") from error
     if before == METHODS:
         raise UserError(f"The plug-in {file} registers no method: decorate a function with @ann2snn.method(paper=...).")
+
+
+def _line_in(file: str, error: BaseException) -> str:
+    """Which line of a file an error came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
 
 
 def convert(
@@ -211,8 +265,10 @@ def convert(
     """The spiking network of a prepared `ann`, by a method's name; `ann` stays as it is.
 
     `calibration` is a tensor of images (N, C, H, W), batches of them (a DataLoader's (images, labels) will do), or the
-    Statistics of an earlier call. `T` is needed by methods that convert for a given number of steps, and `seed` by
-    those that draw. Options are the method's own, such as `reset="hard"`.
+    Statistics of an earlier call. Batches are read again for every statistic and not kept, unless they come from an
+    iterator, which can be read once only. A method that calibrates on the images themselves takes the first 1,024 of
+    them, and all of a tensor. `T` is needed by methods that convert for a given number of steps, and `seed` by those
+    that draw. Options are the method's own, such as `reset="hard"`.
     """
     if not isinstance(ann, fx.GraphModule):
         raise UserError(
@@ -221,17 +277,17 @@ def convert(
     if not isinstance(method, str):
         raise UserError(f"A method is called by its name, such as 'optimal', not {method!r}.")
     if not isinstance(calibration, Statistics):
-        batches = list(images_of(calibration, 500))
-        calibration = Statistics(ann, lambda: batches)
+        calibration = Statistics(ann, *batches_of(calibration))
     elif calibration.ann is not ann:
         raise UserError("These statistics are of another network than this one: make them anew.")
     return find(method)(ann, calibration, T, seed=seed, **options)
 
 
-def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], Neuron]) -> fx.GraphModule:
-    """A graph with `neuron(activation)` in the place of every activation call; the weights are shared with `ann`."""
-    snn = fx.GraphModule(ann, copy.deepcopy(ann.graph))
-    snn.meta |= {"shape": ann.meta["shape"]} if "shape" in ann.meta else {}
+def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], Neuron]) -> Network:
+    """A copy of `ann`, weights included, with `neuron(activation)` in the place of every activation call."""
+    copied = copy.deepcopy(ann)
+    snn = Network(copied, copied.graph)
+    snn.meta |= copied.meta
     names = activations(ann)
     for node in snn.graph.nodes:
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):

@@ -50,7 +50,9 @@ def run(
                 key = f"{split} {chunk} T {' '.join(map(str, grid))}"
                 if key not in notebook:
                     batches = (x for x, _ in images.batches(BATCH))
-                    result = simulate(snn, batches, grid[-1], at=grid, batch=source.batch)
+                    with find(job.method).errors():
+                        result = simulate(snn, batches, grid[-1], at=grid, batch=source.batch)
+                    _check_shape(result, (len(images), source.data.classes), job.method)
                     notebook.write(key, read(result, images.labels, source, split))
                 tick(len(images) * grid[-1])
         made = {"conversion_seconds": spent, "commit": fresh["provenance"]["commit"]}
@@ -105,6 +107,15 @@ def runs_of(method: str, T: list[int]) -> list[list[int]]:
 def _chunks(split: Split) -> Iterator[tuple[int, Split]]:
     for start in range(0, len(split), CHUNK):
         yield start, split.subset(range(start, min(start + CHUNK, len(split))))
+
+
+def _check_shape(result: Result, shape: tuple[int, int], method: str) -> None:
+    found = tuple(result.mean().shape)
+    if found != shape:
+        raise UserError(
+            f"The network that {method} made has outputs of shape {found}, and {shape} is needed: leave all but the"
+            " activations as replace_activations made it."
+        )
 
 
 def read(result: Result, labels: Tensor, source: Source, split: str) -> dict:

@@ -1,5 +1,6 @@
 import copy
 import math
+import weakref
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from nets import Net, dyadic, dyadic_images, one_thread, random, residual  # noq
 from torch import nn
 
 from ann2snn.activations import ThresholdReLU
-from ann2snn.calibration import Statistics
+from ann2snn.calibration import Statistics, batches_of
 from ann2snn.conversion import convert, threshold
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
@@ -217,3 +218,79 @@ def test_statistics_leave_the_graph_alone():
     Statistics(ann, lambda: [images])["output"].quantile(0.5)
     assert torch.equal(images, kept)
     assert all(torch.equal(value, before[name]) for name, value in ann.state_dict().items())
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Batches (images, labels), made when they are asked for; `alive` is how many images exist at most at a time."""
+
+    def __init__(self, batches, size, shape=(2, 4, 4)):
+        self.batches, self.size, self.shape = batches, size, shape
+        self.passes, self.made = 0, []
+
+    def __iter__(self):
+        self.passes += 1
+        for k in range(self.batches):
+            batch = torch.randn(self.size, *self.shape, generator=torch.Generator().manual_seed(k))
+            self.made.append(weakref.ref(batch))
+            assert sum(made() is not None for made in self.made) <= 4, "earlier batches are kept"
+            yield batch, torch.zeros(self.size)
+
+
+def test_a_data_loader_is_read_and_not_kept():
+    """Once for maxima, twice where quantiles are asked for; the same statistics as from one tensor."""
+    loader = torch.utils.data.DataLoader(data := Stream(20, 30), batch_size=None)
+    images = torch.cat([batch for batch, _ in Stream(20, 30)])
+    ann = ann_of(random(residual()))
+    for method, passes in (("max_norm", 1), ("robust_norm", 2)):
+        data.passes = 0
+        streamed, expected = convert(ann, method, loader), convert(ann, method, images)
+        assert data.passes == passes
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(streamed.state_dict()[name], value)
+
+
+def test_a_shuffled_and_augmenting_loader_gives_the_same_images_in_every_pass():
+    def augment(batch):
+        images = torch.stack([image for (image,) in batch])
+        return images * torch.rand(len(images), 1, 1, 1), torch.zeros(len(images))
+
+    images = dyadic_images(60)
+    data = torch.utils.data.TensorDataset(images)
+    loader = torch.utils.data.DataLoader(data, 16, shuffle=True, drop_last=True, collate_fn=augment)
+    batches, kept = batches_of(loader)
+    first, second = ([batch.clone() for batch in batches()] for _ in range(2))
+    assert kept == 1024 and len(first) == 3 and not torch.equal(torch.cat(first), images[:48])
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+    before = torch.get_rng_state()
+    list(batches())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_method_keeps_as_many_images_of_a_loader_as_it_needs(capsys):
+    ann = ann_of(random(residual()))
+    stats = Statistics(ann, *batches_of(torch.utils.data.DataLoader(Stream(40, 30), batch_size=None)))
+    assert stats.images().shape == (1024, 2, 4, 4)
+    assert "takes the first 1,024 of the data loader; pass a tensor of images to use more" in capsys.readouterr().err
+    expected = torch.cat([batch for batch, _ in Stream(40, 30)])
+    assert torch.equal(stats.images(), expected[:1024])
+    capsys.readouterr()
+    for batches, data in ((5, Stream(5, 30)), (40, expected)):
+        loader = data if isinstance(data, torch.Tensor) else torch.utils.data.DataLoader(data, batch_size=None)
+        assert torch.equal(Statistics(ann, *batches_of(loader)).images(), expected[: 30 * batches])
+        assert capsys.readouterr().err == ""
+
+
+def test_an_iterator_is_read_once():
+    images = dyadic_images(20)
+    ann = ann_of(random(residual()))
+    snn = convert(ann, "robust_norm", iter(images.split(5)))
+    for name, value in convert(ann, "robust_norm", images).state_dict().items():
+        torch.testing.assert_close(snn.state_dict()[name], value)
+
+
+def test_no_images_are_said():
+    ann = ann_of(random(residual()))
+    for method in ("max_norm", "ltb"):
+        for data in (torch.zeros(0, 2, 4, 4), []):
+            with pytest.raises(UserError, match="There are no calibration images: give at least one"):
+                convert(ann, method, data)

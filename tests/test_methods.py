@@ -286,9 +286,7 @@ def test_calibration_as_tensor_list_or_statistics(ann, stats, images):
         assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
-def test_converted_network_shares_weights_and_follows_the_dtype(ann, stats, images):
-    snn = convert(ann, "max_norm", stats)
-    assert snn.c1.weight is ann.c1.weight
+def test_a_converted_network_follows_the_dtype(ann, images):
     double = copy.deepcopy(ann).double()
     converted = convert(double, "max_norm", images)
     assert {n.v_th.dtype for n in neurons(converted).values()} == {torch.double}
@@ -306,6 +304,15 @@ from ann2snn import IF, method, replace_activations, threshold
 @method(paper="nobody1999")
 def {name}(ann, stats, *, factor=0.5):
     return replace_activations(ann, lambda a: IF(factor * threshold(stats[a.name].max, a.name)))
+"""
+
+
+SIGNATURE = """
+import ann2snn
+
+@ann2snn.method(paper="nobody1999")
+def f({}):
+    pass
 """
 
 
@@ -331,7 +338,20 @@ def test_plugin(tmp_path, registry, ann, stats, images):
     [
         ("mine.py", PLUGIN.format(name="max_norm"), "Two methods are called 'max_norm': rename the one in .*mine.py"),
         ("mine.py", "x = 1", "registers no method: decorate a function with @ann2snn.method"),
-        ("mine.py", "import nothing_of_that_name", "mine.py cannot be imported: ModuleNotFoundError"),
+        (
+            "mine.py",
+            "import nothing_of_that_name",
+            r"mine.py cannot be imported \(mine.py, line 1\): ModuleNotFoundError",
+        ),
+        ("mine.py", "raise SystemExit", r"mine.py cannot be imported \(mine.py, line 1\): SystemExit"),
+        (
+            "mine.py",
+            SIGNATURE.format("net, statistics, steps"),
+            "no method can have the parameter 'steps'; write def f",
+        ),
+        ("mine.py", SIGNATURE.format("ann"), "a method takes the ANN and its statistics; write def f"),
+        ("mine.py", SIGNATURE.format("ann, stats, **options"), "no method can have the parameter 'options'"),
+        ("mine.py", SIGNATURE.format("ann, stats, *, factor"), "no method can have the parameter 'factor'"),
         ("mine.py", "def f(:", "mine.py cannot be imported: SyntaxError"),
         ("mine.txt", PLUGIN.format(name="half"), "mine.txt is not a Python file"),
         ("mine.py", None, "mine.py is not a Python file"),
@@ -425,3 +445,51 @@ def test_what_a_signature_asks_for(registry, ann, stats, images):
     net.a1, net.a2, net.a3 = (make("qcfs:4")() for _ in range(3))
     with pytest.raises(UserError, match="converts networks trained with threshold_relu, not this one: train it"):
         convert(prepare(net, images), "curious", images, T=4)
+
+
+MISBEHAVING = """
+import sys, torch
+from torch import nn
+from ann2snn import IF, method, replace_activations
+
+@method(paper="nobody1999")
+def raises(ann, stats):
+    return {}["nothing"]
+
+@method(paper="nobody1999")
+def exits(ann, stats):
+    sys.exit()
+
+@method(paper="nobody1999")
+def gives_none(ann, stats):
+    replace_activations(ann, lambda a: IF(1.0))
+
+@method(paper="nobody1999")
+def gives_the_ann(ann, stats):
+    return ann
+
+@method(paper="nobody1999")
+def wrong_threshold(ann, stats):
+    return replace_activations(ann, lambda a: IF(torch.ones(17)))
+
+@method(paper="nobody1999")
+def wrong_output(ann, stats):
+    snn = replace_activations(ann, lambda a: IF(1.0))
+    *_, last = (m for m in snn.children() if isinstance(m, nn.Linear))
+    last.weight, last.bias = nn.Parameter(last.weight[:7]), nn.Parameter(last.bias[:7])
+    return snn
+"""
+SENTENCES = {
+    "raises": r"raises failed \(mine.py, line 8\): KeyError: 'nothing'\.",
+    "exits": r"exits failed \(mine.py, line 12\): SystemExit\.",
+    "gives_none": r"gives_none returned NoneType: return the network that replace_activations made\.",
+    "gives_the_ann": r"gives_the_ann returned a network with activations: return the network that replace_",
+}
+
+
+def test_a_plugin_that_misbehaves_is_named(tmp_path, registry, ann, stats):
+    (tmp_path / "mine.py").write_text(MISBEHAVING)
+    load_plugin(tmp_path / "mine.py")
+    for name, sentence in SENTENCES.items():
+        with pytest.raises(UserError, match=sentence):
+            convert(ann, name, stats)

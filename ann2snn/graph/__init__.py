@@ -18,13 +18,19 @@ from torch import Tensor, fx, nn
 from ann2snn.activations import QCFS, ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph.network import Network
 from ann2snn.graph.writer import NotConvertible, Row, Writer
 
-__all__ = ["Affine", "MaxPool", "NotConvertible", "Row", "activations", "called", "prepare"]
+__all__ = ["Affine", "MaxPool", "Network", "NotConvertible", "Row", "activations", "called", "prepare"]
 
 
-def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
+HALF = (torch.float16, torch.bfloat16)
+
+
+def prepare(net: nn.Module, example: Tensor) -> Network:
     """A folded copy of the trained `net` in eval mode, one named module per activation call; `net` stays as it is.
+
+    A network in half precision is prepared in float32, in which membranes and outputs are summed over time.
 
     `example` is a batch of one or more inputs (B, C, H, W). The result maps (B, C, H, W) to the network's output for
     any B, was compared with `net` at batches of 1, 2 and 5, and keeps its report in `.meta["report"]`.
@@ -42,12 +48,14 @@ def prepare(net: nn.Module, example: Tensor) -> fx.GraphModule:
         net = copy.deepcopy(net).eval().requires_grad_(False)
     except (RuntimeError, TypeError) as error:
         raise UserError(f"The network cannot be copied (weight_norm of the old kind?): {_line(error)}") from error
-    for name, value in net.state_dict().items():
+    example = example.detach()[:1].repeat(2, *[1] * (example.dim() - 1))
+    for name, value in [*net.named_parameters(), *net.named_buffers()]:
         if value.is_meta:
             raise UserError(f"{name} is on the meta device, without values: load the weights first.")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(f"{name} holds values that are not finite (NaN or infinity): train the network again.")
-    example = example.detach()[:1].repeat(2, *[1] * (example.dim() - 1))
+        if value.dtype in HALF:
+            net, example = net.float(), example.float()
     try:
         net(example)
     except Exception as error:

@@ -17,6 +17,7 @@ from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph import reasons
 from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph.network import Network
 from ann2snn.graph.operations import IDENTITY, LINEAR, RESHAPES, aten, clip, drops, in_place, operation
 
 RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
@@ -70,7 +71,7 @@ class Writer:
         self.env: dict[fx.Node, fx.Node] = {}
         self.calls: dict[str, fx.Node] = {}  # calls of registered activation classes
 
-    def write(self) -> fx.GraphModule:
+    def write(self) -> Network:
         order = {node: i for i, node in enumerate(self.exported.graph.nodes)}
         for node in self.exported.graph.nodes:
             if node.op == "placeholder" and node.name not in self.tensors:
@@ -89,7 +90,7 @@ class Writer:
                     self.graph.output(self.env[node.args[0][0]])
         if any(row.role == "not convertible" for row in self.report):
             raise NotConvertible(self.report)
-        ann = fx.GraphModule(self.root, self.graph)
+        ann = Network(self.root, self.graph)
         ann.graph.eliminate_dead_code()
         self.pools_before_activations(ann)
         ann.graph.lint()

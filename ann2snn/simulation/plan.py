@@ -78,7 +78,7 @@ class Plan:
         return max(delays.values())
 
     def run(self, images: Tensor, at: list[int], block: int) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
-        """(t, accumulated output (B, classes), events per unit and layer) of one batch, at every t of `at`."""
+        """(t, accumulated output (B, classes, ...), events per unit and layer) of one batch, at every t of `at`."""
         warmup = self.snn.meta.get("warmup", 0)
         images = images.to(next(self.snn.parameters()))
         once = self.begin(images)
@@ -96,7 +96,7 @@ class Plan:
                         layers[node] = self.start(node, current, size)
                     env[node], events[self.emitters[node]] = layers[node].run(current, extra, pieces, len(reads))
                 elif node.op == "output":
-                    last = dense(env[node.args[0]]).reshape(steps, size, -1)
+                    last = dense(env[node.args[0]]).unflatten(0, (steps, size))
                 else:
                     env[node] = self.value(node, env)
                 for past in self.last_use[node]:
