@@ -72,7 +72,7 @@ kinds = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     kinds.filter(lambda k: sum(b not in ("conv", "residual", "bypass") for b in k) <= 2 and set(k) != {"avg"}),
     st.integers(0, 1000),
