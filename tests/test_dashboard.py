@@ -172,6 +172,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
 def serve(monkeypatch, a_key):
     started = []
 
+    monkeypatch.setattr(dashboard, "LIMIT", LIMIT)
+
     def start(**how):
         server = Server(**how)
         threading.Thread(target=server.serve_forever, daemon=True).start()
