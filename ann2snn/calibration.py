@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph import activations
+from ann2snn.progress import track
 
 OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
 DEPTH = OCTAVES * BINS
@@ -80,7 +81,7 @@ class Statistics:
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
         parameter, images = next(self.ann.parameters()), 0
         with watched(self.ann, lambda module, _, out: visit(layers[module.name], out)), torch.inference_mode():
-            for batch in filter(len, self.batches()):
+            for batch in track(filter(len, self.batches()), "activation statistics"):
                 visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
                 images += len(batch)
         return images

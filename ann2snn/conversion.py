@@ -22,6 +22,7 @@ from ann2snn.calibration import Statistics, images_of
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph import activations
 from ann2snn.neurons import RESETS, Neuron
+from ann2snn.progress import track
 
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
@@ -233,7 +234,7 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], N
     snn = fx.GraphModule(ann, copy.deepcopy(ann.graph))
     snn.meta |= {"shape": ann.meta["shape"]} if "shape" in ann.meta else {}
     names = activations(ann)
-    for node in snn.graph.nodes:
+    for node in track(snn.graph.nodes, "thresholds"):
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):
             module = neuron(activation).to(next(ann.parameters()))
             module.name = activation.name
