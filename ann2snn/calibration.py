@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.graph import HALF, activations
+from ann2snn.progress import track
 
 OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
 DEPTH = OCTAVES * BINS
@@ -132,7 +133,7 @@ class Statistics:
         parameter, images = next(self.ann.parameters()), 0
         see = watched(self.ann, lambda module, _, out: visit(layers[module.name], out))
         with see, torch.inference_mode(), full_precision(self.ann):
-            for batch in filter(len, self.batches()):
+            for batch in track(filter(len, self.batches()), "activation statistics"):
                 visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
                 images += len(batch)
         return images

@@ -24,6 +24,7 @@ from ann2snn.calibration import Statistics, batches_of, full_precision
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph import Network, activations
 from ann2snn.neurons import RESETS, Neuron
+from ann2snn.progress import track
 
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
@@ -289,7 +290,7 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], N
     snn = Network(copied, copied.graph)
     snn.meta |= copied.meta
     names = activations(ann)
-    for node in snn.graph.nodes:
+    for node in track(snn.graph.nodes, "thresholds"):
         if node.op == "call_module" and isinstance(activation := snn.get_submodule(node.target), ThresholdReLU):
             module = neuron(activation).to(next(ann.parameters()))
             module.name = activation.name

@@ -17,7 +17,7 @@ COLUMNS = (  # of the table of runs, as W&B names them
     *("config:options.value.reset", "config:seed.value", "summary:ann/test", "summary:loss/T16", "summary:loss/T32"),
     *("config:source.value.training_seconds", "config:provenance.value.cpu", "config:provenance.value.threads"),
 )
-LIMIT = 60  # seconds that saving may take
+LIMIT = 180  # seconds that saving may take, the import of W&B in a new process included
 
 
 def spec(entity: str | None, project: str, names: dict[str, list[str]]) -> dict:

@@ -2,6 +2,10 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class Bar:
@@ -34,3 +38,30 @@ class Bar:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+DELAY, EVERY = 2.5, 5.0  # seconds until the first sign of a loop, and between its lines
+
+
+def track(iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Yields the items of `iterable` and shows the progress on stderr, unless the loop ends within a few seconds.
+
+    Args:
+        iterable: What the loop is over.
+        label: What the loop does, in a word or two.
+        total: The number of items, for an iterable without a length.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}" if total else None
+        yield from tqdm(iterable, label, total, leave=False, delay=DELAY, dynamic_ncols=True, bar_format=form)
+        return
+    last = time.monotonic()
+    for done, item in enumerate(iterable, start=1):
+        yield item
+        if time.monotonic() - last > EVERY:
+            last = time.monotonic()
+            print(f"{label}: {f'{100 * done / total:.0f} %' if total else done}", file=sys.stderr, flush=True)

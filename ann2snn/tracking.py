@@ -32,6 +32,7 @@ SETTINGS = {
     "x_save_requirements": False,
     "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 may cost; wandb's own is 15
 }
+OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # no server is waited for, only a slow machine
 FORM = 2  # raised when other things of a record are logged; records that were logged before are then logged anew
 
 
@@ -213,16 +214,19 @@ def _start(wandb, directory, mode, id, name, group, kind, config, tags):
         job_type=kind,
         config=config,
         tags=tags,
-        settings=wandb.Settings(**{k: v for k, v in SETTINGS.items() if k in wandb.Settings.model_fields}),
     )
+
+    def settings(values):
+        return wandb.Settings(**{k: v for k, v in values.items() if k in wandb.Settings.model_fields})
+
     if mode == "online" and not _unreachable:
         try:
-            return start(mode="online")
+            return start(mode="online", settings=settings(SETTINGS))
         except Exception as error:
             _unreachable = True
             wandb.teardown()  # its service holds the id of the run that failed
             _notice(f"the server cannot be used ({_line(error)}); going on offline")
-    return start(mode="offline")
+    return start(mode="offline", settings=settings(SETTINGS | OFFLINE))
 
 
 def _lightning_logger(run):

@@ -6,6 +6,7 @@ before the first ones, the images among it, is kept.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, fx
 from ann2snn import simulation
 from ann2snn.calibration import check_images
 from ann2snn.neurons import Neuron
+from ann2snn.progress import track
 from ann2snn.simulation.plan import Block, Plan, dense
 from ann2snn.simulation.spikes import Spikes
 
@@ -88,17 +90,16 @@ class _Network:
 
     def inputs(self, node: fx.Node):
         """(first step, index of the block, (steps, images), current, extra): part after part, block after block."""
-        between, index = self.between(node), 0
-        for once in self.parts:
-            size = len(next(iter(once.values())))
-            for first in range(0, self.T, simulation.BLOCK):
-                steps = min(simulation.BLOCK, self.T - first)
-                env = Block(once, self.plan.images, steps)
-                for n in between:
-                    env[n] = self.train(n, index) if n in self.kept else self.plan.value(n, env)
-                current, extra = self.plan.currents(node, env, size)
-                yield first, index, (steps, size), current, extra
-                index += 1
+        between, layers = self.between(node), list(self.plan.emitters)
+        blocks = list(product(self.parts, range(0, self.T, simulation.BLOCK)))
+        label = f"layer {layers.index(node) + 1} of {len(layers)}"
+        for index, (once, first) in enumerate(track(blocks, label)):
+            steps, size = min(simulation.BLOCK, self.T - first), len(next(iter(once.values())))
+            env = Block(once, self.plan.images, steps)
+            for n in between:
+                env[n] = self.train(n, index) if n in self.kept else self.plan.value(n, env)
+            current, extra = self.plan.currents(node, env, size)
+            yield first, index, (steps, size), current, extra
 
     def outputs(self, node: fx.Node):
         """(first step, (steps, images), spikes) of a layer of neurons, or what a pool emits."""

@@ -10,6 +10,7 @@ from ann2snn.calibration import Statistics, channel_mean
 from ann2snn.conversion import method, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.neurons import TimedIF
+from ann2snn.progress import track
 from ann2snn.simulation.plan import Plan
 
 
@@ -50,12 +51,17 @@ def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch=128):
     neurons = {neuron.name: neuron for neuron in learning.children() if isinstance(neuron, Correcting)}
     plan, parts = Plan(learning), images.split(batch)
     expected = [Statistics(ann, lambda part=part: [part]) for part in parts]
-    with torch.inference_mode():
+    reads = [*range(8, T, 8), T]
+
+    def run():
         for part, means in islice(cycle(zip(parts, expected, strict=True)), updates):
             for name, neuron in neurons.items():
                 neuron.expected = means[name].channel_mean
-            for _ in plan.run(part, [T], block=1):
-                pass
+            yield from plan.run(part, reads, block=1)
+
+    with torch.inference_mode():
+        for _ in track(run(), "calibration", updates * len(reads)):
+            pass
     return replace_activations(ann, lambda a: TimedIF(neurons[a.name].v_th, shift=neurons[a.name].shift))
 
 
@@ -72,10 +78,11 @@ class Correcting(TimedIF):
         t, m = state
         m = m + current
         m += self.shift[t]
-        fired = channel_mean((m >= self.v_th).to(m.dtype))
-        correction = self.alpha * (self.v_th * fired - self.expected)
+        fired = torch.empty_like(m)  # compared as floats, which is faster
+        mean = channel_mean(torch.ge(m, self.v_th, out=fired))
+        correction = self.alpha * (self.v_th * mean - self.expected)
         self.shift[t] -= correction
         m -= correction
-        spikes = self.v_th * (m >= self.v_th)
+        spikes = self.v_th * torch.ge(m, self.v_th, out=fired)
         m -= spikes
         return (t + 1, m), spikes

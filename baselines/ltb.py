@@ -10,6 +10,7 @@ from ann2snn.calibration import channel_mean, watched
 from ann2snn.conversion import method, replace_activations, threshold
 from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
+from ann2snn.progress import track
 
 
 @method(paper="bu2025ltb")
@@ -64,7 +65,7 @@ def run_with(
         raise UserError(f"iterations and batch are numbers of 1 or more, not {iterations} and {batch}.")
     like, size = next(ann.parameters()), min(batch, len(images))
     with watched(ann, act), torch.inference_mode():
-        for k in range(iterations):
+        for k in track(range(iterations), "calibration"):
             part = images[(torch.arange(size) + k * size) % len(images)].to(like)
             part = part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
             ann(torch.cat([part] * copies))

@@ -9,6 +9,7 @@ from ann2snn.baselines.mmse import mmse  # type: ignore
 from ann2snn.conversion import method
 from ann2snn.graph import activations, called
 from ann2snn.neurons import Neuron
+from ann2snn.progress import track
 from ann2snn.simulation import simulate
 from ann2snn.trains import layer_by_layer
 
@@ -74,7 +75,7 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
     optimizer = torch.optim.Adam([weight.requires_grad_() for weight in weights], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(iterations):
+    for _ in track(range(iterations), activation.name):
         some = torch.randperm(len(images), generator=generator)[:BATCH]
         spikes = ((layer(*(x[some] for x in inputs)) - activation.shift) * T / v).clamp(0, T)
         spikes = spikes + (spikes.floor() - spikes).detach()

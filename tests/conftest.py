@@ -1,14 +1,47 @@
 import dataclasses
+import os
+import random
 import signal
 import sys
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
 
 from ann2snn import cli
 from ann2snn.records import Job, pack
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested here
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SEED = int(os.environ.get("ANN2SNN_TEST_SEED", 0))
+
+settings.register_profile(
+    "suite", derandomize=not SEED, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
+
+def seed_everything():
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectstart():
+    seed_everything()  # for what a module draws at its import
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    seed_everything()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    seed_everything()
 
 
 def correct_first(labels, correct):

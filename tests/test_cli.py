@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -75,14 +74,19 @@ def test_cuda_where_there_is_none(ann2snn, monkeypatch):
     assert code == 2 and "CUDA" in err and one_sentence(err)
 
 
+HELP = """
+import atexit, sys
+from ann2snn import cli
+slow = ("torch", "numpy", "timm", "matplotlib", "sklearn", "wandb", "pytorch_lightning")
+atexit.register(lambda: print([name for name in slow if name in sys.modules]))
+cli.main(["--help"])
+"""
+
+
 def test_help_is_there_at_once():
-    began = time.monotonic()
-    code = "import sys; from ann2snn import cli; cli.main(['--help'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
     assert done.returncode == 0 and all(c in done.stdout for c in ("train", "sweep", "inspect", "recheck", "publish"))
-    assert time.monotonic() - began < 5  # a second where the machine is free
-    code = "import sys; from ann2snn import cli; cli.parser().format_help(); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert done.stdout.splitlines()[-1] == "[]"  # no library that takes long to import
 
 
 def test_dry_run_lists_jobs_and_runs_nothing(ann2snn, tmp_path):

@@ -32,7 +32,9 @@ def test_the_committed_results_are_fresh(what):
 ELSEWHERE = """
 import importlib.util, torch, ann2snn.benchmarks.pages, ann2snn.cli
 from ann2snn.conversion import discover
+torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+torch.nn.utils.vector_to_parameters(torch.rand(23), net.parameters())  # positive, as the images: no unit is silent
 images = torch.rand(8, 1, 2, 2)
 snn = ann2snn.convert(ann2snn.prepare(net, images), "channel_norm", images)
 assert ann2snn.simulate(snn, images, 4).mean(4).shape == (8, 2)

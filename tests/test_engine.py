@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from limits import LIMIT
 from nets import Net, dyadic, dyadic_images, one_thread, random  # noqa: F401
 from oracle import WAYS, compare, engine, oracle
 from torch import nn
@@ -136,7 +137,7 @@ values = st.sampled_from(["channel", "layer", "unit", "column", "channel"])
 resets = st.sampled_from(["soft", "hard"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(layers(), values, resets, st.sampled_from([1, 4, 11]), st.integers(0, 1000))
 def test_layers_equal_the_oracle(case, values, reset, T, seed):
     if isinstance(conv := case[0], nn.Conv2d):  # PyTorch's own, of one channel in this order, reads past its input
@@ -590,9 +591,9 @@ def test_two_may_compile_at_once(fresh, monkeypatch):
     build, both = native._build, threading.Barrier(2)
 
     def together(compiler, flags, target):
-        both.wait(60)
+        both.wait(LIMIT)
         build(compiler, flags, target)
-        both.wait(60)
+        both.wait(LIMIT)
 
     monkeypatch.setattr(native, "_build", together)
     with ThreadPoolExecutor() as pool:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -270,24 +269,25 @@ def _name(record):
     return record["job"]["method"] != "opi"
 
 
+def in_the_middle(root, finished):
+    """Whether so many jobs are done, and another one has begun."""
+    begun = {p.name.removesuffix(".partial.json") for p in root.rglob("*.partial.json")}
+    done = {p.stem for p in root.rglob("records/**/*.json")} - {f"{b}.partial" for b in begun}
+    return len(done) == finished and bool(begun - done)
+
+
 def test_a_killed_sweep_goes_on(tmp_path):
     """SIGKILL in the middle of a job, in the first and in the second; the records are those of a sweep left alone."""
     for root in ("left alone", "killed"):
         put(tmp_path / root)
     for finished in (0, 1):
-
-        def in_the_middle():
-            begun = {p.name.removesuffix(".partial.json") for p in (tmp_path / "killed").rglob("*.partial.json")}
-            done = {p.stem for p in (tmp_path / "killed").rglob("records/**/*.json")} - {f"{b}.partial" for b in begun}
-            return len(done) == finished and begun - done  # noqa: B023
-
-        child = subprocess.Popen([sys.executable, __file__, str(tmp_path / "killed"), "slow"], start_new_session=True)
-        deadline = time.monotonic() + 90
-        while not in_the_middle() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(child.pid, signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
-        assert in_the_middle()
+        command = [sys.executable, __file__, str(tmp_path / "killed"), str(finished)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, start_new_session=True, **pipes) as child:
+            assert child.stdout.readline() == "in the middle\n"
+            os.killpg(child.pid, signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL
+        assert in_the_middle(tmp_path / "killed", finished)
     made = {}
     for root in ("left alone", "killed"):
         outcome = sweeps.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
@@ -298,12 +298,13 @@ def test_a_killed_sweep_goes_on(tmp_path):
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "slow":
-        original = pipeline.simulate
+    root, finished, original = Path(sys.argv[1]), int(sys.argv[2]), pipeline.simulate
 
-        def slowly(*arguments, **options):
-            time.sleep(0.5)
-            return original(*arguments, **options)
+    def stop_in_the_middle(*arguments, **options):
+        if in_the_middle(root, finished):
+            print("in the middle", flush=True)
+            sys.stdin.read()
+        return original(*arguments, **options)
 
-        pipeline.simulate = slowly
-    sweeps.sweep([TABLE], Settings(Path(sys.argv[1]), device="cpu"))
+    pipeline.simulate = stop_in_the_middle
+    sweeps.sweep([TABLE], Settings(root, device="cpu"))

@@ -1,5 +1,6 @@
 """reproduce.sh with stand-ins for uv and for the command line: nothing is installed here."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from limits import LIMIT
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TOOLS = "bash env dirname readlink sha256sum cut df awk ls grep mkdir cat rm mv flock sleep".split()
@@ -25,7 +27,9 @@ case $1 in
     venv) {sys.executable} -m venv --without-pip "${{!#}}" ;;
 esac
 echo "$@" >>"$UV_LOG"
-if [[ $* == *requirements.lock* ]]; then sleep "${{UV_SECONDS:-0}}"; fi
+if [[ $* == *requirements.lock* && ${{UV_WAITS_FOR-}} ]]; then
+    while [[ ! -e $UV_WAITS_FOR ]]; do sleep 0.02; done
+fi
 """
 CLI = """
 import os, sys
@@ -67,7 +71,7 @@ def start(checkout, *arguments, cwd=None):
 
 def run(checkout, *arguments, cwd=None):
     process = start(checkout, *arguments, cwd=cwd)
-    output, error = process.communicate(timeout=30)
+    output, error = process.communicate(timeout=LIMIT)
     return process.returncode, output, error
 
 
@@ -76,9 +80,17 @@ def installs(checkout):
     return log.read_text().count("--require-hashes -r requirements.lock") if log.exists() else 0
 
 
-def wait_for_install(checkout):
+def wait_for_install(checkout, process):
     while not installs(checkout):
+        assert process.poll() is None
         time.sleep(0.02)
+
+
+@pytest.fixture
+def go_on(tmp_path, monkeypatch):
+    """The file without which no install goes on."""
+    monkeypatch.setenv("UV_WAITS_FOR", str(tmp_path / "go on"))
+    return tmp_path / "go on"
 
 
 def test_scripts_are_executable_and_parse():
@@ -140,37 +152,43 @@ def test_what_no_longer_fits_is_made_anew(checkout, change):
 
 
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
-def test_an_install_killed_half_way_is_not_taken_for_a_finished_one(checkout, monkeypatch, kill):
+def test_an_install_killed_half_way_is_not_taken_for_a_finished_one(checkout, go_on, kill):
     """Where the script alone is killed, its uv lives on: the next run waits for it before it starts afresh."""
-    monkeypatch.setenv("UV_SECONDS", "1")
     process = start(checkout)
-    wait_for_install(checkout)
+    wait_for_install(checkout, process)
     kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
     process.stderr.close()
-    code, _, error = run(checkout)
-    assert code == 7 and installs(checkout) == 2
-    assert ("waiting for another install" in error) == (kill is os.kill)
+    if kill is os.killpg:
+        with open(checkout / ".venv.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the last process of the group has ended
+    again = start(checkout)
+    first = again.stderr.readline()
+    go_on.touch()
+    again.communicate(timeout=LIMIT)
+    assert again.returncode == 7 and installs(checkout) == 2
+    assert ("waiting for another install" in first) == (kill is os.kill)
 
 
-def test_interrupt_says_how_to_go_on(checkout, monkeypatch):
-    monkeypatch.setenv("UV_SECONDS", "30")
+def test_interrupt_says_how_to_go_on(checkout, go_on):
     process = start(checkout)
-    wait_for_install(checkout)
+    wait_for_install(checkout, process)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert error.endswith("reproduce.sh: interrupted; run it again to go on\n")
 
 
-def test_two_at_once_install_once(checkout, monkeypatch):
-    monkeypatch.setenv("UV_SECONDS", "1")
-    processes = [start(checkout), start(checkout)]
-    errors = [process.communicate(timeout=30)[1] for process in processes]
-    assert [process.returncode for process in processes] == [7, 7]
-    assert installs(checkout) == 1
-    assert sum("waiting for another install" in error for error in errors) == 1
+def test_two_at_once_install_once(checkout, go_on):
+    first = start(checkout)
+    wait_for_install(checkout, first)
+    second = start(checkout)
+    assert "waiting for another install" in second.stderr.readline()
+    go_on.touch()
+    for process in (first, second):
+        process.communicate(timeout=LIMIT)
+    assert (first.returncode, second.returncode, installs(checkout)) == (7, 7, 1)
 
 
 def test_an_environment_of_the_users_own_is_left_alone(checkout):

@@ -19,6 +19,7 @@ from ann2snn.estimate import trainings
 from ann2snn.sweeps import Sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
+from limits import LIMIT  # noqa: E402
 from sources import put  # noqa: E402
 
 METHODS = (("optimal", {"reset": "soft"}), ("opi", {"reset": "soft"}))
@@ -167,12 +168,11 @@ def test_a_device_that_is_not_there_starts_nothing(ann2snn, stand_in, tmp_path):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
-    stand_in("exec sleep 60")
+    stand_in("exec sleep 3000")
     before = signal.getsignal(signal.SIGTERM)
 
     def interrupt():
-        deadline = time.monotonic() + 30
-        while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
+        while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < began + LIMIT:
             time.sleep(0.01)
         os.kill(os.getpid(), stop)
 
@@ -180,7 +180,7 @@ def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
     Timer(0, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         shards.on_devices(["cpu", "cpu"], [])
-    assert time.monotonic() - began < 30
+    assert time.monotonic() < began + 2 * LIMIT  # before they end by themselves
     assert signal.getsignal(signal.SIGTERM) is before
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(pids) == 2
@@ -193,8 +193,7 @@ def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
 def test_an_interrupt_waits_while_a_process_begins(stop):
     done, before = [], [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt), shards._uninterrupted():
-        os.kill(os.getpid(), stop)
-        time.sleep(0.01)
+        signal.raise_signal(stop)
         done.append(True)
     assert done and [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
 

@@ -77,7 +77,7 @@ def finished(tmp_path_factory):
 
 # ------------------------------------------------------------------------------------------------------- kill -9
 
-STEP = random.randrange(5, 20)  # another one in every test run
+STEP = random.randrange(5, 20)  # another one with another ANN2SNN_TEST_SEED
 KILLS = {"step": STEP, "checkpoint": 3, "weights": 1}
 
 

@@ -178,9 +178,10 @@ class Eager:
             for _ in range(steps):
                 self.state, emitted = self.module.step(self.state, next(currents))
                 out.append(emitted)
-                fired = (emitted != 0).sum(0)
-                self.counts = fired if self.counts is None else self.counts + fired
-            events.append(self.counts)
+                if self.counts is None:
+                    self.counts = torch.zeros_like(emitted, dtype=torch.int16)
+                self.counts += emitted != 0
+            events += [over_images(self.counts)] if len(events) < reads else []
         return torch.cat(out) if len(out) > 1 else out[0], events
 
 
