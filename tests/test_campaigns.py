@@ -5,6 +5,7 @@ Run as a script, this file is the process whose children are killed: one import 
 
 import contextlib
 import ctypes
+import functools
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -158,31 +160,35 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     native.library()
     recipes.RECIPES["digits"] = SHORT
-    print(json.dumps({"kills": kills, "rivals": rivals}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))))
+    root = Path(sys.argv[1])
+    print(json.dumps([kills(root, int(sys.argv[2])), rivals(root, int(sys.argv[3]))]))
 
 
-def in_a_script(*arguments) -> tuple[dict, str]:
-    """(what it found, what it said on stderr)."""
+@functools.cache
+def in_a_script(n_kills: int, n_rivals: int) -> tuple[dict, dict, str]:
+    """What `kills` and `rivals` found, and what their processes said on stderr."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, __file__, *map(str, arguments)], env=env, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as root:
+        command = [sys.executable, __file__, root, str(n_kills), str(n_rivals)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(*arguments[:1], found)
-    return found, done.stderr
+    return *json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-@few_and_many(4, 10**6)
-def test_kills_at_every_change_of_a_file(n, tmp_path):
-    found, err = in_a_script("kills", tmp_path, n)
+@few_and_many((3, 1), (10**6, 20))
+def test_kills_at_every_change_of_a_file(n):
+    found, _, err = in_a_script(*n)
+    print("kills:", found)
     assert found["places"] > 40 and not found["wrong"], err
 
 
-@few_and_many(1, 20)
-def test_of_several_processes_that_train_one_source_one_trains(n, tmp_path):
-    found, err = in_a_script("rivals", tmp_path, n)
+@few_and_many((3, 1), (10**6, 20))
+def test_of_several_processes_that_train_one_source_one_trains(n):
+    _, found, err = in_a_script(*n)
+    print("rivals:", found)
     assert not found["wrong"], err
-    assert err.count("another process trains it; waiting for its weights") == n * (RIVALS - 1)
+    assert err.count("another process trains it; waiting for its weights") == found["trials"] * (RIVALS - 1)
 
 
 # -------------------------------------------------------------------------------------------------------- flipped bits
