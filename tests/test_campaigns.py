@@ -86,6 +86,8 @@ def made(root: Path) -> dict:
     found = [numbers(record) for record in records.load_all(root)]
     for record in found:
         record["source"].pop("training_seconds")
+        for at in record["T"].values():
+            at.pop("commit")  # someone may commit meanwhile
     return {"files": names, "weights": hashed, "records": found}
 
 
