@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a checkout to the leaderboard: makes .venv from requirements.lock once, then runs the job, or the tests.
 set -euo pipefail
+trap 'printf "reproduce.sh: interrupted; run it again to go on\n" >&2; exit 130' INT   # until Python takes over
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 caller=$PWD
@@ -100,9 +101,7 @@ ensure_environment() {
         say "waiting for another install of $environment"
         flock 9
     fi
-    trap 'say "interrupted; run it again to go on"; exit 130' INT
     if ! ready; then install; fi
-    trap - INT
     exec 9>&-
 }
 
@@ -110,7 +109,7 @@ check_own() {   # interpreter, module names
     local missing
     missing=$("$1" -c 'import sys, importlib.util as u
 if sys.version_info < (3, 11): sys.exit(1)
-print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' "${@:2}") || fail "--python $1: Python 3.11 or later is needed."
+print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' "${@:2}" 2>/dev/null) || fail "--python $1: Python 3.11 or later is needed."
     if [[ -n $missing ]]; then fail "--python $1 lacks ${missing// /, }: install them there, or leave --python out and .venv is made."; fi
 }
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -10,8 +12,11 @@ from torch import Tensor, nn
 
 from ann2snn import networks
 from ann2snn.errors import UserError
+from ann2snn.files import seal, unseal, write_atomic
 from ann2snn.recipes import recipe_of
-from ann2snn.records import slug, write_atomic
+from ann2snn.records import slug
+
+PARTS = ("loops", "optimizer_states", "lr_schedulers", "callbacks")  # of a training's checkpoint, besides its weights
 
 
 def describe(data, network: str, activation: str, seed: int, recipe: str | None = None) -> dict:
@@ -52,7 +57,7 @@ def save_source(net: nn.Module, info: dict, path: Path) -> None:
     halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     exact = all(torch.equal(halves[name].to(value.dtype), value) for name, value in state.items())
     torch.save({"info": info, "state_dict": halves if exact else state}, file)
-    write_atomic(path, file.getvalue())
+    write_atomic(path, seal(file.getvalue()))
 
 
 def load_source(path) -> tuple[nn.Module, dict]:
@@ -64,8 +69,7 @@ def load_source(path) -> tuple[nn.Module, dict]:
             f"{path} cannot be read ({error.strerror}); name the weights.pt of a trained source."
         ) from error
     try:
-        with warnings.catch_warnings(action="ignore"):
-            source = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        source = loads(content)
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(
             f"{path} is damaged, is no checkpoint, or holds more than weights: remove it and train the source again."
@@ -100,6 +104,51 @@ def load_source(path) -> tuple[nn.Module, dict]:
     if weights_hash(net) != stated:
         raise UserError(f"{path} has other weights than its hash says; remove it and train the source again.")
     return net.eval(), info
+
+
+def loads(content: bytes):
+    """What `torch.save` wrote: tensors and plain values, on the CPU.
+
+    Raises:
+        ValueError: The seal, or without one a checksum of the zip archive, is of other content.
+        Exception: Whatever else a damaged file leads to.
+    """
+    content, sealed = unseal(content)
+    if not sealed and zipfile.is_zipfile(file := io.BytesIO(content)):  # written by an older version
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip():
+                raise ValueError("a checksum is of other content")
+    with warnings.catch_warnings(action="ignore"):
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def resumable(path: Path, net: nn.Module) -> bool:
+    """Whether a training of `net` can go on from the checkpoint `path`; a damaged one is put aside, with a notice."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        checkpoint = loads(content)
+        shapes = {name.removeprefix("net."): value.shape for name, value in checkpoint["state_dict"].items()}
+        if shapes != {name: value.shape for name, value in net.state_dict().items()}:
+            raise ValueError("its weights are of another network")
+        if absent := [part for part in PARTS if not checkpoint[part]]:
+            raise ValueError(f"it has no {absent[0]}")
+        checkpoint["callbacks"]["EpochCheckpoint"]["seconds"]
+        return True
+    except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:100]
+        path.replace(kept := aside(path))
+        print(f"{path} is damaged ({reason}): it is now {kept.name}, and the training starts again.", file=sys.stderr)
+        return False
+
+
+def aside(checkpoint: Path) -> Path:
+    """Where a damaged checkpoint is kept until the training has ended."""
+    return checkpoint.with_name(f"{checkpoint.name}.damaged")
 
 
 def weights_hash(net: nn.Module | dict[str, Tensor]) -> str:

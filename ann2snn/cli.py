@@ -1,5 +1,10 @@
 """The command line: `ann2snn COMMAND ...`. Nothing heavy is imported before a command runs."""
 
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process()  # before anything else is imported
+
 import argparse
 import math
 import re
@@ -8,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ann2snn.errors import UserError
+
+OUT_OF_MEMORY = ("failed to map segment", "allocate memory", "can't start new thread")  # in messages of libraries
 
 
 class Parser(argparse.ArgumentParser):
@@ -200,6 +207,8 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    if arguments is None:
+        interrupts.end_process()
     try:
         given = argparse.Namespace(arguments=sys.argv[1:] if arguments is None else arguments)
         options = parser().parse_args(arguments, given)
@@ -210,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ann2snn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nann2snn: interrupted; the same command goes on where it was.", file=sys.stderr)
+        print(f"\n{interrupts.SENTENCE}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
@@ -219,6 +228,12 @@ def main(arguments: list[str] | None = None) -> int:
             f"ann2snn: {error.filename or 'a file'}: {error.strerror or error}; mend that and run it again.",
             file=sys.stderr,
         )
+        return 2
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        said = " ".join(str(error).split()) or "MemoryError"
+        print(f"ann2snn: out of memory ({said}); free some, or raise the limit (`ulimit -v`).", file=sys.stderr)
         return 2
 
 

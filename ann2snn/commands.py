@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tabulate import tabulate
@@ -243,11 +244,10 @@ def recheck(options) -> int:
 def publish(options) -> int:
     from ann2snn import diagnosis, records
     from ann2snn.benchmarks import pages, photographs  # type: ignore
-    from ann2snn.recheck import info_of
 
-    files = options.runs.glob("sources/*/*/seed*/weights.pt")
-    small = {info_of(path).get("weights_hash"): path for path in files if path.stat().st_size <= LARGEST_PUBLISHED}
-    written = records.publish(options.runs, options.results, small.get, options.uncommitted)
+    trained = _weights(options.runs.glob("sources/*/*/seed*/weights.pt"), "Weights left out")
+    _weights(options.results.glob("weights/*/*.pt"), "Weights published before")
+    written = records.publish(options.runs, options.results, trained.get, options.uncommitted)
     written += [diagnosis.save(found, options.results) for found in diagnosis.load_all(options.runs)]
     if (file := options.runs / photographs.FILE).exists():
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())
@@ -255,6 +255,23 @@ def publish(options) -> int:
     written += pages.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0
+
+
+def _weights(files: Iterable[Path], headline: str) -> dict[str, Path]:
+    """Those of the files that are small enough to be published, by the hash of their weights.
+
+    Damaged ones are left out, and named on stderr.
+    """
+    from ann2snn.checkpoints import load_source
+
+    found = {}
+    for path in sorted(files):
+        if path.stat().st_size <= LARGEST_PUBLISHED:
+            try:
+                found[load_source(path)[1]["weights_hash"]] = path
+            except UserError as error:
+                print(f"{headline}: {error}", file=sys.stderr)
+    return found
 
 
 def import_path(text: str):

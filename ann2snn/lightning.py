@@ -15,10 +15,12 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from ann2snn import interrupts
 from ann2snn.errors import UserError
+from ann2snn.files import seal, write_atomic
 from ann2snn.progress import Bar
 from ann2snn.recipes import Recipe
-from ann2snn.records import hardware, write_atomic
+from ann2snn.records import hardware
 from ann2snn.training import epoch_seed, unit_bearing
 
 EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
@@ -57,22 +59,13 @@ def fit(
         )
         try:
             source = Source(net, recipe, seed, len(loader), label)
-            if path.exists():
-                _readable(path)
-            trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
+            with interrupts.closed_first():
+                trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
         except SystemExit:  # how Lightning ends on Ctrl-C, with the signal switched off
             signal.signal(signal.SIGINT, interrupt)
             raise KeyboardInterrupt from None
     net.cpu().to(memory_format=torch.contiguous_format)
     return {"training_seconds": keeper.seconds, "trained_on": keeper.machines}
-
-
-def _readable(path: Path) -> None:
-    """UserError for a checkpoint that something else has damaged: it is written whole or not at all."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path} is damaged: remove it, and the training starts anew.") from error
 
 
 class Source(LightningModule):
@@ -184,7 +177,7 @@ class AtomicIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint, path, storage_options=None):
         file = io.BytesIO()
         torch.save(checkpoint, file)
-        write_atomic(path, file.getvalue())
+        write_atomic(path, seal(file.getvalue()))
 
 
 class Progress(Callback):

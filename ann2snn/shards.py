@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
+from ann2snn import interrupts
 from ann2snn.errors import UserError
 from ann2snn.estimate import simulation_work, training_work, trainings
 from ann2snn.sweeps import Sweep
@@ -60,6 +61,7 @@ def _split(work: dict[tuple, float], n: int) -> list[set[tuple]]:
     return sets
 
 
+@interrupts.closed_first()
 def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
     """Runs the command once for each device, with a shard each, and returns the devices whose process failed.
 

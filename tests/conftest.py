@@ -109,6 +109,12 @@ def make_record():
     return make
 
 
+def pytest_collection_modifyitems(config, items):
+    """Campaigns run only where they are asked for."""
+    if "campaign" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("campaign")]
+
+
 @pytest.fixture(scope="module")
 def wandb_anew():
     """W&B keeps the settings, a key among them, that it was first used with."""

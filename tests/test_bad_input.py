@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,3 +123,11 @@ def test_a_source_in_the_place_of_another_is_refused_when_it_is_loaded(tmp_path)
     path.rename(moved)
     with pytest.raises(UserError, match=f"move it to {path.relative_to(tmp_path / 'runs')}, and run this again"):
         checkpoints.load_source(moved)
+
+
+def test_too_little_memory_for_torch_is_one_sentence():
+    command = [sys.executable, "-m", "ann2snn.cli", "train", "--dataset", "digits", "--network", "digits_plain"]
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *command]
+    done = subprocess.run(limited, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("ann2snn: out of memory (") and "`ulimit -v`" in done.stderr

@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_nothing_half_written(ann2snn, tmp_path, monkeypatch)
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ann2snn.records.files.os.fsync", full)
+    monkeypatch.setattr("ann2snn.files.os.fsync", full)
     code, _, err = ann2snn(SWEEP)
     assert code == 2 and "disk is full" in err
     assert not list(tmp_path.rglob("records/**/*"))[1:] or not [

@@ -1,6 +1,5 @@
 """The compiled library: every geometry and path through the plan against the oracle; and what happens without it."""
 
-import ctypes
 import os
 import pwd
 import shlex
@@ -497,6 +496,12 @@ COMPILERS = {
     "failing": lambda folder: script(folder, "echo no such flag >&2; exit 1"),
     "stopped halfway": lambda folder: script(folder, "echo half > $target; exit 1"),
     "lying": lambda folder: script(folder, "echo nonsense > $target"),
+    "no command": lambda folder: "no such thing",
+    "an empty command": lambda folder: "''",
+    "unbalanced": lambda folder: 'cc "-O3',
+    "not of UTF-8": lambda folder: script(folder, "printf '\\377 no such flag' >&2; exit 1"),
+    "no letters": lambda folder: "\udcff",
+    "reading": lambda folder: script(folder, "cat; exit 1"),
 }
 
 
@@ -508,8 +513,8 @@ def test_without_a_working_compiler_there_is_one_line_and_equal_results(compiler
     err = capsys.readouterr().err
     assert native.library() is None and err.count("\n") == 1
     assert err.startswith("ann2snn: layer.c cannot be compiled (") and "PyTorch does the same, slower." in err
-    assert ("no such flag" in err) == (compiler == "failing")
-    assert compiler == "lying" or not list(fresh.rglob("*.so*"))
+    assert ("no such flag" in err) == (compiler in ("failing", "not of UTF-8"))
+    assert not list(fresh.rglob("*.so*"))
 
 
 @needs_library
@@ -562,7 +567,19 @@ def test_without_a_home_it_is_compiled_for_the_process(fresh, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(tempfile, "tempdir", str(fresh))
-    assert native.library() is not None and list(fresh.glob("ann2snn-*/*.so"))
+    assert native.library() is not None and not list(fresh.rglob("*.so"))
+
+
+@needs_library
+def test_random_state_and_defaults_of_the_caller_do_not_matter(fresh):
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            assert native.library() is not None
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @needs_library
@@ -597,9 +614,8 @@ def test_two_may_compile_at_once(fresh, monkeypatch):
 
     monkeypatch.setattr(native, "_build", together)
     with ThreadPoolExecutor() as pool:
-        files = set(pool.map(lambda _: native._compiled(shlex.split(CC), native.FLAGS), range(2)))
+        files = {Path(x._name) for x in pool.map(lambda _: native._library(shlex.split(CC), native.FLAGS), range(2))}
     assert files == set((fresh / "ann2snn").iterdir()) and len(files) == 1
-    ctypes.CDLL(str(*files))
 
 
 OUT_OF_MEMORY = [

@@ -180,6 +180,15 @@ def test_interrupt_says_how_to_go_on(checkout, go_on):
     assert error.endswith("reproduce.sh: interrupted; run it again to go on\n")
 
 
+def test_an_interrupt_while_the_users_python_is_checked(checkout, tmp_path):
+    """Ctrl-C reaches that Python too, which says so in a traceback of its own."""
+    interrupted = "#!/bin/bash\nkill -INT 0\necho Traceback >&2\nexit 1\n"
+    executable(tmp_path / "mine", interrupted)
+    process = start(checkout, "--python", str(tmp_path / "mine"))
+    _, error = process.communicate(timeout=LIMIT)
+    assert (process.returncode, error) == (130, "reproduce.sh: interrupted; run it again to go on\n")
+
+
 def test_two_at_once_install_once(checkout, go_on):
     first = start(checkout)
     wait_for_install(checkout, first)

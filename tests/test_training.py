@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def killed(tmp_path_factory):
 def test_killed_and_resumed_equals_uninterrupted(what, killed, finished):
     files = {path.name: path for path in (killed / what).rglob("*") if path.is_file()}
     assert "last.ckpt" in files and "weights.pt" not in files
-    assert (len(files) > 1) == (what != "step")  # the half-written file
+    assert len(files) == (2 if what == "step" else 3)  # the lock; and the half-written file
     checkpoint = torch.load(files["last.ckpt"], weights_only=True)
     epochs = {"step": STEP // 5, "checkpoint": 2, "weights": 4}[what]
     assert checkpoint["global_step"] == 5 * epochs
@@ -593,12 +594,74 @@ def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(t
     assert recipes.main() == 0 and capsys.readouterr().out == table
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"half"])
-def test_a_damaged_checkpoint_is_one_sentence(tmp_path, finished, content):
-    checkpoint = tmp_path / finished.relative_to(next(p for p in finished.parents if p.name == "sources").parent)
-    checkpoint = checkpoint.with_name("last.ckpt")
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(finished.read_bytes()[:1000] if content == b"half" else content)
-    with pytest.raises(UserError, match="last.ckpt is damaged: remove it"):
-        run(tmp_path)
-    assert checkpoint.exists()
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The checkpoint of a training that was stopped after its second epoch."""
+    from ann2snn import lightning
+
+    root, calls = tmp_path_factory.mktemp("interrupted"), []
+
+    def stop(self, trainer, module):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lightning.EpochCheckpoint, "on_train_epoch_start", stop)
+        run(root)
+    (checkpoint,) = (path for path in root.rglob("*") if path.is_file())
+    return root, checkpoint
+
+
+def unsealed(content, edit=lambda checkpoint: None):
+    """As an older version wrote it, after an edit."""
+    checkpoint = checkpoints.loads(content)
+    edit(checkpoint)
+    return tensor_bytes(checkpoint)
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+DAMAGED_CHECKPOINTS = {
+    "empty": lambda c: b"",
+    "junk": lambda c: b"junk",
+    "half": lambda c: c[: len(c) // 2],
+    "a bit of a weight": lambda c: flipped(c, c.index(b"/data/0") + 200),
+    "a bit of an older version": lambda c: flipped(unsealed(c), unsealed(c).index(b"/data/0") + 200),
+    "no state_dict": lambda c: unsealed(c, lambda x: x.pop("state_dict")),
+    "other weights": lambda c: unsealed(c, lambda x: x["state_dict"].popitem()),
+    **{
+        f"no {part}": lambda c, part=part: unsealed(c, lambda x: x.pop(part))
+        for part in ("loops", "lr_schedulers", "optimizer_states", "callbacks")
+    },
+    "an empty loops": lambda c: unsealed(c, lambda x: x.update(loops={})),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED_CHECKPOINTS)
+def test_a_damaged_checkpoint_is_put_aside(kind, interrupted, tmp_path, capsys):
+    content = DAMAGED_CHECKPOINTS[kind](interrupted[1].read_bytes())
+    checkpoint, net = tmp_path / "last.ckpt", dropout_net(num_classes=10, in_chans=1, act_layer=nn.ReLU)
+    checkpoint.write_bytes(content)
+    assert not checkpoints.resumable(checkpoint, net)
+    err = capsys.readouterr().err
+    assert err.startswith(f"{checkpoint} is damaged (") and err.count("\n") == 1
+    assert "it is now last.ckpt.damaged, and the training starts again." in err
+    assert list(tmp_path.iterdir()) == [tmp_path / "last.ckpt.damaged"]
+    assert (tmp_path / "last.ckpt.damaged").read_bytes() == content
+
+
+@pytest.mark.parametrize("version", ["damaged", "older"])
+def test_a_training_with_such_a_checkpoint_gives_the_same_weights(version, interrupted, finished, tmp_path, capsys):
+    root = shutil.copytree(interrupted[0], tmp_path / "copy")
+    checkpoint = root / interrupted[1].relative_to(interrupted[0])
+    content = checkpoint.read_bytes()
+    damaged = flipped(content, content.index(b"/data/0") + 200)
+    checkpoint.write_bytes(damaged if version == "damaged" else unsealed(content))
+    path = run(root, progress=True)
+    assert read(path)[1]["weights_hash"] == read(finished)[1]["weights_hash"]
+    err = capsys.readouterr().err
+    assert ("training goes on" in err) == (version == "older") == ("is damaged" not in err)
+    assert list(path.parent.iterdir()) == [path]

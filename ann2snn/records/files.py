@@ -1,41 +1,15 @@
 """Records as files: one JSON file for each job, written whole or not at all."""
 
-import errno
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ann2snn.errors import StorageError, UserError
+from ann2snn.errors import UserError
+from ann2snn.files import write_atomic
 from ann2snn.records.job import Job, slug
 from ann2snn.records.packing import unpack
 from ann2snn.records.validation import validate
-
-
-def write_atomic(path: Path | str, data: str | bytes) -> None:
-    """Write `path` whole or not at all, also through a crash or on a full disk (then a UserError)."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full; free some space" if full else f"{error.strerror}; mend that"
-        raise StorageError(f"{path} could not be written: {reason} and run the same command again.") from error
 
 
 def save(record: dict, root: Path | str) -> Path:

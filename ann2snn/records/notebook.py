@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
-from ann2snn.records.files import write_atomic
+from ann2snn.files import remove, write_atomic
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
 
@@ -24,9 +25,12 @@ class Notebook:
         if self.path.exists():
             try:
                 kept = json.loads(self.path.read_text())
-            except ValueError:
-                kept = {}
-            if isinstance(kept, dict) and kept.get("fingerprint") == self.fingerprint:
+                if kept["digest"] != _digest([kept["fingerprint"], kept["units"]]):
+                    raise ValueError
+            except (ValueError, TypeError, KeyError, RecursionError):
+                print(f"{self.path} is damaged or of an older version; its parts are computed again.", file=sys.stderr)
+                return
+            if kept["fingerprint"] == self.fingerprint:
                 self.units = {key: unit for key, unit in kept["units"].items() if key.partition(" T ")[2] in planned}
 
     def __contains__(self, key: str) -> bool:
@@ -34,8 +38,8 @@ class Notebook:
 
     def write(self, key: str, results: dict) -> None:
         self.units[key] = results
-        text = json.dumps({"fingerprint": self.fingerprint, "units": self.units})
-        write_atomic(self.path, text)
+        kept = {"fingerprint": self.fingerprint, "units": self.units}
+        write_atomic(self.path, json.dumps(kept | {"digest": _digest([self.fingerprint, self.units])}))
 
     def gather(self, t: int) -> dict:
         """All chunks of both splits at one T, as the record holds them."""
@@ -56,7 +60,7 @@ class Notebook:
         return out
 
     def close(self) -> None:
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
 
 def fingerprint(record: dict) -> str:
@@ -64,5 +68,8 @@ def fingerprint(record: dict) -> str:
     place = record["provenance"]
     same = [place[k] for k in ("versions", "device", "cpu", "threads", "batch", "calibration_hash")]
     same += [place.get(k) for k in ("engine", "method_code")]  # which the first records do not have
-    text = json.dumps([record["id"], record["source"]["weights_hash"], same], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest([record["id"], record["source"]["weights_hash"], same])
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

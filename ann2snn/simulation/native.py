@@ -1,20 +1,23 @@
 """The library of `layer.c`: compiled once for this machine by its C compiler, then kept in the user's cache."""
 
-import atexit
 import ctypes
+import errno
 import functools
 import hashlib
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from ann2snn.files import seal, unseal, write_atomic
+from ann2snn.interrupts import closed_first
 
 SOURCE = Path(__file__).with_name("layer.c")
 FLAGS = ["-O3", "-march=native", "-fPIC"]
@@ -39,62 +42,108 @@ class Layer(ctypes.Structure):
 
 def run(**values) -> None:
     """Runs the layer of these values: numbers, pairs of numbers, and tensors in the memory order of `layer.c`."""
+    call(library(), **values)
+
+
+def call(library, **values) -> None:
+    """The same with the library given."""
     layer = Layer(threads=torch.get_num_threads())
     for name, value in values.items():
         if isinstance(value, tuple):
             value = (ctypes.c_long * 2)(*value)
         setattr(layer, name, value.data_ptr() if isinstance(value, Tensor) else value)
-    if library().run(ctypes.byref(layer)):  # type: ignore
+    if library.run(ctypes.byref(layer)):
         raise torch.OutOfMemoryError("the sums of a layer do not fit into memory")
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """None, after one line of notice, where it cannot be made: PyTorch then does the same, more slowly."""
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     openmp = _openmp()
     try:
         if openmp:
             ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
-        return ctypes.CDLL(str(_compiled(compiler, FLAGS + (["-fopenmp"] if openmp else []))))
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = str(getattr(error, "stderr", None) or error).strip().splitlines()[:1]
+        return _library(_compiler(), FLAGS + (["-fopenmp"] if openmp else []))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or b""
+        reason = (said.decode(errors="replace") or str(error)).strip().splitlines()[:1]
         print(
             f"ann2snn: layer.c cannot be compiled ({''.join(reason)}); PyTorch does the same, slower.", file=sys.stderr
         )
         return None
 
 
-def _compiled(compiler: list[str], flags: list[str]) -> Path:
-    version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    what = [SOURCE.read_bytes(), " ".join(compiler + flags).encode(), version, _cpu()]
+def _compiler() -> list[str]:
+    command = os.environ.get("CC", "")
+    try:
+        return shlex.split(command) or ["cc"]
+    except ValueError as error:
+        raise ValueError(f"CC={command}: {error}") from None
+
+
+def _library(compiler: list[str], flags: list[str]) -> ctypes.CDLL:
+    """From the cache; compiled, and kept there, where the cache has none that is whole and right."""
+    version = _run([*compiler, "--version"], timeout=60).stdout
+    what = [SOURCE.read_bytes(), os.fsencode(" ".join(compiler + flags)), version, _cpu()]
     name = f"layer-{hashlib.sha256(b'|'.join(what)).hexdigest()[:16]}.so"
-    for temporary in (False, True):
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="ann2snn-")) if temporary else _cache()
-            if temporary:
-                atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / name).exists():
-                with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                    _build(compiler, flags, Path(scratch) / name)
-                    ctypes.CDLL(str(Path(scratch) / name))  # what cannot be loaded is not kept
-                    os.replace(Path(scratch) / name, folder / name)
-            return folder / name
-        except (OSError, RuntimeError):  # not writable, full, no home
-            if temporary:
-                raise
+    folders = []
+    with suppress(OSError, RuntimeError):  # not writable, someone else's, no home
+        folders.append(_cache())
+        with suppress(OSError, ValueError):
+            return _loaded(folders[0] / name)
+    with closed_first(), tempfile.TemporaryDirectory(prefix="ann2snn-") as scratch:
+        _build(compiler, flags, Path(scratch, "built"))
+        content = seal(Path(scratch, "built").read_bytes())
+        for folder in [*folders, Path(scratch)]:
+            try:
+                write_atomic(folder / name, content, mode=0o600)
+                return _loaded(folder / name)
+            except (OSError, ValueError):  # a full disk, a folder that nothing is run from, a wrong library
+                (folder / name).unlink(missing_ok=True)
+                if folder == Path(scratch):
+                    raise
     raise AssertionError
 
 
+def _loaded(path: Path) -> ctypes.CDLL:
+    """The library in a file.
+
+    Raises:
+        OSError: It is absent, cannot be loaded, or others than this user can write to it.
+        ValueError: It is damaged, or computes something else than PyTorch.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        about = os.stat(file.fileno())
+        if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "others can write to it", str(path))
+        if not unseal(file.read())[1]:
+            raise ValueError(f"{path} has no digest")
+    library = ctypes.CDLL(str(path))
+    from ann2snn.simulation import self_test  # which imports this module
+
+    if not self_test.passes(library):
+        raise ValueError("it computes something else than PyTorch")
+    return library
+
+
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn"
+    """The folder of this user alone; OSError where it cannot be."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if {folder.lstat().st_uid, folder.stat().st_uid} != {os.geteuid()}:
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
+    folder.chmod(0o700)
+    return folder
 
 
 def _build(compiler: list[str], flags: list[str], target: Path) -> None:
     """Linked without an OpenMP of its own: torch's serves both, so that two pools of threads never compete."""
     for arguments in (["-c", *flags, str(SOURCE), "-o", f"{target}.o"], ["-shared", f"{target}.o", "-o", str(target)]):
-        subprocess.run([*compiler, *arguments], capture_output=True, text=True, check=True, timeout=120)
+        _run([*compiler, *arguments], timeout=120)
+
+
+def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=timeout)
 
 
 def _cpu() -> bytes:

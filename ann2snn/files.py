@@ -1,0 +1,138 @@
+"""Files: written whole or not at all, held by one process at a time, and with a digest that shows damage."""
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ann2snn.errors import StorageError
+
+SEAL = b"\nsha256:"
+
+
+def write_atomic(path: Path | str, data: str | bytes, mode: int | None = None) -> None:
+    """Writes `path` whole or not at all, also through a crash or on a full disk.
+
+    Temporary files of `path` that killed processes left behind are removed.
+
+    Args:
+        path: The file; its folder is made where it is absent.
+        data: The content, text in UTF-8.
+        mode: Permissions of the file, whatever the umask; None for the usual ones.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        with open(_lock(temporary, wait=True), "wb") as file:
+            try:
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                file.truncate()
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full; free some space" if full else f"{error.strerror}; mend that"
+        raise StorageError(f"{path} could not be written: {reason} and run the same command again.") from error
+
+
+def remove(path: Path) -> None:
+    """Removes a file, and temporary files of it that killed processes left behind; none of them need exist."""
+    path.unlink(missing_ok=True)
+    remove_leftovers(path)
+
+
+@contextmanager
+def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Only one process at a time is inside; a process that dies lets the next one in.
+
+    Args:
+        path: The lock, a file that exists while a process is inside.
+        waiting: Called once if another process is inside.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = _lock(path, wait=False)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            waiting()
+        lock = _lock(path, wait=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def seal(content: bytes) -> bytes:
+    """`content` followed by its SHA-256, which neither `torch.load` nor the loader of shared libraries reads."""
+    return content + SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def unseal(content: bytes) -> tuple[bytes, bool]:
+    """The content before its seal, and whether it has one.
+
+    Raises:
+        ValueError: The seal is of other content.
+    """
+    before, mark, digest = content[-64 - len(SEAL) :].partition(SEAL)
+    if before or not mark:
+        return content, False
+    content = content[: -64 - len(SEAL)]
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError("its digest is of other content")
+    return content, True
+
+
+def _lock(path: Path, wait: bool) -> int:
+    """A descriptor of `path`, made where it is absent, that is locked until it is closed.
+
+    Raises:
+        BlockingIOError: Without `wait`, another process has locked it.
+        OSError: It cannot be opened; or, without `wait`, its file system has no locks.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except OSError:
+                if not wait:
+                    raise
+                return descriptor
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path), os.fstat(descriptor)):  # not renamed or removed meanwhile
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes temporary files of `path` whose process is dead: it holds no lock any more."""
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
+            leftover = path.with_name(name)
+            with suppress(OSError), open(_lock(leftover, wait=False)):  # a living process holds it locked
+                leftover.unlink(missing_ok=True)
