@@ -7,6 +7,7 @@ from pathlib import Path
 from ann2snn.records.files import write_atomic
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
+from ann2snn.records.reading import DamagedFile, put_aside, read_json
 
 
 class Notebook:
@@ -23,8 +24,9 @@ class Notebook:
         self.units: dict[str, dict] = {}
         if self.path.exists():
             try:
-                kept = json.loads(self.path.read_text())
-            except ValueError:
+                kept = read_json(self.path)
+            except DamagedFile as error:
+                put_aside(error, self.path)
                 kept = {}
             if isinstance(kept, dict) and kept.get("fingerprint") == self.fingerprint:
                 self.units = {key: unit for key, unit in kept["units"].items() if key.partition(" T ")[2] in planned}
