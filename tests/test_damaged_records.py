@@ -13,14 +13,14 @@ import torch
 from mutations import DEEP, damaged_json, damaged_value
 from sources import put
 
-from ann2snn import checkpoints, comparison, diagnosis, recheck, records, source_info, tracking
+from ann2snn import checkpoints, comparison, diagnosis, pipeline, recheck, records, source_info, tracking
 from ann2snn.benchmarks import photographs, speed  # type: ignore
 from ann2snn.data import image_hashes, load
 from ann2snn.errors import UserError
 from ann2snn.leaderboard import tables
 from ann2snn.records import Job, Notebook, put_aside, read_json
 from ann2snn.sources import Source
-from ann2snn.sweeps import Settings
+from ann2snn.sweeps import Settings, Sweep
 
 RESULTS = Path(__file__).parents[1] / "results"
 KINDS = {
@@ -297,3 +297,28 @@ def test_a_named_pipe_in_place_of_weights(tmp_path):
     os.mkfifo(path := tmp_path / "weights.pt")
     with pytest.raises(UserError, match="is a named pipe, not a file"):
         checkpoints.load_source(path)
+
+
+@pytest.mark.parametrize("kind", ["cut", "folder", "pipe"])
+def test_a_sweep_runs_the_job_of_a_damaged_record_again(kind, tmp_path, capsys):
+    digits, fields = load("digits"), ("digits_plain", "threshold_relu:1", 0)
+    source = Source(digits, put(tmp_path))
+    table = Sweep("t", "digits", *((x,) for x in fields), (("optimal", {}),), (1,))
+    (job,) = table.jobs(digits, *fields)
+    whole = pipeline.run(job, [1], source, tmp_path)
+    spoil(path := job.path(tmp_path), kind)
+    again = pipeline.run(job, [1], source, tmp_path)
+    assert f"put aside as {path.name}.damaged." in capsys.readouterr().err
+    assert again["T"]["1"]["test"] == whole["T"]["1"]["test"] and records.load(path)["id"] == job.id
+
+
+def test_the_tables_are_built_from_the_rest(ann2snn, make_record, tmp_path):
+    records.save(make_record(), tmp_path)
+    spoil(path := records.save(make_record(method="opi"), tmp_path), "cut")
+    code, out, err = ann2snn("leaderboard --root .")
+    assert code == 0 and "LEADERBOARD.md" in out and err.count("\n") == 1
+    assert err.startswith(str(path.relative_to(tmp_path))) and err.endswith(": left out.\n")
+    assert "optimal" in (tmp_path / "leaderboard.csv").read_text()
+    for line in (f"compare {path} {path}", f"recheck {path}"):
+        code, _, err = ann2snn(line)
+        assert code == 2 and err.startswith(f"ann2snn: {path} is not JSON") and err.count("\n") == 1
