@@ -1,5 +1,6 @@
 """Recomputes a record and says whether it agrees."""
 
+import io
 import os
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -222,6 +223,7 @@ def _origin(record: dict) -> str:
 def info_of(path: Path) -> dict:
     """What a weights file says of its source; nothing where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["info"]
+        content = records.read_bytes(path, "train the source again")
+        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["info"])
     except Exception:
         return {}
