@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ann2snn import networks
+from ann2snn import networks, source_info
 from ann2snn.errors import UserError
 from ann2snn.files import seal, unseal, write_atomic
 from ann2snn.recipes import recipe_of
-from ann2snn.records import slug
+from ann2snn.records import read_bytes, slug
 
 PARTS = ("loops", "optimizer_states", "lr_schedulers", "callbacks")  # of a training's checkpoint, besides its weights
 
@@ -62,12 +62,7 @@ def save_source(net: nn.Module, info: dict, path: Path) -> None:
 
 def load_source(path) -> tuple[nn.Module, dict]:
     """The network in eval mode and its info, from a file that `train` wrote; UserError for any other or damaged one."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); name the weights.pt of a trained source."
-        ) from error
+    content = read_bytes(path, "name the weights.pt of a trained source")
     try:
         source = loads(content)
     except Exception as error:  # a damaged pickle can raise anything
@@ -78,12 +73,13 @@ def load_source(path) -> tuple[nn.Module, dict]:
         if not isinstance(source, dict):
             raise TypeError
         info, state, stated = source["info"], source["state_dict"], source["info"]["weights_hash"]
+        source_info.validate(info)
         at = place(info)
         with torch.random.fork_rng([]):
             net = _create(info)
     except UserError as error:
         raise UserError(f"{path} cannot be built here: {error}") from error
-    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (TypeError, KeyError, AttributeError, RuntimeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is no source of ann2snn: name a weights.pt that `ann2snn train` or `ann2snn import` wrote, or a"
             " network by its import path."

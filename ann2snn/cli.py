@@ -195,7 +195,8 @@ def parser() -> Parser:
     p = command("recheck", "recompute records and say whether they agree")
     p.add_argument("record", type=Path, nargs="+")
     p.add_argument("--plugin", type=Path, nargs="+", default=[], help="files with further methods")
-    p.add_argument("--weights", type=Path, help="default: the file with the recorded hash beside the record")
+    p.add_argument("--weights", type=Path, help="default: the file with the recorded hash, published or in --runs")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="where train and import put weights (runs)")
     p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     reading(p)
 
@@ -203,6 +204,7 @@ def parser() -> Parser:
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.add_argument("--results", type=Path, default=Path("results"))
     p.add_argument("--uncommitted", action="store_true", help="also records from code that is not committed")
+    p.add_argument("--data-root", type=Path, help="folder of the datasets, for hashes of images that are not official")
     return top
 
 

@@ -223,35 +223,35 @@ def recheck(options) -> int:
 
     for file in options.plugin:
         load_plugin(file)
-    run = Settings(Path("runs"), options.data_root, options.accept_unofficial_data, options.device)
+    run = Settings(options.runs, options.data_root, options.accept_unofficial_data, options.device)
     wrong = 0
     for path in options.record:
-        same, lines = recheck(path, run, options.weights)
+        found = recheck(path, run, options.weights)
         rows = []
-        for x in lines:
-            last = [", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed]
+        for x in found.lines:
+            last = [", ".join(x.others) or "nothing"] if found.same else [", ".join(map(str, x.flips)), x.allowed]
             rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
         heads = ["T", "recorded", "recomputed", "images that differ"]
-        heads += ["else differs"] if same else ["flips by rounding", "allowed"]
+        heads += ["else differs"] if found.same else ["flips by rounding", "allowed"]
         print(tabulate(rows, heads, floatfmt=".2f"))
-        agrees = all(x.agrees(same) for x in lines)
-        rule = "the same environment: nothing may differ" if same else "another environment: 3 images + twice the flips"
-        print(f"{path}: {'agrees' if agrees else 'DIFFERS'} ({rule})")
-        wrong += not agrees
+        print(f"{path}: {'agrees' if found.agrees else 'DIFFERS'} ({found.rule})")
+        wrong += not found.agrees
     return 1 if wrong else 0
 
 
 def publish(options) -> int:
     from ann2snn import diagnosis, records
     from ann2snn.benchmarks import pages, photographs  # type: ignore
+    from ann2snn.data import image_hashes
 
     trained = _weights(options.runs.glob("sources/*/*/seed*/weights.pt"), "Weights left out")
     _weights(options.results.glob("weights/*/*.pt"), "Weights published before")
     written = records.publish(options.runs, options.results, trained.get, options.uncommitted)
     written += [diagnosis.save(found, options.results) for found in diagnosis.load_all(options.runs)]
-    if (file := options.runs / photographs.FILE).exists():
+    if photographs.load(file := options.runs / photographs.FILE):
         records.write_atomic(options.results / photographs.FILE, file.read_bytes())
         written.append(options.results / photographs.FILE)
+    written += image_hashes.publish(options.results, options.data_root)
     written += pages.build(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0

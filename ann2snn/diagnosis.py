@@ -7,6 +7,8 @@ when they come. ANN against evenly timed is what the paper's theory is about, ev
 
 import copy
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,14 +20,34 @@ from torch import Tensor, fx, nn
 
 from ann2snn.calibration import images_of, watched
 from ann2snn.conversion import find
+from ann2snn.errors import UserError
 from ann2snn.graph import called
 from ann2snn.neurons import IF
 from ann2snn.pipeline import place_of
-from ann2snn.records import slug, write_atomic
+from ann2snn.records import DamagedFile, leave_out, put_aside, read_json, slug, write_atomic
+from ann2snn.records.validation import ANY, MAYBE, conform
 from ann2snn.simulation import simulate
 from ann2snn.sources import Source
 
 GRID, IMAGES = (4, 8, 16, 32), 1000
+SCHEMA = {
+    "source": dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str)
+    | {"seed": (int, MAYBE)},
+    "method": {"name": str, "version": int, "calibration": int},
+    "images": int,
+    "inside": int,
+    "ann": float,
+    "T": {
+        ANY: {
+            "spiking": float,
+            "evenly": float,
+            "layers": [
+                {"name": str}
+                | dict.fromkeys(("bound", "rounding", "total", "spread", "current", "silent", "saturated"), float)
+            ],
+        }
+    },
+}
 
 
 class Evenly(nn.Module):
@@ -128,8 +150,7 @@ def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
     parts = [source["network"], source["activation"], source["recipe"]]
     parts += [] if source["seed"] is None else [f"seed{source['seed']}"]
     path = Path(root) / "diagnosis" / slug(source["dataset"]) / f"{'-'.join(map(slug, parts))}.json"
-    if path.exists() and not replace:
-        old = json.loads(path.read_text())
+    if not replace and (old := _before(path)):
         comparable = (old["source"], old["method"]) == (source, diagnosis["method"])
         if comparable and (old["T"].keys() - diagnosis["T"].keys() or old["images"] > diagnosis["images"]):
             grid = ", ".join(sorted(old["T"], key=int))
@@ -139,9 +160,40 @@ def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
     return path
 
 
+def load(path: Path) -> dict:
+    """The diagnosis in a file. UserError: it cannot be read, is damaged, or is no diagnosis."""
+    found = read_json(path)
+    try:
+        conform(found, SCHEMA, "diagnosis")
+        if not found["T"] or not all(re.fullmatch("[1-9][0-9]{0,4}", T) for T in found["T"]):
+            raise ValueError("it has no T")
+        if not all(at["layers"] and all(x["bound"] for x in at["layers"]) for at in found["T"].values()):
+            raise ValueError("it has no layers")
+    except ValueError as error:
+        raise DamagedFile(
+            path, f"is not a valid diagnosis: {error}", "remove it and run the same command again"
+        ) from None
+    return found
+
+
 def load_all(root: Path | str) -> list[dict]:
-    """All diagnoses below `root`, by path."""
-    return [json.loads(path.read_text()) for path in sorted((Path(root) / "diagnosis").rglob("*.json"))]
+    """All diagnoses below `root`, by path; a damaged file is left out and named on stderr."""
+    found = []
+    for path in sorted((Path(root) / "diagnosis").rglob("*.json")):
+        try:
+            found.append(load(path))
+        except UserError as error:
+            leave_out(error)
+    return found
+
+
+def _before(path: Path) -> dict | None:
+    """The diagnosis that a new one would replace; a damaged one is put aside."""
+    try:
+        return load(path) if os.path.lexists(path) else None
+    except DamagedFile as error:
+        put_aside(error, path)
+        return None
 
 
 @dataclass

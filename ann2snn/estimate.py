@@ -145,7 +145,7 @@ class Estimates:
         except UserError as error:
             self._lacks(f"{part.id}: {error}")
             return missing
-        found = (records.load(p) if (p := job.path(self.settings.runs)).exists() else None for job in jobs)
+        found = (records.load_whole(job.path(self.settings.runs)) for job in jobs)
         wanted = ({str(t) for t in readable(job, part.T)} for job in jobs)
         place = self.device, part.threads or torch.get_num_threads()
         pairs = zip(found, wanted, strict=True)

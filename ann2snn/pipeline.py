@@ -3,6 +3,7 @@
 `run` is that sentence for one job.
 """
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -72,9 +73,8 @@ def converted(job: Job, source: Source, stats: Statistics, T: int) -> tuple[fx.G
 
 
 def _left(job: Job, root: Path | str) -> dict | None:
-    """The record of the job that lies below `root`."""
-    path = job.path(root)
-    return records.load(path) if path.exists() else None
+    """The record of the job that lies below `root`; a damaged one is put aside."""
+    return records.load_or_put_aside(job.path(root))
 
 
 def _save(record: dict, job: Job, root: Path | str) -> None:
@@ -87,7 +87,9 @@ def _save(record: dict, job: Job, root: Path | str) -> None:
         elif more := sorted(int(t) for t in before["T"].keys() - record["T"].keys()):
             aside = job.path(root).with_suffix(f".{fingerprint(before)[:8]}.old")
             job.path(root).rename(aside)
-            print(f"{aside.name} keeps T = {', '.join(map(str, more))}, made in another environment.", file=sys.stderr)
+            edited = before["provenance"].get("method_code") != record["provenance"]["method_code"]
+            where = f"with another {method_file(job.method)}" if edited else "in another environment"
+            print(f"{aside.name} keeps T = {', '.join(map(str, more))}, made {where}.", file=sys.stderr)
     records.save(record, root)
 
 
@@ -161,6 +163,12 @@ def _code(job: Job) -> dict:
     """The method's own file, and that a plug-in is code which no commit holds."""
     method = find(job.method)
     return {"method_code": method.code} | ({"dirty": True} if method.plugged_in else {})
+
+
+def method_file(name: str) -> str:
+    """The file of a method, relative to the current folder where it is below it."""
+    file = Path(inspect.getsourcefile(find(name).function) or name)
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
 def place_of(source: Source, calibration_hash: str) -> dict:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ann2snn.errors import UserError
-from ann2snn.records import Job, write_atomic
+from ann2snn.records import DamagedFile, Job, put_aside, read_json, write_atomic
 
 MODES = ("offline", "online", "off")
 SETTINGS = {
@@ -137,7 +137,7 @@ def _log_once(content, directory: Path | str, mode: str, about: tuple, fill: Cal
     unless that one has been synced.
     """
     marker, digest = Path(directory) / "wandb" / "logged" / about[0], _digest(content)
-    before = json.loads(marker.read_text()) if marker.exists() else {}
+    before = _before(marker)
     if before.get("content") == digest or not (wandb := _wandb(mode)):
         return
     run = _start(wandb, directory, mode, *about)
@@ -149,6 +149,20 @@ def _log_once(content, directory: Path | str, mode: str, about: tuple, fill: Cal
     write_atomic(marker, json.dumps({"content": digest, "run": folder.name}))
     if before and not list((older := folder.with_name(before["run"])).glob("*.synced")):
         shutil.rmtree(older, ignore_errors=True)
+
+
+def _before(marker: Path) -> dict:
+    """What was logged last; {} where nothing was, and where the marker is damaged, which is put aside."""
+    if not os.path.lexists(marker):
+        return {}
+    try:
+        found = read_json(marker)
+        if not (isinstance(found, dict) and all(isinstance(found.get(k), str) for k in ("content", "run"))):
+            raise DamagedFile(marker, "is no marker of a logged run", "remove it")
+        return found
+    except DamagedFile as error:
+        put_aside(error, marker)
+        return {}
 
 
 def _digest(content) -> str:

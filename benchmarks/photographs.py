@@ -15,6 +15,8 @@ import csv
 import hashlib
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Mapping
 from math import sqrt
@@ -36,7 +38,8 @@ from ann2snn.errors import UserError
 from ann2snn.graph import prepare
 from ann2snn.metrics import costs
 from ann2snn.pipeline import runs_of
-from ann2snn.records import pack, provenance, write_atomic
+from ann2snn.records import DamagedFile, leave_out, pack, provenance, read_json, write_atomic
+from ann2snn.records.validation import ANY, conform
 from ann2snn.simulation import simulate
 
 WEIGHTS = {
@@ -57,6 +60,17 @@ SIDE, LARGER = 128, 146  # the middle 7/8, as in the usual evaluation on ImageNe
 NORMALISE = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 BATCH = 100  # images in a forward pass of the ANN
 FILE = "photographs.json"
+SCHEMA = {
+    "pictures": {"calibration": int, "measured": int},
+    "ann": {"correct": int},
+    "network": {"macs": int},
+    "results": {ANY: {ANY: {}}},
+}
+LATER = {  # of what a measurement goes on with, and of what is not counted where the timing is even
+    "weights": {},
+    "provenance": {},
+    "results": {ANY: {ANY: {"agree": int, "operations": float}}},
+}
 
 
 def load_network(file: Path | str) -> nn.Module:
@@ -182,22 +196,41 @@ def _place(calibration_hash: str) -> dict:
 
 def _kept(path: Path, record: dict) -> dict:
     """The results in the file, if all that they depend on is the same."""
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = load(path)
 
     def basis(one: dict) -> list:
-        place = {name: value for name, value in one["provenance"].items() if name not in ("command", "date")}
-        return [one["weights"], one["pictures"], one["ann"], place]
+        place = {name: value for name, value in one.get("provenance", {}).items() if name not in ("command", "date")}
+        return [one.get("weights"), one["pictures"], one["ann"], place]
 
     return before["results"] if before and basis(before) == basis(record) else {}
+
+
+def load(path: Path) -> dict | None:
+    """The record in a file, or None where there is none; a damaged file counts as none and is named on stderr."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        record = read_json(path)
+        try:
+            conform(record, SCHEMA, "record", LATER)
+            if not (record["pictures"]["measured"] and record["network"]["macs"]):
+                raise ValueError("it has no pictures or no multiply-accumulates")
+            if not all(re.fullmatch("[1-9][0-9]{0,4}", T) for found in record["results"].values() for T in found):
+                raise ValueError("it has a T that is no number of steps")
+        except ValueError as error:
+            raise DamagedFile(path, f"is no record of photographs: {error}", "remove it") from None
+        return record
+    except UserError as error:
+        leave_out(error)
+        return None
 
 
 def table(root: Path | str) -> str:
     """The measurement below `root` as Markdown of 80 columns; "Not run" where there is none."""
     path = Path(root) / FILE
-    if not path.exists():
+    if (record := load(path)) is None:
         command = "`python -m ann2snn.benchmarks.photographs --weights FILE.npz --images FOLDER`"
         return f"Not run: {command} runs it (`--help` says what both are).\n"
-    record = json.loads(path.read_text())
     n, calibration = record["pictures"]["measured"], record["pictures"]["calibration"]
     rows = {name: found for name, found in record["results"].items() if found}
     grid = sorted({int(t) for found in rows.values() for t in found})

@@ -27,7 +27,8 @@ from ann2snn.data import load
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
 from ann2snn.metrics import costs
-from ann2snn.records import provenance, slug, write_atomic
+from ann2snn.records import DamagedFile, leave_out, provenance, read_json, slug, write_atomic
+from ann2snn.records.validation import MAYBE, conform
 from ann2snn.simulation import native, simulate
 from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
@@ -422,6 +423,12 @@ EXPERIMENTS = {
 }
 
 
+SCHEMA = {
+    "what": str,
+    "machine": {"cpu": str, "date": str, "threads": int, "versions": {"torch": str}, "commit": (str, MAYBE)}
+    | {"dirty": (bool, MAYBE)},
+    "rows": [{}],
+}
 TARGETS = {"x ANN": 0.45, "times slower": 5.0, "cost of counting, %": 5.0}  # set before the simulator was built
 
 
@@ -459,10 +466,27 @@ def verdicts(records: dict[str, list[dict]]) -> list[dict]:
     return out
 
 
+def load_all(root: Path) -> list[dict]:
+    """The records below `root`, by experiment; a damaged file is left out and named on stderr."""
+    found = []
+    for path in sorted(root.glob("*.json")):
+        try:
+            record = read_json(path)
+            try:
+                conform(record, SCHEMA, "record")
+                if record["what"] not in EXPERIMENTS:
+                    raise ValueError(f"there is no experiment {record['what']!r}")
+            except ValueError as error:
+                raise DamagedFile(path, f"is no record of an experiment: {error}", "remove it") from None
+            found.append(record)
+        except UserError as error:
+            leave_out(error)
+    return sorted(found, key=lambda record: list(EXPERIMENTS).index(record["what"]))
+
+
 def page(root: Path) -> str:
     """All records below `root` as one Markdown page."""
-    files = sorted(root.glob("*.json"), key=lambda p: (list(EXPERIMENTS).index(p.name.partition("-")[0]), p.name))
-    records = [json.loads(path.read_text()) for path in files]
+    records = load_all(root)
     parts = [
         "# Speed",
         "<!-- Generated: `python -m ann2snn.benchmarks.speed`. Do not edit. -->",

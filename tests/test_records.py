@@ -105,11 +105,16 @@ def test_load_all_ignores_what_is_not_finished(make_record, tmp_path):
     assert len(load_all(tmp_path)) == 1
 
 
-def test_a_half_written_record_is_refused(make_record, tmp_path):
+def test_a_half_written_record_is_refused(make_record, tmp_path, capsys):
     path = save(make_record(), tmp_path)
     path.write_text(path.read_text()[:-100])
-    with pytest.raises(UserError, match=rf"{path.name} is not JSON; remove"):
-        load_all(tmp_path)
+    with pytest.raises(UserError, match=rf"{path.name} is not JSON .*; remove the file and run its job again\.$"):
+        load(path)
+    other = make_record(method="opi")
+    save(other, tmp_path)
+    assert load_all(tmp_path) == load_all(tmp_path) == [other]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path} is not JSON (") and line.endswith("): left out.")
 
 
 def _set(place, value):
@@ -177,8 +182,9 @@ def test_a_record_in_the_wrong_place_is_refused(make_record, tmp_path):
     other = path.parents[1] / "seed1" / path.name
     other.parent.mkdir()
     shutil.copy(path, other)
-    with pytest.raises(UserError, match=r"seed1.*its job belongs: move it to records/digits/plain/relu/seed0"):
-        load_all(tmp_path)
+    with pytest.raises(UserError, match=r"seed1.*its job belongs; move it to records/digits/plain/relu/seed0"):
+        load(other)
+    assert len(load_all(tmp_path)) == 1
 
 
 def test_one_source_has_one_set_of_weights(make_record, tmp_path):
@@ -236,7 +242,7 @@ def test_imported_weights_have_no_validation(make_record, tmp_path):
     record = make_record(seed=None)
     assert load(save(record, tmp_path))
     record["data"]["n"]["validation"] = 10
-    with pytest.raises(UserError, match="validation images, which imported weights have seen"):
+    with pytest.raises(UserError, match="no valid record: .*validation images, which imported weights have seen"):
         load(save(record, tmp_path))
 
 

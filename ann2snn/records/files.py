@@ -9,40 +9,72 @@ from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
 from ann2snn.records.job import Job, slug
 from ann2snn.records.packing import unpack
+from ann2snn.records.reading import DamagedFile, leave_out, put_aside, read_json
 from ann2snn.records.validation import validate
+
+AGAIN = "remove the file and run its job again"
 
 
 def save(record: dict, root: Path | str) -> Path:
     """Write a finished record to its place below `root/records`, and return that path."""
     path = Job(**record["job"]).path(root)
     record = record | {"T": {T: record["T"][T] for T in sorted(record["T"], key=int)}}
-    validate(record, path)
+    try:
+        validate(record)
+    except ValueError as error:
+        raise UserError(f"The results of this job are no valid record: {error}. {path} is left as it was.") from None
     write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def load(path: Path | str) -> dict:
-    """The record in a file, checked; a UserError names the file and its defect."""
+    """The record in a file, checked.
+
+    Raises:
+        DamagedFile: It is no JSON, no valid record, or not where its job belongs.
+        UserError: It cannot be read.
+    """
     path = Path(path)
+    record = read_json(path, AGAIN)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise UserError(f"{path} is not JSON; remove the file and run its job again.") from None
-    validate(record, path)
+        validate(record)
+    except ValueError as error:
+        raise DamagedFile(path, f"is not a valid record: {error}", AGAIN) from None
+    place = Job(**record["job"]).path("")
+    if path.absolute().parts[-len(place.parts) :] != place.parts:
+        raise DamagedFile(path, "is not where its job belongs", f"move it to {place}, below any folder")
     return record
+
+
+def load_whole(path: Path) -> dict | None:
+    """The record in a file, or None where there is none; a damaged one counts as none and is named on stderr."""
+    try:
+        return load(path) if os.path.lexists(path) else None
+    except UserError as error:
+        leave_out(error)
+        return None
+
+
+def load_or_put_aside(path: Path) -> dict | None:
+    """The record in a file, or None where there is none; a damaged one is put aside, so that its job can run again."""
+    try:
+        return load(path) if os.path.lexists(path) else None
+    except DamagedFile as error:
+        put_aside(error, path)
+        return None
 
 
 def load_all(root: Path | str) -> list[dict]:
     """All finished records below `root/records`, by path. Partial files and temporaries are no records.
 
-    Records of one source must name the same weights: their seeds are paired and counted as one.
+    A damaged file is left out and named on stderr. Records of one source must name the same weights: their seeds are
+    paired and counted as one.
     """
     files = sorted(p for p in (Path(root) / "records").rglob("*.json") if not p.name.endswith(".partial.json"))
     records, first = [], {}
     for path in files:
-        record = load(path)
+        if (record := load_whole(path)) is None:
+            continue
         other, weights = first.setdefault(Job(**record["job"]).source_id, (path, record["source"]["weights_hash"]))
         if weights != record["source"]["weights_hash"]:
             raise UserError(f"{other} and {path} are of one source but of different weights; run one of them again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from ann2snn.files import remove, write_atomic
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
+from ann2snn.records.reading import DamagedFile, put_aside, read_json
 
 
 class Notebook:
@@ -24,9 +25,12 @@ class Notebook:
         self.units: dict[str, dict] = {}
         if self.path.exists():
             try:
-                kept = json.loads(self.path.read_text())
+                kept = read_json(self.path)
                 if kept["digest"] != _digest([kept["fingerprint"], kept["units"]]):
                     raise ValueError
+            except DamagedFile as error:
+                put_aside(error, self.path)
+                return
             except (ValueError, TypeError, KeyError, RecursionError):
                 print(f"{self.path} is damaged or of an older version; its parts are computed again.", file=sys.stderr)
                 return

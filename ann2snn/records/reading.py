@@ -1,0 +1,112 @@
+"""Reading files that may be damaged: whatever they hold, the error is one sentence that names the file."""
+
+import json
+import os
+import stat
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ann2snn.errors import UserError
+
+MAX_JSON_BYTES = 2**26
+MAX_BYTES = 2**32
+MAX_DEPTH = 32  # of nested lists and objects
+
+
+class DamagedFile(UserError):
+    """A file that is there and cannot be what it should be. `defect` says why, without a fix."""
+
+    def __init__(self, path: Path | str, defect: str, fix: str):
+        super().__init__(f"{path} {defect}; {fix}.")
+        self.defect = f"{path} {defect}"
+
+
+def read_bytes(path: Path | str, fix: str, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file. A named pipe, a device or a folder is refused at once and never waited for.
+        fix: What to do about a damaged file, such as "remove it and run the same command again".
+        max_bytes: The largest size that is read.
+
+    Raises:
+        DamagedFile: It is no regular file, or larger than `max_bytes`.
+        UserError: It cannot be opened or read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedFile(path, f"is {_kind(status.st_mode)}, not a file", fix)
+            if status.st_size > max_bytes:
+                raise DamagedFile(path, f"has {status.st_size:,} bytes, more than {max_bytes:,}", fix)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a named pipe" if stat.S_ISFIFO(mode) else "a device"
+
+
+def read_json(path: Path | str, fix: str = "remove it and run the same command again") -> Any:
+    """The value in a JSON file: UTF-8, of bounded size and depth, with finite integers and encodable text.
+
+    Raises:
+        DamagedFile: It is no such file.
+        UserError: It cannot be opened or read.
+    """
+    content = read_bytes(path, fix, MAX_JSON_BYTES)
+    try:
+        value = json.loads(content.decode("utf-8"))
+        _check(value)
+    except RecursionError:
+        raise DamagedFile(path, "is nested too deeply", fix) from None
+    except ValueError as error:  # also of an integer with thousands of digits, or text that is not UTF-8
+        raise DamagedFile(path, f"is not JSON ({error})", fix) from None
+    return value
+
+
+def _check(value) -> None:
+    """ValueError unless all text can be encoded; RecursionError for more than MAX_DEPTH levels."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        texts, below = [], []
+        for x in level:
+            if isinstance(x, dict):
+                texts += x
+                below += x.values()
+            elif isinstance(x, list):
+                below += x
+            elif isinstance(x, str):
+                texts.append(x)
+        for text in texts:
+            text.encode()
+        if not (level := below):
+            return
+    raise RecursionError
+
+
+def put_aside(error: DamagedFile, path: Path) -> None:
+    """Renames a damaged file and says so on stderr, so that its place is free."""
+    names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in count())
+    aside = next(name for name in names if not os.path.lexists(name))
+    path.rename(aside)
+    print(f"{error.defect}: put aside as {aside.name}.", file=sys.stderr)
+
+
+_left_out: set[str] = set()
+
+
+def leave_out(error: UserError) -> None:
+    """Says on stderr, once in a process, that a file is left out."""
+    defect = error.defect if isinstance(error, DamagedFile) else str(error).rstrip(".")
+    if defect not in _left_out:
+        _left_out.add(defect)
+        print(f"{defect}: left out.", file=sys.stderr)
