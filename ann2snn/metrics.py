@@ -25,7 +25,7 @@ from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
 from ann2snn.graph import Affine, MaxPool, called
 from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, WEIGHTED, Contraction
-from ann2snn.reach import ONES
+from ann2snn.reach import ONES, factor
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
                 if not isinstance(module, MaxPool):
                     neurons[module.name] = out.numel()
         elif isinstance(module, Affine):
-            env[node] = arguments[0]
+            env[node] = factor(arguments[0], module.scale.cpu())
         elif node.op == "call_function":
             env[node] = ONES.get(node.target, node.target)(*arguments, **keywords)
     gradients = torch.autograd.grad(reached, list(leaves.values()), allow_unused=True)
