@@ -4,15 +4,19 @@ A synaptic operation is one spike meeting one weight. How many weights a spike o
 borders, strides, groups, both branches of a residual connection, and pools, which hand a spike on to the weights behind
 them. It depends on the unit's position only, so operations = sum over units of spikes x fan-out, whatever the
 thresholds are.
+
+Between a unit and the weights, linear operations are routes: only whether a value is handed on counts, not with which
+factor or sign. A copy (`expand`, `repeat`, nearest interpolation) hands it on once for every copy, an interpolation to
+every value that it has a part in, and a factor of zero to none. Where two routes of one unit meet (`y - y.flip(3)`, an
+identity beside a branch), the spike comes twice. The routes themselves cost nothing.
 """
 
-# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportIndexIssue=false, reportOptionalCall=false
 
 import functools
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ann2snn import networks
@@ -20,6 +24,8 @@ from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
 from ann2snn.graph import Affine, MaxPool, called
+from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, WEIGHTED, Contraction
+from ann2snn.reach import ONES, factor
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,16 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
         if node.op == "placeholder":
             env[node] = torch.zeros(1, *(shape or ann.meta["shape"]), dtype=torch.double)
         elif node.op == "get_attr":
-            env[node] = getattr(ann, node.target).double().cpu()
-        elif isinstance(module, nn.Conv2d | nn.Linear):
+            value = getattr(ann, node.target).cpu()
+            env[node] = value.double() if value.is_floating_point() else value
+        elif isinstance(module, WEIGHTED):
             x = arguments[0]
-            ones = torch.ones_like(module.weight, dtype=torch.double, device="cpu")
-            if isinstance(module, nn.Linear):
-                out = F.linear(x, ones)
-            else:
-                out = F.conv2d(x, ones, None, module.stride, module.padding, module.dilation, module.groups)
+            ones = {name: torch.ones(p.shape, dtype=torch.double) for name, p in module.named_parameters()}
+            if "bias" in ones:
+                ones["bias"].zero_()
+            out = torch.func.functional_call(module, ones, (x,))
             reached = reached + out.sum()
-            macs[module.name] = out.numel() * module.weight[0].numel()
+            macs[module.name] = all_macs(module, x.shape, out.shape)
             inside[module.name] = macs_inside(module, x.shape, out.shape)
             if sees_image[node]:
                 analog.append(module.name)
@@ -93,7 +99,7 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
                 if not isinstance(module, MaxPool):
                     neurons[module.name] = out.numel()
         elif isinstance(module, Affine):
-            env[node] = arguments[0]
+            env[node] = factor(arguments[0], module.scale.cpu())
         elif node.op == "call_function":
             env[node] = ONES.get(node.target, node.target)(*arguments, **keywords)
     gradients = torch.autograd.grad(reached, list(leaves.values()), allow_unused=True)
@@ -104,13 +110,22 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
     return Costs(fan_out, neurons, macs, inside, tuple(analog))
 
 
-def macs_inside(layer: nn.Conv2d | nn.Linear, shape: torch.Size, out: torch.Size) -> int:
-    """The multiply-accumulates of one image, of this input and output shape, that read no padding."""
-    if isinstance(layer, nn.Linear):
-        return out[1:].numel() * layer.in_features
-    taps = layer.weight[:, :, 0, 0].numel()
-    for side in range(2):
-        n, m, k = shape[2 + side], out[2 + side], layer.kernel_size[side]
+def all_macs(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
+    """The multiply-accumulates of one image, of this input and output shape, with those that read padding or, of a
+    transposed convolution, fall outside of the output."""
+    if isinstance(layer, Contraction):
+        return layer.products(shape)
+    return (shape if isinstance(layer, TRANSPOSED) else out)[1:].numel() * layer.weight[0].numel()
+
+
+def macs_inside(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
+    """The same without those that read padding or fall outside."""
+    if not isinstance(layer, CONVOLUTIONS + TRANSPOSED):
+        return all_macs(layer, shape, out)
+    taps = layer.weight[:, :, *[0] * len(layer.kernel_size)].numel()
+    spread, read = (shape, out) if isinstance(layer, TRANSPOSED) else (out, shape)
+    for side, k in enumerate(layer.kernel_size):
+        n, m = read[2 + side], spread[2 + side]
         stride, dilation = layer.stride[side], layer.dilation[side]
         same = dilation * (k - 1) // 2 if layer.padding == "same" else 0
         before = same if isinstance(layer.padding, str) else layer.padding[side]
@@ -124,10 +139,10 @@ def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
     network; counted without weights. None where that cannot be done."""
     found = {}
 
-    def count(name: str, module: nn.Conv2d | nn.Linear, arguments: tuple[Tensor], out: Tensor) -> None:
+    def count(name: str, module: nn.Module, arguments: tuple[Tensor], out: Tensor) -> None:
         calls = sum(key.partition("@")[0] == name for key in found)
         found[f"{name}@{calls}" if calls else name] = (
-            out.numel() * module.weight[0].numel(),
+            all_macs(module, arguments[0].shape, out.shape),
             macs_inside(module, arguments[0].shape, out.shape),
         )
 
@@ -136,39 +151,9 @@ def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
         with torch.device("meta"):
             net = networks.create(network, num_classes=classes, in_chans=shape[0]).eval()
             for name, module in net.named_modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
+                if isinstance(module, WEIGHTED):
                     module.register_forward_hook(functools.partial(count, name))
             net(torch.empty(1, *shape))
     except (KeyError, UserError, RuntimeError):
         return None
     return found
-
-
-def _sum_pool(
-    x: Tensor, kernel, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor=None
-) -> Tensor:
-    return F.avg_pool2d(x, kernel, stride or kernel, padding, ceil_mode, count_include_pad, divisor_override=1)
-
-
-def _adaptive_sum_pool(x: Tensor, size) -> Tensor:
-    height, width = (size, size) if isinstance(size, int) else size
-    return _windows(height, x.shape[-2]) @ x @ _windows(width, x.shape[-1]).T
-
-
-def _windows(out: int, size: int) -> Tensor:
-    """(out, size): which places every window of an adaptive pool covers."""
-    place = torch.arange(size)
-    low, high = torch.arange(out) * size // out, -(-torch.arange(1, out + 1) * size // out)
-    return ((place >= low[:, None]) & (place < high[:, None])).double()
-
-
-def _plain_add(x: Tensor, y: Tensor | float, *, alpha: float = 1) -> Tensor:
-    return x + y
-
-
-ONES = {
-    torch.add: _plain_add,
-    F.avg_pool2d: _sum_pool,
-    F.adaptive_avg_pool2d: _adaptive_sum_pool,
-    torch.mean: torch.sum,
-}

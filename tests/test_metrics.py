@@ -132,6 +132,14 @@ CASES = {
 }
 
 
+def test_a_factor_of_zero_passes_nothing_on():
+    network = CASES["batch norm between"][0]
+    network.b.weight.data[0] = 0
+    found = costs(prepare(network, torch.zeros(1, *SHAPE)), SHAPE).fan_out["a"]
+    network.b.weight.data[0] = 1
+    assert not found[0].any() and (found[1] == 3).all()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_operations_against_a_plain_count(name):
     network, reach = CASES[name]

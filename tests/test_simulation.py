@@ -315,7 +315,7 @@ def test_pools_converge_with_T(pool, shared):
 
 def test_maximum_of_every_step_does_not_converge():
     def per_step(snn):
-        pool = PerStep(2)
+        pool = PerStep("max_pool2d", 2)
         pool.name = snn.p.name
         snn.p = pool
 

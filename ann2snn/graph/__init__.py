@@ -105,7 +105,12 @@ def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor) -> None:
         for size in (1, 2, 5):
             x = example[:1].repeat(size, *[1] * (example.dim() - 1))
             x = x + (0.1 * x.std(correction=0) + 1e-3) * torch.randn(x.shape, generator=noise).to(x)
-            expected, found = net(x.clone()), ann(x)
+            try:
+                expected, found = net(x.clone()), ann(x)
+            except RuntimeError as error:
+                raise UserError(f"The network fails on a batch of {size}: {_line(error)}") from error
+            if size == 1 and expected.numel() == found.numel():
+                expected = expected.reshape(found.shape)  # squeeze() in the network drops the batch
             eps, largest = torch.finfo(expected.dtype).eps, expected.abs().max().item()
             if not torch.allclose(expected, found, rtol=max(1e-3, 8 * eps), atol=max(1e-4, eps) * (1 + largest)):
                 worst = (expected - found).abs().max().item()

@@ -1,7 +1,6 @@
 """What a graph holds beside convolutions, linear layers and activations."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -17,8 +16,32 @@ class Affine(nn.Module):
         return x * self.scale + self.offset
 
 
+class Contraction(nn.Module):
+    """einsum(equation, x, weight): the values of an image times a tensor of the network's own."""
+
+    def __init__(self, equation: str, weight: Tensor):
+        super().__init__()
+        self.equation, self.weight, self.bias = equation, nn.Parameter(weight), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum(self.equation, x, self.weight)
+
+    def products(self, shape: torch.Size) -> int:
+        """How many products of two numbers there are for an input of this shape."""
+        terms = self.equation.partition("->")[0]
+        ones = (torch.ones(s, dtype=torch.double) for s in (shape, self.weight.shape))
+        return int(torch.einsum(f"{terms}->", *ones))
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+WEIGHTED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, Contraction)  # what a written graph has weights in
+
+
 class MaxPool(nn.Module):
-    """Max-pooling; over time the increment of the pooled cumulative current, so that its sum is exact at every step:
+    """Max-pooling, also adaptive or over whole dimensions.
+
+    Over time it is the increment of the pooled cumulative current, so that its sum is exact at every step:
 
         p_t = maxpool(u_1 + ... + u_t) - maxpool(u_1 + ... + u_{t-1})
 
@@ -27,12 +50,14 @@ class MaxPool(nn.Module):
 
     name: str
 
-    def __init__(self, *arguments):
+    def __init__(self, kind: str, *arguments):
+        """`kind` is the ATen operation, such as `max_pool2d` or `amax`, and `arguments` are its others."""
         super().__init__()
-        self.arguments = arguments
+        self.kind, self.arguments = kind, arguments
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, *self.arguments)
+        pooled = getattr(torch.ops.aten, self.kind)(x, *self.arguments)
+        return pooled if isinstance(pooled, Tensor) else pooled[0]  # the others are positions
 
     def init(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing seen: (cumulative current, its pooled value)."""

@@ -5,6 +5,7 @@
 # (torch.fx types every argument of a node as a union of all that it could be)
 
 import math
+import operator
 
 import torch
 import torch.nn.functional as F
@@ -15,21 +16,71 @@ aten = torch.ops.aten
 IDENTITY = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.feature_dropout_.default,
             aten.clone.default, aten.contiguous.default, aten.alias.default, aten.lift_fresh_copy.default,
             aten.detach.default, aten.detach_.default)  # fmt: skip
-LINEAR = {
-    aten.add.Tensor: torch.add,
-    aten.add_.Tensor: torch.add,
+LINEAR = {  # what is written for them, with the arguments of the node
+    **dict.fromkeys((aten.add.Tensor, aten.add_.Tensor), torch.add),
+    **dict.fromkeys((aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor), torch.sub),
+    aten.rsub.Scalar: torch.rsub,
+    **dict.fromkeys((aten.neg.default, aten.neg_.default, aten.negative.default), torch.neg),
+    aten.avg_pool1d.default: F.avg_pool1d,
     aten.avg_pool2d.default: F.avg_pool2d,
+    aten.avg_pool3d.default: F.avg_pool3d,
+    aten.adaptive_avg_pool1d.default: F.adaptive_avg_pool1d,
     aten.adaptive_avg_pool2d.default: F.adaptive_avg_pool2d,
+    aten.adaptive_avg_pool3d.default: F.adaptive_avg_pool3d,
     aten.mean.dim: torch.mean,
+    aten.mean.default: torch.mean,
+    aten.sum.dim_IntList: torch.sum,
+    aten.sum.default: torch.sum,
     aten.pad.default: F.pad,
-    aten.cat.default: torch.cat,
+    **dict.fromkeys((aten.cat.default, aten.concat.default, aten.concatenate.default), torch.cat),
+    aten.stack.default: torch.stack,
+    aten.permute.default: torch.permute,
+    **dict.fromkeys((aten.transpose.int, aten.swapaxes.default, aten.swapdims.default), torch.transpose),
+    **dict.fromkeys((aten.movedim.int, aten.movedim.intlist, aten.moveaxis.int, aten.moveaxis.intlist), torch.movedim),
+    aten.mT.default: torch.adjoint,
+    aten.flip.default: torch.flip,
+    aten.fliplr.default: torch.fliplr,
+    aten.roll.default: torch.roll,
+    **dict.fromkeys((aten.repeat.default, aten.tile.default), torch.tile),
+    aten.repeat_interleave.self_int: torch.repeat_interleave,
+    aten.index_select.default: torch.index_select,
+    aten.pixel_shuffle.default: F.pixel_shuffle,
+    aten.pixel_unshuffle.default: F.pixel_unshuffle,
+    aten.channel_shuffle.default: F.channel_shuffle,
 }
-RESHAPES = (aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten._unsafe_view.default)
+NEAREST = [
+    getattr(aten, f"{name}{n}d").vec for name in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)
+]
+INTERPOLATIONS = [aten.upsample_linear1d.vec, aten.upsample_bilinear2d.vec, aten.upsample_trilinear3d.vec,
+                  aten.upsample_bicubic2d.vec]  # fmt: skip
+LINEAR |= {function: function for function in NEAREST + INTERPOLATIONS}
 
 
 def operation(node: fx.Node) -> str:
     """The operation's plain name: `relu` for aten.relu_.default."""
     return _name(node).strip("_")
+
+
+def argument(node: fx.Node, name: str):
+    """An argument of an ATen operation by its name, given or the default."""
+    for place, declared in enumerate(node.target._schema.arguments):
+        if declared.name == name:
+            given = node.args[place] if place < len(node.args) else declared.default_value
+            return node.kwargs.get(name, given)
+    raise KeyError(name)
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether the result may share the memory of the first argument, by the operation's declaration."""
+    if node.target is operator.getitem:
+        return True
+    declared = getattr(getattr(node.target, "_schema", None), "arguments", ())
+    return bool(declared) and declared[0].alias_info is not None and not declared[0].alias_info.is_write
+
+
+def is_constant(node: fx.Node) -> bool:
+    """Whether the operation gives the same value at every call with the same arguments."""
+    return torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()) and "empty" not in _name(node)
 
 
 def drops(node: fx.Node) -> bool:

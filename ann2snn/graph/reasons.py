@@ -6,19 +6,19 @@ PRODUCT = "the product of two spike trains is not the train of the product; use 
 CLIP = "it clips to [{low:g}, {high:g}], and a rate lies in [0, V]; train with ReLU or threshold ReLU"
 STATISTICS = "it normalises by the batch at hand; keep running statistics (track_running_stats=True)"
 WEIGHTS = "its weights are computed as the network runs; compute them once and store them"
-BATCH = "it mixes the images of a batch; keep the first dimension for the batch"
+BATCH = "it mixes the images of a batch, or moves them to another dimension; keep the first dimension for the batch"
 IN_PLACE = "it changes a tensor in place that is used again; use the form that is not in place"
 DROPOUT = "it also drops values when the network is evaluated; use nn.Dropout, or pass training=self.training"
 OUTPUTS = "the network returns several tensors, or a container; wrap it so that it returns one tensor"
 SIZES = "it computes with the size of a tensor; write the number instead"
-SCALE = "it scales by a constant; multiply the weights before it by that constant"
+POSITIONS = "the positions of the maxima are used, and they are no sum over time; use the maxima alone"
 UNKNOWN = "the suite does not know this operation; replace it by one that it knows (see docs/not-convertible.md)"
 
 OPERATIONS = {
     RELU: "celu elu exp gelu hardsigmoid hardswish leaky_relu log_softmax mish prelu selu sigmoid silu softmax "
     "softplus tanh",
     DATA: "layer_norm group_norm instance_norm rms_norm",
-    PRODUCT: "mul div matmul bmm einsum scaled_dot_product_attention",
+    PRODUCT: "mul matmul bmm einsum scaled_dot_product_attention",
 }
 OF_OPERATION = {name: reason for reason, names in OPERATIONS.items() for name in names.split()}
 
@@ -35,26 +35,38 @@ left analog in silence. These are all the reasons, as the report words them.
 |-|-|-|
 {rows}
 
-What converts: convolution (2-D, any groups, padding, dilation), linear, batch norm (folded, or kept as an exact affine
-map), ReLU in all its forms, ReLU6, hardtanh and clamp from 0, threshold ReLU; average, adaptive average and max-pooling
-(the increment of the pooled cumulative current: exact in the sum); mean, slice, pad, concatenation, addition, flatten
-and view, dropout.
+What converts:
+
+- convolution and transposed convolution (1-D to 3-D, any groups, padding, dilation), linear, `einsum` and `matmul` with
+  a tensor of the network's own, batch norm (folded, or kept as an exact affine map);
+- ReLU in all its forms, ReLU6, hardtanh and clamp from 0, threshold ReLU;
+- max-pooling, adaptive max-pooling, and `max` or `min` over dimensions (the increment of the pooled cumulative current:
+  exact in the sum);
+- average and adaptive average pooling (1-D to 3-D), mean, sum, interpolation (`nearest`, `linear`, `bilinear`,
+  `trilinear`, `bicubic`), addition, subtraction, negation, multiplication and division by a number or a tensor of the
+  network's own;
+- what only moves values: slices, `select`, `narrow`, fixed indices, `chunk`, `split`, `unbind`, concatenation, `stack`,
+  `flatten`, `view`, `reshape`, `squeeze`, `unsqueeze`, `unflatten`, `permute`, `transpose`, `movedim`, `flip`, `roll`,
+  `expand`, `repeat`, pixel and channel shuffle, padding;
+- dropout.
 """
 
 
 def page() -> str:
     """The text of docs/not-convertible.md."""
     nodes = {reason: ", ".join(f"`{name}`" for name in sorted(names.split())) for reason, names in OPERATIONS.items()}
+    nodes[PRODUCT] += ", of two tensors that depend on the input"
+    nodes[DATA] += "; `div` by a tensor that depends on the input"
     nodes |= {
         CLIP.format(low=-1, high=1): "`hardtanh`, `clamp` with a lower bound other than 0 (here -1)",
         STATISTICS: "`batch_norm` without running statistics",
         WEIGHTS: "`conv2d`, `linear` with weights that depend on the input (dynamic or re-parametrised)",
-        BATCH: "`view`, `reshape`, `flatten`, `mean`, `cat` and others over the first dimension",
+        BATCH: "`view`, `reshape`, `permute`, `flip`, `mean`, `cat` and others over the first dimension",
         IN_PLACE: "`add_`, `relu_` and others on a tensor with a later use",
         DROPOUT: "`dropout` that is always on",
         OUTPUTS: "`output`",
         SIZES: "`add` and others of a size, such as `x.size(0)`",
-        SCALE: "`mul`, `div` by a number or a tensor of the network's own",
+        POSITIONS: "`max`, `min`, `max_pool2d` and others with `return_indices=True`",
         UNKNOWN.partition(" (")[0]: "any other operation",
     }
     rows = (f"| {node} | {' | '.join(reason.split('; ', 1))} |" for reason, node in nodes.items())

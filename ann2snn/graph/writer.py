@@ -6,19 +6,19 @@
 
 import copy
 import math
-import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
-from ann2snn.graph import reasons
-from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph import linear, reasons
+from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, Affine, MaxPool
 from ann2snn.graph.network import Network
-from ann2snn.graph.operations import IDENTITY, LINEAR, RESHAPES, aten, clip, drops, in_place, operation
+from ann2snn.graph.operations import IDENTITY, clip, drops, in_place, is_constant, is_view, operation
+from ann2snn.graph.weights import fold
 
 RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
 
@@ -45,16 +45,12 @@ class NotConvertible(UserError):
 
 def _aliases(node: fx.Node) -> list[fx.Node]:
     """All nodes that share their memory with this one: what it is a view of, and that one's views."""
-    while _is_view(node):
+    while is_view(node):
         node = node.args[0]  # type: ignore[assignment]
     shared = [node]
     for alias in shared:
-        shared += [user for user in alias.users if _is_view(user)]
+        shared += [user for user in alias.users if is_view(user)]
     return shared
-
-
-def _is_view(node: fx.Node) -> bool:
-    return node.target in RESHAPES or node.target == aten.slice.Tensor
 
 
 class Writer:
@@ -134,12 +130,16 @@ class Writer:
         self.env[node] = self.graph.call_module(key, (source,))
         self.say(node, role, note, unique)
 
+    def call(self, node: fx.Node, function: Callable, *arguments, role: str = "linear", **keywords) -> None:
+        self.env[node] = self.graph.call_function(function, arguments, keywords)
+        self.say(node, role)
+
     # one rule per kind of node
 
     def function(self, node: fx.Node) -> None:
         if node.meta.get("val") is None or isinstance(node.meta["val"], int | float | torch.SymInt | torch.SymBool):
             return  # sizes and assertions: nothing flows through them
-        if node.all_input_nodes and all(n.name in self.tensors for n in node.all_input_nodes):
+        if is_constant(node) and all(n.name in self.tensors for n in node.all_input_nodes):
             arguments = fx.map_arg((node.args, node.kwargs), lambda n: self.tensors[n.name])
             self.tensors[node.name] = node.target(*arguments[0], **arguments[1])
             return self.say(node, "folded", "a constant of the network")
@@ -150,37 +150,22 @@ class Writer:
             return self.registered(node, *activation)
         if bounds := clip(node):
             return self.clipped(node, *bounds)
-        match node.target:
-            case aten.conv2d.default | aten.conv2d.padding:
+        match operation(node):
+            case "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
                 return self.convolution(node)
-            case aten.linear.default:
+            case "linear":
                 return self.linear(node)
-            case aten.batch_norm.default:
+            case "batch_norm":
                 return self.batch_norm(node)
-            case aten.max_pool2d.default:
-                return self.module(node, MaxPool(*node.args[1:]), self.env[node.args[0]], "stateful pool")
         if drops(node):
             return self.refuse(node, reasons.DROPOUT)
         if node.target in IDENTITY:
             self.env[node] = self.env[node.args[0]]
             return self.say(node, "folded", "the identity when a network is evaluated")
-        if node.target in RESHAPES:
-            return self.reshape(node)
-        if node.target == aten.slice.Tensor:
-            return self.slice(node)
-        if node.target in LINEAR:
-            if any(n not in self.env and n.name not in self.tensors for n in node.all_input_nodes):
-                return self.refuse(node, reasons.SIZES)
-            if not self.keeps_batch(node):
-                return self.refuse(node, reasons.BATCH)
-            own = any(n.name in self.tensors for n in node.all_input_nodes)
-            own |= LINEAR[node.target] is torch.add and not isinstance(node.args[1], fx.Node)
-            arguments = fx.map_arg((node.args, node.kwargs), self.operand)
-            self.env[node] = self.graph.call_function(LINEAR[node.target], *arguments)
-            return self.say(node, "affine" if own else "linear")
-        kind = operation(node)
-        scales = kind in ("mul", "div") and sum(n.name not in self.tensors for n in node.all_input_nodes) == 1
-        self.refuse(node, reasons.SCALE if scales else reasons.OF_OPERATION.get(kind, reasons.UNKNOWN))
+        if write := linear.handler(node):
+            sizes = any(n not in self.env and n.name not in self.tensors for n in node.all_input_nodes)
+            return self.refuse(node, reasons.SIZES) if sizes and write not in linear.SIZED else write(self, node)
+        self.refuse(node, reasons.OF_OPERATION.get(operation(node), reasons.UNKNOWN))
 
     def operand(self, node: fx.Node) -> fx.Node:
         """The node that stands for an exported one; a tensor of the network's own becomes a buffer."""
@@ -192,8 +177,9 @@ class Writer:
     def keeps_batch(self, node: fx.Node) -> bool:
         """The first dimension is the batch before and after."""
         inputs = (n.meta["val"] for n in node.all_input_nodes if n.name not in self.tensors)
+        out = node.meta["val"] if isinstance(node.meta["val"], Tensor) else node.meta["val"][0]
         sizes = [value.shape[:1] for value in inputs if isinstance(value, Tensor)]
-        return all(str(size) == str(node.meta["val"].shape[:1]) for size in sizes)
+        return all(str(size) == str(out.shape[:1]) for size in sizes)
 
     def registered(self, node: fx.Node, call: str, module: ThresholdReLU) -> None:
         if call not in self.calls:
@@ -221,12 +207,17 @@ class Writer:
     def convolution(self, node: fx.Node) -> None:
         if pair := self.weights(node):
             weight, bias = pair
-            stride, padding, dilation, groups = (
-                *node.args[3:],
-                *([1, 1], [0, 0], [1, 1], 1)[max(0, len(node.args) - 3) :],
-            )
-            conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding,
-                             dilation, groups, bias is not None, device="meta")  # fmt: skip
+            n = weight.dim() - 2
+            given, transposed = node.args[3:], "transpose" in operation(node)
+            if transposed:
+                defaults = ([1] * n, [0] * n, [0] * n, 1, [1] * n)
+                stride, padding, extra, groups, dilation = (*given, *defaults[len(given) :])
+                conv = TRANSPOSED[n - 1](weight.shape[0], weight.shape[1] * groups, tuple(weight.shape[2:]), stride,
+                                         padding, extra, groups, bias is not None, dilation, device="meta")  # fmt: skip
+            else:
+                stride, padding, dilation, groups = (*given, *([1] * n, [0] * n, [1] * n, 1)[len(given) :])
+                conv = CONVOLUTIONS[n - 1](weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride,
+                                           padding, dilation, groups, bias is not None, device="meta")  # fmt: skip
             self.weighted(node, conv, weight, bias)
 
     def linear(self, node: fx.Node) -> None:
@@ -252,32 +243,12 @@ class Writer:
         before, dims = self.env[source], source.meta["val"].dim()
         alone = all(len(node.users) == 1 for node, written in self.env.items() if written is before)
         layer = getattr(self.root, before.target) if alone and before.op == "call_module" else None
-        for kind, fuse, rank in ((nn.Conv2d, fuse_conv_bn_weights, 4), (nn.Linear, fuse_linear_bn_weights, 2)):
-            if isinstance(layer, kind) and dims == rank:
-                layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, eps, weight, bias)
-                self.env[node] = self.env[source]
-                return self.say(node, "folded", f"into {layer.name}")
+        if fold(layer, dims, mean, variance, eps, weight, bias):
+            self.env[node] = self.env[source]
+            return self.say(node, "folded", f"into {layer.name}")
         scale = (variance + eps).rsqrt() * weight
         note = "follows no weights of its own: kept as an exact affine map"
         self.module(node, Affine(scale, bias - mean * scale, dims), before, "affine", note)
-
-    def reshape(self, node: fx.Node) -> None:
-        after = node.meta["val"].shape
-        if not self.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
-            return self.refuse(node, reasons.BATCH)
-        self.env[node] = self.graph.call_function(torch.reshape, (self.env[node.args[0]], (-1, *after[1:])))
-        self.say(node, "linear")
-
-    def slice(self, node: fx.Node) -> None:
-        source, dim, start, end, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1 :])
-        if str(source.meta["val"].shape) == str(node.meta["val"].shape):
-            self.env[node] = self.env[source]
-            return self.say(node, "folded", "takes everything")
-        if dim == 0:
-            return self.refuse(node, reasons.BATCH)
-        index = (*[slice(None)] * dim, slice(start, end, step))
-        self.env[node] = self.graph.call_function(operator.getitem, (self.env[source], index))
-        self.say(node, "linear")
 
     def pools_before_activations(self, ann: fx.GraphModule) -> None:
         """maxpool(relu(x)) = relu(maxpool(x)): where nobody else sees the activation, its current is pooled instead."""

@@ -1,6 +1,7 @@
 """Records as files: one JSON file for each job, written whole or not at all."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path

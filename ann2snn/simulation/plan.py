@@ -156,9 +156,8 @@ class Plan:
                 self.synapses[node] = synapses(function, x)
             if self.synapses[node]:
                 return Current(self.synapses[node], x)
-        if arguments and isinstance(x := arguments[0], Spikes):
-            if (spikes := apply(function, x, *arguments[1:], **keywords)) is not None:
-                return spikes
+        if arguments and (spikes := apply(function, *arguments, **keywords)) is not None:
+            return spikes
         return function(*map(dense, arguments), **{name: dense(value) for name, value in keywords.items()})
 
 

@@ -1,11 +1,14 @@
 """Values between the neurons: spikes as bytes, and the linear operations that keep them so."""
 
 import functools
+import operator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ann2snn.graph.operations import NEAREST
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,52 @@ class Spikes:
     def dense(self) -> Tensor:
         return self.counts * self.amplitude
 
+    @property
+    def unit_amplitude(self) -> Tensor:
+        """(1, ...): of every unit."""
+        return self.amplitude.expand(1, *self.shape[1:])
+
 
 def by_channel(value: Tensor) -> bool:
     """Whether a value that broadcasts over images (C, H, W) is the same at every place of a channel."""
     return value.dim() == 0 or (value.dim() == 3 and value.shape[1:] == (1, 1))
 
 
-def apply(function, x: Spikes, *rest, **keywords) -> Spikes | None:
-    """What a graph's function makes of spikes, where the result is spikes again; None where it is not."""
+def apply(function, x, *rest, **keywords) -> Spikes | None:
+    """What a graph's function makes of spikes, or of a list of them, where the result is spikes again; else None."""
+    if function is torch.cat and all(isinstance(part, Spikes) for part in x):
+        counts, amplitudes = ([getattr(part, name) for part in x] for name in ("counts", "unit_amplitude"))
+        largest = max(part.most for part in x)
+        return Spikes(torch.cat(counts, *rest), _for_channels(torch.cat(amplitudes, *rest)[0]), largest)
+    if not isinstance(x, Spikes):
+        return None
     if function is F.avg_pool2d and not keywords:
         return _sum_pool(x, *rest)
-    if (
-        getattr(function, "__name__", "") == "getitem"
-        and by_channel(x.amplitude)
-        and all(s == slice(None) for s in rest[0][:2])
-    ):
-        return Spikes(x.counts[rest[0]], x.amplitude, x.most)
     if function is F.pad and x.counts.dim() == 4 and by_channel(x.amplitude) and not keywords and len(rest) == 1:
         around = [0] * 4 + list(rest[0][4:6])
         return Spikes(F.pad(x.counts, rest[0]), F.pad(x.amplitude.expand(x.shape[1], 1, 1), around), x.most)
-    if function is torch.reshape and len(rest[0]) == 2 and x.counts.dim() == 4:
-        return Spikes(x.counts.reshape(rest[0]), x.amplitude.expand(x.shape[1:]).reshape(-1), x.most)
+    if function in (torch.mul, torch.div) and not (isinstance(rest[0], Tensor) and rest[0].dim()):
+        return Spikes(x.counts, function(x.amplitude, *rest), x.most)
+    if function in MOVES:
+        amplitude = x.amplitude
+        if amplitude.dim():  # it goes where the counts go
+            amplitude = _for_channels(function(x.unit_amplitude, *rest, **keywords)[0])
+        return Spikes(function(x.counts, *rest, **keywords), amplitude, x.most)
     return None
+
+
+# every value of the result is one of the image's
+MOVES = {
+    torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.adjoint, torch.flip, torch.fliplr, torch.roll,
+    operator.getitem, torch.index_select, torch.broadcast_to, torch.tile, torch.repeat_interleave,
+    F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle, *NEAREST,
+}  # fmt: skip
+
+
+def _for_channels(amplitude: Tensor) -> Tensor:
+    """The amplitude of every unit (C, H, W) as (C, 1, 1), where that says it all."""
+    first = amplitude[:, :1, :1] if amplitude.dim() == 3 else amplitude
+    return first if torch.equal(first.expand_as(amplitude), amplitude) else amplitude
 
 
 def _sum_pool(x: Spikes, kernel, stride=None, padding=0, ceil_mode=False, include_pad=True, divisor=None):

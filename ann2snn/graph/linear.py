@@ -1,0 +1,205 @@
+"""The linear operations of a graph: a handler for each kind writes the node, found by the operation's plain name.
+
+A handler takes the writer and the exported node. What it writes must commute with the mean over time and leave every
+image in its place in the first dimension.
+"""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalSubscript=false, reportOptionalIterable=false
+# (torch.fx types every argument of a node as a union of all that it could be)
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from ann2snn.graph import reasons
+from ann2snn.graph.modules import Contraction, MaxPool
+from ann2snn.graph.operations import LINEAR, argument, operation
+
+if TYPE_CHECKING:
+    from ann2snn.graph.writer import Writer
+
+
+def reshape(writer: "Writer", node: fx.Node) -> None:
+    """Everything that changes the shape only: its sizes are those of the example but for the first."""
+    _by_shape(writer, node, torch.reshape)
+
+
+def expand(writer: "Writer", node: fx.Node) -> None:
+    if len(node.meta["val"].shape) != len(node.args[0].meta["val"].shape):
+        return writer.refuse(node, reasons.BATCH)
+    _by_shape(writer, node, torch.broadcast_to)
+
+
+def _by_shape(writer: "Writer", node: fx.Node, function: Callable) -> None:
+    source, after = node.args[0], node.meta["val"].shape
+    if source not in writer.env:
+        return writer.refuse(node, reasons.SIZES)
+    if not writer.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
+        return writer.refuse(node, reasons.BATCH)
+    writer.call(node, function, writer.env[source], (-1, *after[1:]))
+
+
+def take(writer: "Writer", node: fx.Node) -> None:
+    """`slice`, `narrow` and `select`."""
+    source, after = node.args[0], node.meta["val"].shape
+    if str(source.meta["val"].shape) == str(after):
+        writer.env[node] = writer.env[source]
+        return writer.say(node, "folded", "takes everything")
+    dim = argument(node, "dim") % source.meta["val"].dim()
+    match operation(node):
+        case "select":
+            index = argument(node, "index")
+        case "narrow":
+            start = argument(node, "start") % source.meta["val"].shape[dim]
+            index = slice(start, start + argument(node, "length"))
+        case _:
+            index = slice(argument(node, "start"), argument(node, "end"), argument(node, "step"))
+    if dim == 0:
+        return writer.refuse(node, reasons.BATCH)
+    writer.call(node, operator.getitem, writer.env[source], (*[slice(None)] * dim, index))
+
+
+def index(writer: "Writer", node: fx.Node) -> None:
+    """`x[:, indices]` with one list of numbers."""
+    given = {dim: n for dim, n in enumerate(node.args[1]) if n is not None}
+    if 0 in given:
+        return writer.refuse(node, reasons.BATCH)
+    ((dim, indices), *more) = given.items()
+    values = writer.tensors.get(indices.name)
+    if more or values is None or values.dim() != 1 or values.dtype != torch.long:
+        return writer.refuse(node, reasons.UNKNOWN)
+    writer.call(node, torch.index_select, writer.env[node.args[0]], dim, writer.operand(indices))
+
+
+def split(writer: "Writer", node: fx.Node) -> None:
+    """`chunk`, `split` and `unbind`: nothing is written, every part is a slice of its own."""
+    if _split_dim(node) == 0:
+        return writer.refuse(node, reasons.BATCH)
+    writer.env[node] = writer.env[node.args[0]]
+    writer.say(node, "linear")
+
+
+def _split_dim(node: fx.Node) -> int:
+    return argument(node, "dim") % node.args[0].meta["val"].dim()
+
+
+def part(writer: "Writer", node: fx.Node) -> None:
+    """One of several outputs: a part of a split, or what there is instead of them all."""
+    whole, place = node.args
+    source = writer.env[whole]
+    if HANDLERS.get(operation(whole)) is split and (dim := _split_dim(whole)) and node.users:
+        start = sum(value.shape[dim] for value in whole.meta["val"][:place] if operation(whole) != "unbind")
+        index = place if operation(whole) == "unbind" else slice(start, start + node.meta["val"].shape[dim])
+        source = writer.graph.call_function(operator.getitem, (source, (*[slice(None)] * dim, index)))
+    writer.env[node] = source
+
+
+def pool(writer: "Writer", node: fx.Node) -> None:
+    """The largest (or smallest) value of windows, or over whole dimensions."""
+    positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
+    if any(user.users for user in positions):
+        return writer.refuse(node, reasons.POSITIONS)
+    if not writer.keeps_batch(node):
+        return writer.refuse(node, reasons.BATCH)
+    kind, arguments = operation(node).removesuffix("_with_indices"), node.args[1:]
+    if kind in ("max", "min"):
+        if not arguments or isinstance(arguments[0], fx.Node):
+            return writer.refuse(node, reasons.UNKNOWN)
+        kind, arguments = f"a{kind}", ([arguments[0]], *arguments[1:])
+    writer.module(node, MaxPool(kind, *arguments), writer.env[node.args[0]], "stateful pool")
+
+
+def scale(writer: "Writer", node: fx.Node) -> None:
+    """A product with, or a quotient by, a number or a tensor of the network's own."""
+    x, y = node.args
+    division = "div" in operation(node)
+    if node.kwargs:  # a quotient that is rounded
+        return writer.refuse(node, reasons.UNKNOWN)
+    if isinstance(x, fx.Node) and x.name in writer.tensors and not division:
+        x, y = y, x
+    if not isinstance(x, fx.Node) or x.name in writer.tensors:
+        return writer.refuse(node, reasons.DATA)
+    if isinstance(y, fx.Node) and y.name not in writer.tensors:
+        return writer.refuse(node, reasons.DATA if division else reasons.PRODUCT)
+    if not writer.keeps_batch(node):
+        return writer.refuse(node, reasons.BATCH)
+    factor = writer.operand(y) if isinstance(y, fx.Node) else y
+    writer.call(node, torch.div if division else torch.mul, writer.env[x], factor)
+
+
+def contraction(writer: "Writer", node: fx.Node) -> None:
+    """`einsum` and `matmul` of the images' values with one tensor of the network's own, which are its weights."""
+    if operation(node) == "einsum":
+        equation, operands = node.args[:2]
+    else:
+        operands = node.args
+        equation = _matmul(*map(_dims, operands))
+    fixed = [n.name in writer.tensors for n in operands]
+    if len(operands) > 2 or all(fixed) or (len(operands) == 2 and not any(fixed)):
+        return writer.refuse(node, reasons.PRODUCT)
+    if not writer.keeps_batch(node):
+        return writer.refuse(node, reasons.BATCH)
+    if len(operands) == 1:
+        return writer.call(node, torch.einsum, equation, writer.env[operands[0]])
+    if fixed[0]:
+        terms, arrow, out = equation.partition("->")
+        equation = ",".join(reversed(terms.split(","))) + arrow + out
+        operands = operands[::-1]
+    weight = writer.tensors[operands[1].name].clone()
+    writer.module(node, Contraction(equation, weight), writer.env[operands[0]], "weights")
+
+
+def _matmul(x: int, y: int) -> str:
+    """The equation of a product of tensors with so many dimensions."""
+    left, right = "k" if x == 1 else "...mk", "k" if y == 1 else "...kn"
+    return f"{left},{right}->...{'m' * (x > 1)}{'n' * (y > 1)}"
+
+
+def _dims(node: fx.Node) -> int:
+    return node.meta["val"].dim()
+
+
+def plain(writer: "Writer", node: fx.Node) -> None:
+    """An operation of the table LINEAR, with its own arguments."""
+    if not writer.keeps_batch(node) or _turns_images(node):
+        return writer.refuse(node, reasons.BATCH)
+    function = LINEAR[node.target]
+    own = any(n.name in writer.tensors for n in node.all_input_nodes)
+    own |= function in (torch.add, torch.sub, torch.rsub) and not isinstance(node.args[1], fx.Node)
+    arguments, keywords = fx.map_arg((node.args, node.kwargs), writer.operand)
+    writer.call(node, function, *arguments, role="affine" if own else "linear", **keywords)
+
+
+def _turns_images(node: fx.Node) -> bool:
+    """Whether `flip` or `roll` changes the order of the images."""
+    dims = {"flip": node.args[1:2], "roll": node.args[2:3] or [[0]]}.get(operation(node), ())
+    return any(dim % _dims(node) == 0 for listed in dims for dim in listed)
+
+
+HANDLERS: dict[str, Callable[["Writer", fx.Node], None]] = {
+    **dict.fromkeys(("view", "reshape", "flatten", "unsafe_view", "squeeze", "unsqueeze", "unflatten"), reshape),
+    **dict.fromkeys(("expand", "expand_as"), expand),
+    **dict.fromkeys(("slice", "narrow", "select"), take),
+    "index": index,
+    **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split", "unbind"), split),
+    "getitem": part,
+    **dict.fromkeys((f"{kind}max_pool{n}d{end}" for kind in ("", "adaptive_") for n in (1, 2, 3)
+                     for end in ("", "_with_indices")), pool),
+    **dict.fromkeys(("amax", "amin", "max", "min"), pool),
+    **dict.fromkeys(("mul", "multiply", "div", "divide"), scale),
+    **dict.fromkeys(("einsum", "matmul", "mm"), contraction),
+}  # fmt: skip
+SIZED = (reshape, expand)  # handlers that need no sizes computed in the network
+
+
+def handler(node: fx.Node) -> Callable[["Writer", fx.Node], None] | None:
+    """What writes a linear node; None of any other."""
+    if node.target in LINEAR:
+        return plain
+    known = node.target is operator.getitem or getattr(node.target, "namespace", "") == "aten"
+    return HANDLERS.get(operation(node)) if known else None
