@@ -232,10 +232,10 @@ def test_inspect_names_what_converts_and_what_does_not(ann2snn, tmp_path):
     assert "V_th" in out and "dead units" in out and "0.0625" in out  # y_th / (2 T) = 1 / 16
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n\n\ndef net():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.Sigmoid())\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.SiLU())\n"
     )
     code, out, _ = ann2snn("inspect mine:net --shape 3 8 8")
-    assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "sigmoid" in out
+    assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "silu" in out
     sys.modules.pop("mine", None)
 
 

@@ -5,6 +5,7 @@
 # (torch.fx types every argument of a node as a union of all that it could be)
 
 import math
+from collections.abc import Container
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ aten = torch.ops.aten
 IDENTITY = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.feature_dropout_.default,
             aten.clone.default, aten.contiguous.default, aten.alias.default, aten.lift_fresh_copy.default,
             aten.detach.default, aten.detach_.default)  # fmt: skip
+CASTS = (aten.to.dtype, aten.to.device, aten.to.dtype_layout, aten.to.other, aten._to_copy.default,
+         aten.type_as.default)  # fmt: skip
+FILLS = ("zeros", "ones", "full", "scalar_tensor")
 LINEAR = {
     aten.add.Tensor: torch.add,
     aten.add_.Tensor: torch.add,
@@ -37,8 +41,37 @@ def drops(node: fx.Node) -> bool:
     return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
 
 
+def is_identity(node: fx.Node) -> bool:
+    """A node that gives its input when the network is evaluated: a dropout, a copy, a move, a cast among floats."""
+    if node.target in IDENTITY:
+        return True
+    source = node.args[0] if node.args and node.target in CASTS else None
+    return isinstance(source, fx.Node) and all(n.meta["val"].is_floating_point() for n in (source, node))
+
+
+def is_constant(node: fx.Node, tensors: Container[str]) -> bool:
+    """A node that depends on the network's own `tensors` alone, or on nothing: one full of zeros, say."""
+    if node.op != "call_function" or not isinstance(node.meta.get("val"), torch.Tensor):
+        return False
+    return all(n.name in tensors for n in node.all_input_nodes) if node.all_input_nodes else operation(node) in FILLS
+
+
 def in_place(node: fx.Node) -> bool:
     return _name(node).endswith("_")
+
+
+def aliases(node: fx.Node) -> list[fx.Node]:
+    """All nodes that share their memory with this one: what it is a view of, and that one's views."""
+    while _is_view(node):
+        node = node.args[0]  # type: ignore[assignment]
+    shared = [node]
+    for alias in shared:
+        shared += [user for user in alias.users if _is_view(user)]
+    return shared
+
+
+def _is_view(node: fx.Node) -> bool:
+    return node.target in RESHAPES or node.target == aten.slice.Tensor
 
 
 def _name(node: fx.Node) -> str:
