@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ann2snn import networks
 from ann2snn.errors import UserError
+from ann2snn.foreign_files import unreadable
 from ann2snn.recipes import recipe_of
 from ann2snn.records import slug, write_atomic
 
@@ -67,9 +68,7 @@ def load_source(path) -> tuple[nn.Module, dict]:
         with warnings.catch_warnings(action="ignore"):
             source = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(
-            f"{path} is damaged, is no checkpoint, or holds more than weights: remove it and train the source again."
-        ) from error
+        raise unreadable(path, error) from error
     try:
         if not isinstance(source, dict):
             raise TypeError

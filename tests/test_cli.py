@@ -53,7 +53,7 @@ def one_sentence(err):
         ("inspect nowhere.pt", "nowhere.pt"),
         ("inspect no.such.module:net", "no.such.module"),
         ("inspect json:loads", "json:loads"),
-        ("inspect digits_plain --shape 1 4 4", "shape"),
+        ("inspect digits_plain --shape 1 4 4", "name the shape of one input with --shape C H W"),
         ("inspect digits_plain --shape 1 -1 8", "1 or more"),
         ("inspect digits_plain --classes 0", "1 or more"),
         ("inspect torchvision.models:resnet18 --activation threshold_relu:1", "made by name"),

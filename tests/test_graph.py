@@ -456,6 +456,12 @@ def test_what_cannot_be_captured(net, shape, words):
         prepare(net, torch.randn(1, *shape))
 
 
+def test_options_of_the_command_line_are_not_named_in_python():
+    with pytest.raises(UserError) as caught:
+        prepare(nn.Sequential(conv(), nn.ReLU()), torch.randn(1, 4, 9, 7))
+    assert "--" not in str(caught.value)
+
+
 def test_the_net_stays_as_it_is():
     net = random(nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(), conv(4, 4))).train()
     net[3].eval()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ann2snn.errors import StorageError, UserError
+from ann2snn.foreign_files import record_fix
 from ann2snn.records.job import Job, slug
 from ann2snn.records.packing import unpack
 from ann2snn.records.validation import validate
@@ -55,7 +56,7 @@ def load(path: Path | str) -> dict:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise UserError(f"{path} is not JSON; remove the file and run its job again.") from None
+        raise UserError(f"{path} is not JSON; {record_fix(path)}.") from None
     validate(record, path)
     return record
 

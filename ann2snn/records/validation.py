@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ann2snn.errors import UserError
 from ann2snn.facts import DATASETS
+from ann2snn.foreign_files import record_fix
 from ann2snn.records.job import PROTOCOL, Job
 from ann2snn.records.packing import unpack
 
@@ -59,7 +60,7 @@ def validate(record, path: Path) -> None:
             raise ValueError(f"its id is {record['id']}, its job's is {job.id}")
         _count(record)
     except ValueError as error:
-        raise UserError(f"{path} is not a valid record: {error}; remove the file and run its job again.") from None
+        raise UserError(f"{path} is not a valid record: {error}; {record_fix(path)}.") from None
     place = job.path("")
     if path.absolute().parts[-len(place.parts) :] != place.parts:
         raise UserError(f"{path} is not where its job belongs: move it to {place}, below any folder.")
