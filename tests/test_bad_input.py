@@ -131,7 +131,7 @@ FOREIGN = {  # a file of the user's, and what commands say of it
     "README.md, a text": (
         b"# My notes\n",
         {
-            "inspect": "README.md is damaged, or was not written by torch.save: name the weights.pt of a trained source,"
+            "inspect": "is damaged, or was not written by torch.save: name the weights.pt of a trained source,"
             " or a function that makes the network, as package.module:function.",
             "compare README.md": f"README.md is not JSON{NO_RECORD}",
             "recheck": f"README.md is not JSON{NO_RECORD}",

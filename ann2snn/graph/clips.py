@@ -8,6 +8,7 @@ between -2^40 and 2^40. Where it gives clip(x, 0, c) for one c it is one activat
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # (torch.fx types every argument of a node as a union of all that it could be)
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
-from ann2snn.graph.operations import drops, operation
+from ann2snn.graph.operations import drops, is_identity, operation
 
 BOUNDS = {*"clamp clip clamp_max clamp_min where max min maximum minimum masked_fill".split()}
 ARITHMETIC = {*"add sub rsub mul div neg abs".split()}
@@ -83,18 +84,20 @@ class _Group:
         return self.values[node]
 
     def _constant(self, node: fx.Node) -> Tensor:
+        if not self.constants[node.name].numel():
+            raise _NoFunction
         value = self.constants[node.name].flatten()[0]  # of one with several values the first stands for all
-        return value.double() if value.is_floating_point() else value
+        return value.cpu().double() if value.is_floating_point() else value.cpu()
 
     def _apply(self, node: fx.Node) -> Tensor:
         if node not in self.order or operation(node) not in ELEMENTWISE or drops(node):
             raise _NoFunction
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
         if any(self._is_uneven(n) for n in node.all_input_nodes):
             if operation(node) not in BOUNDS:
                 raise _NoFunction
             self.by_channel = True
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
-        return node.target(*args, **kwargs)
+        return args[0] if is_identity(node) else node.target(*args, **kwargs).cpu()
 
     def _is_uneven(self, node: fx.Node) -> bool:
         value = self.constants.get(node.name)
@@ -130,6 +133,7 @@ class _Group:
                 clips.parts[node] = clip
 
 
+@functools.cache
 def _numbers() -> Tensor:
     """Numbers of every size and both signs in ascending order, in double precision."""
     steps, sizes = torch.linspace(0, 16, 1601), torch.logspace(-20, 40, 1201, base=2)
