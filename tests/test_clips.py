@@ -85,6 +85,7 @@ REFUSED = {
     "a negative bound": (lambda s, x: torch.minimum(x.relu(), -s.a), f"^minimum: .*positive constant.*{OWN}"),
     "a jump": (lambda s, x: F.threshold(x, 0.5, 0), f"^threshold: .*no part of a clip from 0.*{OWN}"),
     "a bound from the data": (lambda s, x: torch.minimum(x.relu(), x.mean(1, keepdim=True)), f"^minimum: .*{OWN}"),
+    "a maximum over channels": (lambda s, x: x * x.max(1, keepdim=True)[0], "^(max|mul): "),
     "a mask of another tensor": (lambda s, x: x * (x.mean(1, keepdim=True) > 0), f"^gt: .*{OWN}"),
     "a sharp bend far away": (lambda s, x: torch.where(x > 1e6, 2 * x, x.relu()), f"^gt: .*{OWN}"),
 }

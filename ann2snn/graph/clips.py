@@ -47,13 +47,13 @@ def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
     """The clips among `nodes`, the largest groups of operations first; `constants` are the network's own tensors."""
     clips, order = Clips(), {node: i for i, node in enumerate(nodes)}
     for node in reversed(order):
-        if node in clips.parts or operation(node) not in CLIPS or drops(node):
+        if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or drops(node):
             continue
         for source in sorted(_ancestors(node, order), key=order.__getitem__):
             group = _Group(source, order, constants)
             try:
                 group.evaluate(node)
-            except (_NoFunction, RuntimeError, TypeError):
+            except (_NoFunction, RuntimeError, TypeError, IndexError):
                 continue
             if group.settles(node, clips):
                 break
@@ -66,7 +66,11 @@ def _ancestors(node: fx.Node, order: dict[fx.Node, int]) -> list[fx.Node]:
     for before in found:
         if operation(before) in ELEMENTWISE and len(found) < MOST:
             found += [n for n in before.all_input_nodes if n not in found]
-    return [n for n in dict.fromkeys(found) if n in order and isinstance(n.meta.get("val"), Tensor)]
+    return [n for n in dict.fromkeys(found) if n in order and _gives_tensor(n)]
+
+
+def _gives_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
 
 
 class _Group:
@@ -90,7 +94,8 @@ class _Group:
         return value.cpu().double() if value.is_floating_point() else value.cpu()
 
     def _apply(self, node: fx.Node) -> Tensor:
-        if node not in self.order or operation(node) not in ELEMENTWISE or drops(node):
+        known = node in self.order and operation(node) in ELEMENTWISE and _gives_tensor(node)
+        if not known or drops(node):
             raise _NoFunction
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
         if any(self._is_uneven(n) for n in node.all_input_nodes):
