@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ann2snn import networks, source_info
 from ann2snn.errors import UserError
 from ann2snn.files import seal, unseal, write_atomic
+from ann2snn.foreign_files import unreadable
 from ann2snn.recipes import recipe_of
 from ann2snn.records import read_bytes, slug
 
@@ -66,9 +67,7 @@ def load_source(path) -> tuple[nn.Module, dict]:
     try:
         source = loads(content)
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(
-            f"{path} is damaged, is no checkpoint, or holds more than weights: remove it and train the source again."
-        ) from error
+        raise unreadable(path, error) from error
     try:
         if not isinstance(source, dict):
             raise TypeError

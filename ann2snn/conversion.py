@@ -23,12 +23,14 @@ from ann2snn.activations import TCL, ThresholdReLU
 from ann2snn.calibration import Statistics, batches_of, full_precision
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph import Network, activations
-from ann2snn.neurons import RESETS, Neuron
+from ann2snn.neurons import RESETS, Neuron, SilentIF
 from ann2snn.progress import track
 
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
 
 GIVEN = ("T", "images", "generator")  # what a method can ask for
+
+UNREACHABLE = 2.0**60  # the threshold of a layer that was never active, until `silence` replaces its neurons
 
 METHODS: dict[str, "Method"] = {}
 
@@ -128,6 +130,7 @@ class Method:
         if not isinstance(snn, fx.GraphModule) or activations(snn):
             what = "a network with activations" if isinstance(snn, fx.GraphModule) else type(snn).__name__
             raise UserError(f"{self.name} returned {what}: return the network that replace_activations made.")
+        silence(snn)
         facts = {"method": self.name, "version": self.version, "options": {n: _named(v) for n, v in options.items()}}
         snn.meta |= facts | {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
         return snn
@@ -313,19 +316,37 @@ def spiking_output(snn: fx.GraphModule, neuron: nn.Module) -> None:
 def threshold(value: Tensor, layer: str) -> Tensor:
     """A statistic as a threshold: a channel that was never active takes the layer's largest value.
 
-    Raises UserError, naming the layer, where the whole layer was silent.
+    Where the whole layer was silent the threshold is UNREACHABLE, whatever the neurons start from, and the finished
+    network has neurons that never fire there. Raises UserError where the output was never positive.
     """
-    if not (value > 0).any():
+    if (value > 0).any():
+        return torch.where(value > 0, value, value.max())
+    if layer == "output":
         raise UserError(
-            f"{layer} was never active on the calibration images: calibrate on more images, or train the network again."
+            "The output was never positive on the calibration images, so that its spikes have no threshold: read out"
+            " the accumulated output."
         )
-    return torch.where(value > 0, value, value.max())
+    return torch.full_like(value, UNREACHABLE)
+
+
+def silence(snn: fx.GraphModule) -> None:
+    """Puts neurons that never fire into the layers whose thresholds are UNREACHABLE, with a line on stderr for each."""
+    for place, module in snn.named_children():
+        v_th = getattr(module, "v_th", None)
+        if isinstance(module, Neuron) and isinstance(v_th, Tensor) and (v_th > UNREACHABLE / 2**20).all():
+            silent = SilentIF().to(v_th)
+            silent.name = module.name
+            setattr(snn, place, silent)
+            print(
+                f"ann2snn: {module.name} was never active on the calibration images: its neurons never fire.",
+                file=sys.stderr,
+            )
 
 
 def ceiling(activation: ThresholdReLU, stats: Statistics, per_channel: bool = False) -> Tensor:
     """The threshold that was learnt in the training of the source where it has one, else the largest activation seen.
 
-    Of the layer, or (C, 1, 1) of every channel. Raises UserError for a layer that was silent.
+    Of the layer, or (C, 1, 1) of every channel.
     """
     if isinstance(activation, TCL):
         return activation.y_th.detach().clone()

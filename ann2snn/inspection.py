@@ -16,6 +16,8 @@ from ann2snn.conversion import find
 from ann2snn.data import Data, load
 from ann2snn.errors import UserError
 from ann2snn.graph import NotConvertible, activations, prepare, reasons
+from ann2snn.graph.inputs import ShapeError
+from ann2snn.neurons import SilentIF
 
 
 def inspect(options) -> int:
@@ -43,6 +45,8 @@ def inspect(options) -> int:
         bad = sum(row.role == "not convertible" for row in error.report)
         print(f"\n{options.model}: {bad} of {len(error.report)} nodes cannot be converted.")
         return 1
+    except ShapeError as error:
+        raise UserError(f"{str(error).rstrip('.')}; name the shape of one input with --shape C H W.") from error
     print(report(ann.meta["report"]))
     print(f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers.")
     if not data and not checkpoint:
@@ -123,6 +127,7 @@ def neurons(snn, stats) -> str:
     for module in snn.children():
         if hasattr(module, "v_th"):
             cells = [_range(value) for value in (module.v_th, module.shift, module.v_init)]
+            cells = ["never fires", "", ""] if isinstance(module, SilentIF) else cells
             lines.append([module.name, *cells, f"{100 * stats[module.name].dead:.1f} %"])
     return tabulate(lines, ["layer", "V_th", "shift", "start", "dead units"], disable_numparse=True)
 

@@ -86,6 +86,19 @@ class IF(Neuron):
         return f"{_range(self.v_th)}, reset={self.reset.__name__}"
 
 
+class SilentIF(IF):
+    """A layer that never fires: it stands for an activation that was never active on the calibration images."""
+
+    def __init__(self):
+        super().__init__(1.0)
+
+    def fire(self, m: Tensor) -> tuple[Tensor, Tensor]:
+        return m, torch.zeros_like(m)
+
+    def extra_repr(self) -> str:
+        return "never fires"
+
+
 class TimedIF(IF):
     """`IF` whose shift differs from step to step: `shift` (T, C, 1, 1), (T, C, H, W) or (T, F); none after T steps."""
 

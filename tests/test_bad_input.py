@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,62 @@ CHECKPOINTS = {
         "checkpoint.pt cannot be built here: No network, here or in timm, is called 'digits_plane'",
     ),
 }
+
+
+def scripted(net) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.script(net), file)
+    return file.getvalue()
+
+
+NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+NO_RECORD = "; name a record, a JSON file that a sweep wrote below records/."
+FOREIGN = {  # a file of the user's, and what commands say of it
+    "net.pt, a whole network": (
+        saved(NET),
+        {"inspect": "net.pt holds a whole pickled network, or other objects that run code when they are loaded: na"},
+    ),
+    "run.ckpt, with a whole network": (saved({"model": NET, "epoch": 3}), {"inspect": "holds a whole pickled network"}),
+    "net.pt, scripted": (
+        scripted(NET),
+        {"inspect": "net.pt holds a scripted network (torch.jit), which does not"},
+    ),
+    "net.pt, cut": (saved(NET)[:500], {"inspect": "damaged, or was not written by torch.save: name the weights.pt"}),
+    "README.md, a text": (
+        b"# My notes\n",
+        {
+            "inspect": "is damaged, or was not written by torch.save: name the weights.pt of a trained source,"
+            " or a function that makes the network, as package.module:function.",
+            "compare README.md": f"README.md is not JSON{NO_RECORD}",
+            "recheck": f"README.md is not JSON{NO_RECORD}",
+            "import resnet20-akamaster": "README.md is not resnet20-12fca82f.th of https",
+            "import deng2021 --dataset cifar10 --network deng_vgg16 --activation relu": "not written by torch.save.",
+            f"{SWEEP} --network digits_plain --plugin": "README.md is not a Python file; name one that regis",
+        },
+    ),
+    "mine.json, a list": (b"[1, 2]", {"recheck": NO_RECORD, "compare mine.json": NO_RECORD}),
+    "mine.json, other things": (b'{"job": 1}', {"recheck": NO_RECORD, "compare mine.json": NO_RECORD}),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_file_of_the_users_is_never_to_be_removed(what, refused, tmp_path):
+    content, commands = FOREIGN[what]
+    name = what.partition(",")[0]
+    (tmp_path / name).write_bytes(content)
+    for command, says in commands.items():
+        err = refused(f"{command} {name}")
+        assert says in err and "remove" not in err
+
+
+def test_a_damaged_file_of_the_suite_may_be_removed(refused, tmp_path):
+    weights, record = tmp_path / "runs/sources/digits/a/b/weights.pt", tmp_path / "runs/records/digits/a.json"
+    for path in (weights, record):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"0 0")
+    assert "remove it and train the source again" in refused(f"inspect {weights}")
+    assert "is not JSON; remove the file and run its job again" in refused(f"recheck {record}")
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)

@@ -52,7 +52,7 @@ def one_sentence(err):
         ("inspect nowhere.pt", "nowhere.pt"),
         ("inspect no.such.module:net", "no.such.module"),
         ("inspect json:loads", "json:loads"),
-        ("inspect digits_plain --shape 1 4 4", "shape"),
+        ("inspect digits_plain --shape 1 4 4", "name the shape of one input with --shape C H W"),
         ("inspect digits_plain --shape 1 -1 8", "1 or more"),
         ("inspect digits_plain --classes 0", "1 or more"),
         ("inspect torchvision.models:resnet18 --activation threshold_relu:1", "made by name"),
@@ -236,10 +236,10 @@ def test_inspect_names_what_converts_and_what_does_not(ann2snn, tmp_path):
     assert "V_th" in out and "dead units" in out and "0.0625" in out  # y_th / (2 T) = 1 / 16
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n\n\ndef net():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.Sigmoid())\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.SiLU())\n"
     )
     code, out, _ = ann2snn("inspect mine:net --shape 3 8 8")
-    assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "sigmoid" in out
+    assert code == 1 and "2 of 4 nodes cannot be converted" in out and "gelu" in out and "silu" in out
     sys.modules.pop("mine", None)
 
 

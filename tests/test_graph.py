@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from nets import Net, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import ThresholdReLU
+from ann2snn.activations import QCFS, TCL, ThresholdReLU
 from ann2snn.conversion import convert, replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph import Affine, MaxPool, NotConvertible, activations, prepare
@@ -30,6 +30,14 @@ def sequence(*modules):
 
 def build(forward, **modules):
     return lambda: copy.deepcopy(Net(forward, **modules))
+
+
+def in_regions(s, x):
+    with torch.no_grad():
+        y = s.b(s.c(x))
+        with torch.enable_grad():
+            z = F.relu(y)
+    return y + z
 
 
 # a network, and its report: the name of every node and its role
@@ -103,6 +111,49 @@ NETS = {
         sequence(conv(), nn.BatchNorm2d(4), nn.Dropout2d(), nn.BatchNorm2d(4), nn.ReLU()),
         "0:w 1:f 2:f 3:f 4:s",
     ),
+    "normalisation first, no padding": (
+        build(
+            lambda s, x: F.relu(s.c((x - s.m) / s.d)),
+            c=conv(padding=0),
+            m=nn.Parameter(torch.rand(3, 1, 1)),
+            d=nn.Parameter(torch.rand(1, 3, 1, 1) + 1),
+        ),
+        "sub:a div:f c:w relu:s",
+    ),
+    "constant factors and offsets": (
+        build(lambda s, x: F.relu(0.5 * s.c(-x) / 3 - 1) + F.relu(1 - s.c(x)) * 2, c=conv(bias=False)),
+        "neg:a c:w mul:f div:f sub:f relu:s c@1:w rsub:f relu@1:s mul:a add:l",
+    ),
+    "factors by channel, behind groups": (
+        build(
+            lambda s, x: F.relu(s.c(x) * s.a + s.b),
+            c=conv(6, groups=3),
+            a=nn.Parameter(torch.ones(6, 1, 1)),
+            b=nn.Parameter(torch.ones(1, 6, 1, 1)),
+        ),
+        "c:w mul:f add:f relu:s",
+    ),
+    "factors of features": (
+        build(
+            lambda s, x: F.relu(s.f(x.flatten(1)) * s.g + s.g),
+            f=nn.Linear(189, 6, bias=False),
+            g=nn.Parameter(torch.ones(6)),
+        ),
+        "flatten:l f:w mul:f add:f relu:s",
+    ),
+    "a factor of a tensor used twice": (
+        build(lambda s, x: (lambda y: F.relu(2 * y + y))(s.c(x)), c=conv()),
+        "c:w mul:a add:l relu:s",
+    ),
+    "no_grad": (build(in_regions, c=conv(), b=nn.BatchNorm2d(4)), "c:w b:f relu:s add:l"),
+    "casts and moves": (
+        build(
+            lambda s, x: F.relu(s.b(s.c(x.to(x).double().contiguous()).type_as(x).to("cpu")).to(torch.float64)),
+            c=conv(),
+            b=nn.BatchNorm2d(4),
+        ),
+        "to:f to:f c:w type_as:f to:f b:f to:f relu:s",
+    ),
     "relu forms": (
         build(
             lambda s, x: F.relu_(
@@ -111,7 +162,7 @@ NETS = {
             c=conv(3),
             r=nn.ReLU(inplace=True),
         ),
-        "clamp:s c:w r:s clamp_min:s c@1:w relu:s c@2:w clamp@1:s c@3:w relu@1:s relu@2:s",
+        "clamp:s c:w r:s clamp_min:f c@1:w relu:s c@2:w clamp@1:s c@3:w relu@1:s relu:f",
     ),
     "clipped relu": (
         sequence(conv(), nn.ReLU6(), conv(4, 4), nn.Hardtanh(0, 2, inplace=True), conv(4, 4), nn.ReLU6(inplace=True)),
@@ -231,6 +282,11 @@ def fn(function, **modules):
     return Net(lambda s, x: function(F.relu(s.c(x))), c=conv(), **modules)
 
 
+def threshold_of(activation, y_th):
+    activation.y_th.data.fill_(y_th)
+    return activation
+
+
 RELU, DATA, PRODUCT, BATCH = (
     "train with ReLU or threshold ReLU",
     "use batch norm",
@@ -241,9 +297,21 @@ REFUSED = {
     "gelu": (fn(F.gelu), "gelu: gelu", RELU),
     "silu": (nn.Sequential(conv(), nn.SiLU(inplace=True)), "1: silu", RELU),
     "leaky_relu": (fn(F.leaky_relu), "leaky_relu: leaky_relu", RELU),
-    "softmax": (fn(lambda y: y.softmax(1)), "softmax: softmax", RELU),
+    "sigmoid": (fn(lambda y: y.sigmoid().mean((2, 3))), "sigmoid: sigmoid", RELU),
+    "softmax": (fn(lambda y: y.softmax(1).mean((2, 3))), "softmax: softmax", "use ReLU (at the end"),
+    "softmax over places": (fn(lambda y: y.softmax(-1)), "softmax: softmax", "over the classes"),
+    "softmax over images": (fn(lambda y: y.softmax(0)), "softmax: softmax", "over the classes"),
+    "LSTM": (nn.Sequential(nn.Flatten(2), nn.LSTM(63, 4)), "1: lstm", "it is recurrent"),
+    "GRU cell": (nn.Sequential(nn.Flatten(), nn.GRUCell(189, 4), nn.ReLU()), "1: grucell", "it is recurrent"),
+    "cast to integers": (fn(lambda y: y.int().float()), "to: to", "leave values as floats"),
+    "a negative threshold": (nn.Sequential(conv(), threshold_of(QCFS(4), -0.5)), "1: qcfs", "y_th is -0.5 and must be"),
+    "a threshold of 0": (
+        nn.Sequential(conv(), nn.Sequential(threshold_of(TCL(), 0))),
+        "1.0: tcl",
+        "y_th is 0 and must",
+    ),
     "hardtanh": (nn.Sequential(conv(), nn.Hardtanh()), "1: hardtanh", "clips to [-1, 1]"),
-    "clamp from above": (fn(lambda y: y.clamp(max=1)), "clamp: clamp", "clips to [-inf, 1]"),
+    "clamp from above": (Net(lambda s, x: s.c(x).clamp(max=1), c=conv()), "clamp: clamp", "clips to [-inf, 1]"),
     "layer_norm": (nn.Sequential(conv(), nn.LayerNorm(7), nn.ReLU()), "1: layer_norm", DATA),
     "group_norm": (nn.Sequential(conv(), nn.GroupNorm(2, 4), nn.ReLU()), "1: group_norm", DATA),
     "mul": (fn(lambda y: y * y.mean((2, 3), keepdim=True)), "mul: mul", PRODUCT),
@@ -295,11 +363,29 @@ def locked(net):
     return net
 
 
+class Keeps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c = conv()
+
+    def forward(self, x):
+        self.kept = F.relu(self.c(x))
+        return self.kept
+
+
 MISUSE = {
+    "an empty example": (lambda net, x: prepare(net, x[:0]), r"The example is empty, of shape \(0, 3, 9, 7\): give a"),
+    "an example of bytes": (lambda net, x: prepare(net, x.byte()), r"of torch.uint8, not of floats: pass images norm"),
+    "another dtype": (
+        lambda net, x: prepare(net, x.double()),
+        r"torch.float64 and the network torch.float32: pass exam",
+    ),
+    "two inputs": (lambda net, x: prepare(nn.Bilinear(3, 3, 3), x), r"takes 2 inputs \(input1, input2\) and must take"),
+    "a network that keeps": (lambda net, x: prepare(Keeps(), x), r"stores tensors in the network \(self.kept\), which"),
     "no example": (lambda net, x: prepare(net, x[0, 0, 0, 0]), "The example is a batch"),
     "an example with NaN": (lambda net, x: prepare(net, x * float("nan")), "of finite numbers"),
     "a network without values": (lambda net, x: prepare(copy.deepcopy(net).to("meta"), x), "on the meta device"),
-    "a network with a lock": (lambda net, x: prepare(locked(net), x), "cannot be copied"),
+    "a network with a lock": (lambda net, x: prepare(locked(net), x), r"attribute lock \(lock\): .*; delete it before"),
     "nothing to convert": (lambda net, x: prepare(nn.ReLU(), x), "no weights"),
     "a network that decides": (
         lambda net, x: prepare(Net(lambda s, x: s.c(x).relu() if x.sum() > 0 else x, c=conv()), x),
@@ -358,7 +444,7 @@ def broken(value):
     [
         (broken(float("nan")), SHAPE, "0.weight holds values that are not finite"),
         (broken(float("inf")), SHAPE, "0.weight holds values that are not finite"),
-        (nn.Sequential(conv(), nn.ReLU()), (4, 9, 7), r"does not take an input of shape \(2, 4, 9, 7\)"),
+        (nn.Sequential(conv(), nn.ReLU()), (4, 9, 7), r"does not take an input of shape \(2, 4, 9, 7\): "),
         (nn.Sequential(conv()), SHAPE, "no activation that could spike"),
         (Net(lambda s, x: F.relu(x) if x.sum() > 0 else x), SHAPE, "torch.export cannot capture"),
         (Net(lambda s, x: F.relu(x).view(2, -1)), SHAPE, "torch.export cannot capture"),
@@ -368,6 +454,12 @@ def broken(value):
 def test_what_cannot_be_captured(net, shape, words):
     with pytest.raises(UserError, match=words):
         prepare(net, torch.randn(1, *shape))
+
+
+def test_options_of_the_command_line_are_not_named_in_python():
+    with pytest.raises(UserError) as caught:
+        prepare(nn.Sequential(conv(), nn.ReLU()), torch.randn(1, 4, 9, 7))
+    assert "--" not in str(caught.value)
 
 
 def test_the_net_stays_as_it_is():

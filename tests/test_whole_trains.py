@@ -15,7 +15,6 @@ from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire
 from ann2snn.baselines.permute import Permuted, in_other_order, orders
 from ann2snn.baselines.tpp import Probabilistic, draws
 from ann2snn.conversion import convert, replace_activations
-from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
 from ann2snn.neurons import IF, Neuron
 from ann2snn.simulation import simulate
@@ -284,11 +283,3 @@ def test_layers_and_seeds_draw_apart(name):
     seeds = [n.seed for seed in (0, 1) for n in neurons(convert(ann, name, images, 4, seed=seed)).values()]
     assert len(set(seeds)) == 6
     assert [n.seed for n in neurons(convert(ann, name, images, 4)).values()] == seeds[:3]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_silent_layer_is_refused(name):
-    net, images = random(residual()), dyadic_images(4)
-    net.c1.bias.data.fill_(-100)
-    with pytest.raises(UserError, match="^a1 was never active on the calibration images"):
-        convert(prepare(net, images), name, images, 4)

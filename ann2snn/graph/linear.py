@@ -109,7 +109,7 @@ def pool(writer: "Writer", node: fx.Node) -> None:
     kind, arguments = operation(node).removesuffix("_with_indices"), node.args[1:]
     if kind in ("max", "min"):
         if not arguments or isinstance(arguments[0], fx.Node):
-            return writer.refuse(node, reasons.UNKNOWN)
+            return writer.refuse(node, reasons.COMPARES if arguments else reasons.UNKNOWN)
         kind, arguments = f"a{kind}", ([arguments[0]], *arguments[1:])
     writer.module(node, MaxPool(kind, *arguments), writer.env[node.args[0]], "stateful pool")
 

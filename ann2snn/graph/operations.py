@@ -6,6 +6,7 @@
 
 import math
 import operator
+from collections.abc import Container
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ aten = torch.ops.aten
 IDENTITY = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.feature_dropout_.default,
             aten.clone.default, aten.contiguous.default, aten.alias.default, aten.lift_fresh_copy.default,
             aten.detach.default, aten.detach_.default)  # fmt: skip
+CASTS = (aten.to.dtype, aten.to.device, aten.to.dtype_layout, aten.to.other, aten._to_copy.default,
+         aten.type_as.default)  # fmt: skip
 LINEAR = {  # what is written for them, with the arguments of the node
     **dict.fromkeys((aten.add.Tensor, aten.add_.Tensor), torch.add),
     **dict.fromkeys((aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor), torch.sub),
@@ -78,18 +81,38 @@ def is_view(node: fx.Node) -> bool:
     return bool(declared) and declared[0].alias_info is not None and not declared[0].alias_info.is_write
 
 
-def is_constant(node: fx.Node) -> bool:
-    """Whether the operation gives the same value at every call with the same arguments."""
-    return torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()) and "empty" not in _name(node)
-
-
 def drops(node: fx.Node) -> bool:
     """A dropout that the network leaves on when it is evaluated."""
     return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
 
 
+def is_identity(node: fx.Node) -> bool:
+    """A node that gives its input when the network is evaluated: a dropout, a copy, a move, a cast among floats."""
+    if node.target in IDENTITY:
+        return True
+    source = node.args[0] if node.args and node.target in CASTS else None
+    return isinstance(source, fx.Node) and all(n.meta["val"].is_floating_point() for n in (source, node))
+
+
+def is_constant(node: fx.Node, tensors: Container[str]) -> bool:
+    """Whether a node depends on the network's own `tensors` alone, or on nothing, and is the same at every call."""
+    random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in _name(node)
+    known = all(n.name in tensors for n in node.all_input_nodes)
+    return node.op == "call_function" and node.meta.get("val") is not None and known and not random
+
+
 def in_place(node: fx.Node) -> bool:
     return _name(node).endswith("_")
+
+
+def aliases(node: fx.Node) -> list[fx.Node]:
+    """All nodes that share their memory with this one: what it is a view of, and that one's views."""
+    while is_view(node):
+        node = node.args[0]  # type: ignore[assignment]
+    shared = [node]
+    for alias in shared:
+        shared += [user for user in alias.users if is_view(user)]
+    return shared
 
 
 def _name(node: fx.Node) -> str:

@@ -7,50 +7,23 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.activations import ThresholdReLU
-from ann2snn.errors import UserError
-from ann2snn.graph import linear, reasons
+from ann2snn.graph import affine, linear, reasons
+from ann2snn.graph.clips import find_clips
+from ann2snn.graph.last import last_squash
 from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, Affine, MaxPool
 from ann2snn.graph.network import Network
-from ann2snn.graph.operations import IDENTITY, clip, drops, in_place, is_constant, is_view, operation
+from ann2snn.graph.operations import aliases, clip, drops, in_place, is_constant, is_identity, operation
+from ann2snn.graph.regions import inline
+from ann2snn.graph.report import NotConvertible, Row
 from ann2snn.graph.weights import fold
 
 RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one node: its place, operation and role; where it cannot be converted, the reason and the mend."""
-
-    name: str
-    operation: str
-    role: str  # spiking | weights | linear | folded | affine | stateful pool | not convertible
-    note: str = ""
-
-
-class NotConvertible(UserError):
-    """The network holds nodes that have no spiking form; `report` lists every node."""
-
-    def __init__(self, report: list[Row]):
-        bad = [row for row in report if row.role == "not convertible"]
-        more = f" ({len(bad) - 1} more: see `ann2snn inspect`)" if len(bad) > 1 else ""
-        super().__init__(f"{bad[0].name}: {bad[0].operation} cannot be converted: {bad[0].note}{more}.")
-        self.report = report
-
-
-def _aliases(node: fx.Node) -> list[fx.Node]:
-    """All nodes that share their memory with this one: what it is a view of, and that one's views."""
-    while is_view(node):
-        node = node.args[0]  # type: ignore[assignment]
-    shared = [node]
-    for alias in shared:
-        shared += [user for user in alias.users if is_view(user)]
-    return shared
 
 
 class Writer:
@@ -67,14 +40,26 @@ class Writer:
         self.env: dict[fx.Node, fx.Node] = {}
         self.calls: dict[str, fx.Node] = {}  # calls of registered activation classes
 
+    @property
+    def eps(self) -> float:
+        """The relative precision of the network's coarsest values."""
+        values = (node.meta.get("val") for node in self.exported.graph.nodes)
+        kinds = {v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point()}
+        return max(torch.finfo(kind).eps for kind in kinds)
+
     def write(self) -> Network:
+        inline(self.exported.graph_module)
+        self.fold_constants()
+        inside = (node for node in self.exported.graph.nodes if not self.activation(node))
+        self.clips = find_clips(inside, self.tensors)
+        self.squash = last_squash(self.exported.graph)
         order = {node: i for i, node in enumerate(self.exported.graph.nodes)}
         for node in self.exported.graph.nodes:
             if node.op == "placeholder" and node.name not in self.tensors:
                 self.env[node] = self.graph.placeholder("images")
             elif node.op == "call_function":
                 self.function(node)
-                changed = _aliases(node.args[0]) if in_place(node) else ()
+                changed = aliases(node.args[0]) if in_place(node) else ()
                 if any(order[user] > order[node] for alias in changed for user in alias.users):
                     self.refuse(node, reasons.IN_PLACE)
             elif node.op == "output":
@@ -139,17 +124,24 @@ class Writer:
     def function(self, node: fx.Node) -> None:
         if node.meta.get("val") is None or isinstance(node.meta["val"], int | float | torch.SymInt | torch.SymBool):
             return  # sizes and assertions: nothing flows through them
-        if is_constant(node) and all(n.name in self.tensors for n in node.all_input_nodes):
-            arguments = fx.map_arg((node.args, node.kwargs), lambda n: self.tensors[n.name])
-            self.tensors[node.name] = node.target(*arguments[0], **arguments[1])
+        if node.name in self.tensors:
             return self.say(node, "folded", "a constant of the network")
-        activation = next(
-            ((c, m) for c, p in self.stack(node) if isinstance(m := self.net.get_submodule(p), ThresholdReLU)), None
-        )
-        if activation:
+        if activation := self.activation(node):
             return self.registered(node, *activation)
+        if node is self.squash:
+            self.env[node] = self.env[node.args[0]]
+            return self.say(node, "dropped", "the largest output stays the largest")
+        if node in self.clips.parts:
+            return self.say(node, "folded", f"a part of {operation(self.clips.parts[node])}")
+        if node in self.clips.bounds:
+            return self.clipped(node, *self.clips.bounds[node])
+        if node in self.clips.by_channel:
+            return self.refuse(node, reasons.CHANNEL_CLIP)
+        if (same := self.clips.same.get(node)) and not is_identity(node):
+            self.env[node] = self.env[same]
+            return self.say(node, "folded", f"changes nothing after {operation(same)}")
         if bounds := clip(node):
-            return self.clipped(node, *bounds)
+            return self.refuse(node, reasons.CLIP.format(low=bounds[0], high=bounds[1]))
         match operation(node):
             case "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
                 return self.convolution(node)
@@ -159,9 +151,11 @@ class Writer:
                 return self.batch_norm(node)
         if drops(node):
             return self.refuse(node, reasons.DROPOUT)
-        if node.target in IDENTITY:
+        if is_identity(node):
             self.env[node] = self.env[node.args[0]]
             return self.say(node, "folded", "the identity when a network is evaluated")
+        if affine.write(self, node):
+            return None
         if write := linear.handler(node):
             sizes = any(n not in self.env and n.name not in self.tensors for n in node.all_input_nodes)
             return self.refuse(node, reasons.SIZES) if sizes and write not in linear.SIZED else write(self, node)
@@ -181,20 +175,36 @@ class Writer:
         sizes = [value.shape[:1] for value in inputs if isinstance(value, Tensor)]
         return all(str(size) == str(out.shape[:1]) for size in sizes)
 
+    def activation(self, node: fx.Node) -> tuple[str, ThresholdReLU] | None:
+        """(call, module) of the registered activation that a node is inside of."""
+        modules = ((call, self.net.get_submodule(path)) for call, path in self.stack(node))
+        return next(((call, module) for call, module in modules if isinstance(module, ThresholdReLU)), None)
+
+    def fold_constants(self) -> None:
+        """Computes what depends on the network's own tensors alone."""
+        for node in self.exported.graph.nodes:
+            if is_constant(node, self.tensors):
+                args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.tensors[n.name])
+                self.tensors[node.name] = node.target(*args, **kwargs)
+
     def registered(self, node: fx.Node, call: str, module: ThresholdReLU) -> None:
         if call not in self.calls:
             source = self.env[next(n for n in node.all_input_nodes if n in self.env)]
             name = next(path for c, path in self.stack(node) if c == call)
+            if not module.y_th > 0:
+                self.report.append(
+                    Row(name, module.kind, "not convertible", reasons.NEGATIVE.format(y_th=float(module.y_th)))
+                )
+                self.calls[call] = self.env[node] = source
+                return
             self.module(node, copy.deepcopy(module), source, "spiking", name=name)
             self.report[-1] = Row(self.report[-1].name, module.kind, "spiking", module.extra_repr())
             self.calls[call] = self.env[node]
         self.env[node] = self.calls[call]
 
-    def clipped(self, node: fx.Node, low: float, high: float) -> None:
-        if low != 0 or not high > 0:
-            return self.refuse(node, reasons.CLIP.format(low=low, high=high))
+    def clipped(self, node: fx.Node, source: fx.Node, high: float) -> None:
         note = "" if math.isinf(high) else f"y_th={high:g}"
-        self.module(node, ThresholdReLU(high), self.env[node.args[0]], "spiking", note)
+        self.module(node, ThresholdReLU(high), self.env[source], "spiking", note)
 
     def weights(self, node: fx.Node) -> tuple[Tensor, Tensor | None] | None:
         """(weight, bias) of a convolution or linear node, copied; None (and refused) where they are computed."""
@@ -240,15 +250,19 @@ class Writer:
             return self.refuse(node, reasons.STATISTICS)
         weight = torch.ones_like(mean) if weight is None else weight
         bias = torch.zeros_like(mean) if bias is None else bias
-        before, dims = self.env[source], source.meta["val"].dim()
-        alone = all(len(node.users) == 1 for node, written in self.env.items() if written is before)
-        layer = getattr(self.root, before.target) if alone and before.op == "call_module" else None
+        layer, dims = self.layer_before(source), source.meta["val"].dim()
         if fold(layer, dims, mean, variance, eps, weight, bias):
             self.env[node] = self.env[source]
             return self.say(node, "folded", f"into {layer.name}")
         scale = (variance + eps).rsqrt() * weight
         note = "follows no weights of its own: kept as an exact affine map"
-        self.module(node, Affine(scale, bias - mean * scale, dims), before, "affine", note)
+        self.module(node, Affine(scale, bias - mean * scale, dims), self.env[source], "affine", note)
+
+    def layer_before(self, source: fx.Node) -> nn.Module | None:
+        """The module that a value comes from, where nobody else reads it."""
+        before = self.env[source]
+        alone = all(len(node.users) == 1 for node, written in self.env.items() if written is before)
+        return getattr(self.root, before.target) if alone and before.op == "call_module" else None
 
     def pools_before_activations(self, ann: fx.GraphModule) -> None:
         """maxpool(relu(x)) = relu(maxpool(x)): where nobody else sees the activation, its current is pooled instead."""

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
+from ann2snn.foreign_files import record_fix
 from ann2snn.records.job import Job, slug
 from ann2snn.records.packing import unpack
 from ann2snn.records.reading import DamagedFile, leave_out, put_aside, read_json
 from ann2snn.records.validation import validate
-
-AGAIN = "remove the file and run its job again"
 
 
 def save(record: dict, root: Path | str) -> Path:
@@ -36,11 +35,11 @@ def load(path: Path | str) -> dict:
         UserError: It cannot be read.
     """
     path = Path(path)
-    record = read_json(path, AGAIN)
+    record = read_json(path, record_fix(path))
     try:
         validate(record)
     except ValueError as error:
-        raise DamagedFile(path, f"is not a valid record: {error}", AGAIN) from None
+        raise DamagedFile(path, f"is not a valid record: {error}", record_fix(path)) from None
     place = Job(**record["job"]).path("")
     if path.absolute().parts[-len(place.parts) :] != place.parts:
         raise DamagedFile(path, "is not where its job belongs", f"move it to {place}, below any folder")

@@ -1,0 +1,146 @@
+"""Clips from 0 to a constant, in whatever operations they are written.
+
+`relu(x).clamp(max=1)`, `where(x < 0, 0, where(x > 1, 1, x))`, `minimum(relu(x), a)`, `x * (x > 0)` and `threshold(x, 0,
+0)` are all elementwise and piecewise linear, with constants. A group of such operations is evaluated on many numbers
+between -2^40 and 2^40. Where it gives clip(x, 0, c) for one c it is one activation.
+"""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# (torch.fx types every argument of a node as a union of all that it could be)
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from ann2snn.graph.operations import drops, is_identity, operation
+
+BOUNDS = {*"clamp clip clamp_max clamp_min where max min maximum minimum masked_fill".split()}
+ARITHMETIC = {*"add sub rsub mul div neg abs".split()}
+COMPARISONS = {*"gt ge lt le".split()}
+COPIES = {*"to to_copy type_as clone contiguous alias detach dropout feature_dropout".split()}
+FILLS = {*"zeros_like ones_like full_like".split()}
+CLIPS = BOUNDS | ARITHMETIC | {"relu", "relu6", "hardtanh", "threshold"}
+ELEMENTWISE = CLIPS | COMPARISONS | COPIES | FILLS
+LARGEST = 2.0**40  # of the numbers that a group is evaluated on
+MOST = 16  # operations of a group
+
+
+@dataclass
+class Clips:
+    """The elementwise operations of a graph that are clips, or belong to one."""
+
+    bounds: dict[fx.Node, tuple[fx.Node, float]] = field(default_factory=dict)  # (source, c) of clip(source, 0, c)
+    by_channel: set[fx.Node] = field(default_factory=set)  # clips from 0 to a bound that is not the same everywhere
+    same: dict[fx.Node, fx.Node] = field(default_factory=dict)  # a node that gives what another one gives
+    parts: dict[fx.Node, fx.Node] = field(default_factory=dict)  # an operation inside of a clip, and the clip
+
+
+class _NoFunction(Exception):
+    """A node is not a function of the source alone."""
+
+
+def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
+    """The clips among `nodes`, the largest groups of operations first; `constants` are the network's own tensors."""
+    clips, order = Clips(), {node: i for i, node in enumerate(nodes)}
+    for node in reversed(order):
+        if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or drops(node):
+            continue
+        for source in sorted(_ancestors(node, order), key=order.__getitem__):
+            group = _Group(source, order, constants)
+            try:
+                group.evaluate(node)
+            except (_NoFunction, RuntimeError, TypeError, IndexError):
+                continue
+            if group.settles(node, clips):
+                break
+    return clips
+
+
+def _ancestors(node: fx.Node, order: dict[fx.Node, int]) -> list[fx.Node]:
+    """What `node` is computed from, elementwise: the nearest ones."""
+    found = list(node.all_input_nodes)
+    for before in found:
+        if operation(before) in ELEMENTWISE and len(found) < MOST:
+            found += [n for n in before.all_input_nodes if n not in found]
+    return [n for n in dict.fromkeys(found) if n in order and _gives_tensor(n)]
+
+
+def _gives_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+class _Group:
+    """Elementwise operations as a function of one node's value."""
+
+    def __init__(self, source: fx.Node, order: dict[fx.Node, int], constants: dict[str, Tensor]):
+        self.order, self.constants, self.x = order, constants, _numbers()
+        self.values: dict[fx.Node, Tensor] = {source: self.x}
+        self.source, self.by_channel = source, False
+
+    def evaluate(self, node: fx.Node) -> Tensor:
+        """The values of `node` where those of the source are `x`. Raises _NoFunction where it depends on more."""
+        if node not in self.values:
+            self.values[node] = self._constant(node) if node.name in self.constants else self._apply(node)
+        return self.values[node]
+
+    def _constant(self, node: fx.Node) -> Tensor:
+        if not self.constants[node.name].numel():
+            raise _NoFunction
+        value = self.constants[node.name].flatten()[0]  # of one with several values the first stands for all
+        return value.cpu().double() if value.is_floating_point() else value.cpu()
+
+    def _apply(self, node: fx.Node) -> Tensor:
+        known = node in self.order and operation(node) in ELEMENTWISE and _gives_tensor(node)
+        if not known or drops(node):
+            raise _NoFunction
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
+        if any(self._is_uneven(n) for n in node.all_input_nodes):
+            if operation(node) not in BOUNDS:
+                raise _NoFunction
+            self.by_channel = True
+        return args[0] if is_identity(node) else node.target(*args, **kwargs).cpu()
+
+    def _is_uneven(self, node: fx.Node) -> bool:
+        value = self.constants.get(node.name)
+        return value is not None and bool((value != value.flatten()[0]).any())
+
+    def settles(self, node: fx.Node, clips: Clips) -> bool:
+        """Whether `node` is a clip of the source, or the same as another node; notes it in `clips`."""
+        y = self.values[node].double()
+        equal = (
+            n for n in node.all_input_nodes if n.name not in self.constants and torch.equal(self.values[n].double(), y)
+        )
+        if y.shape != self.x.shape or node.meta["val"].shape != self.source.meta["val"].shape:
+            return False
+        if same := None if self.by_channel else next(equal, None):
+            clips.same[node] = same
+            return True
+        top = y[-1].item()
+        top = math.inf if top == LARGEST else top
+        if not top > 0 or not torch.allclose(y, self.x.clamp(0, top), rtol=1e-6, atol=0):
+            return False
+        if self.by_channel:
+            clips.by_channel.add(node)
+        else:
+            clips.bounds[node] = self.source, top
+        self._absorb(node, clips)
+        return True
+
+    def _absorb(self, clip: fx.Node, clips: Clips) -> None:
+        """What only the clip needs is a part of it."""
+        for node in sorted(self.values, key=lambda n: self.order.get(n, -1), reverse=True):
+            needed = all(user is clip or clips.parts.get(user) is clip for user in node.users)
+            if needed and node is not self.source and node is not clip and node.name not in self.constants:
+                clips.parts[node] = clip
+
+
+@functools.cache
+def _numbers() -> Tensor:
+    """Numbers of every size and both signs in ascending order, in double precision."""
+    steps, sizes = torch.linspace(0, 16, 1601), torch.logspace(-20, 40, 1201, base=2)
+    positive = torch.cat([steps[1:], sizes]).double().sort().values
+    return torch.cat([-positive.flip(0), torch.zeros(1).double(), positive])
