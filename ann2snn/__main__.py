@@ -1,0 +1,5 @@
+import sys
+
+from ann2snn.cli import main
+
+sys.exit(main())

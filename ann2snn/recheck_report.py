@@ -1,0 +1,72 @@
+"""`ann2snn recheck`: several records, and a verdict over all of them."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ann2snn.errors import StorageError, UserError
+from ann2snn.recheck import Checked, recheck
+from ann2snn.sweeps import Settings
+
+
+def report(paths: Iterable[Path], settings: Settings, weights: Path | None = None, as_json: bool = False) -> int:
+    """Prints what differs in every record of these files and folders, and how many agree.
+
+    Returns 0 where all agree, 1 where one differs, else 2 where one cannot be rechecked. UserError where a single
+    record cannot be, or a folder has none.
+    """
+    files, found = list(records_of(paths)), []
+    for path in files:
+        try:
+            same, lines = recheck(path, settings, weights)
+        except StorageError:
+            raise
+        except UserError as error:
+            if len(files) == 1:
+                raise
+            found.append({"record": str(path), "agrees": None, "reason": str(error)})
+            print(f"{path}: not rechecked. {error}", file=sys.stderr)
+            continue
+        agrees = all(line.agrees(same) for line in lines)
+        T = [asdict(line) for line in lines]
+        found.append({"record": str(path), "agrees": agrees, "same_environment": same, "T": T})
+        if not as_json:
+            print(_table(same, lines))
+            rule = "the same environment: nothing may differ"
+            rule = rule if same else "another environment: 3 images + twice the flips"
+            print(f"{path}: {'agrees' if agrees else 'DIFFERS'} ({rule})", flush=True)
+    verdicts = [entry["agrees"] for entry in found]
+    if as_json:
+        print(json.dumps({"agrees": all(verdicts), "records": found}, indent=2))
+    elif len(files) > 1:
+        counts = ((verdicts.count(False), "differ"), (verdicts.count(None), "could not be rechecked"))
+        rest = "".join(f", {n} {what}" for n, what in counts if n)
+        print(f"\n{verdicts.count(True)} of {len(files)} records agree{rest}.")
+    return 1 if False in verdicts else 2 if None in verdicts else 0
+
+
+def records_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files, and of a folder all records below it."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        files = (p for p in sorted(path.rglob("*.json")) if not p.name.endswith(".partial.json"))
+        below = [p for p in files if "records" in p.absolute().parent.parts]
+        if not below:
+            raise UserError(f"There is no record below {path}: name a folder such as runs, or a file.")
+        yield from below
+
+
+def _table(same: bool, lines: list[Checked]) -> str:
+    rows = []
+    for x in lines:
+        last = [", ".join(x.others) or "nothing"] if same else [x.flips, x.allowed]
+        rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
+    heads = ["T", "recorded", "recomputed", "images that differ"]
+    heads += ["else differs"] if same else ["flips by rounding", "allowed"]
+    return tabulate(rows, heads, floatfmt=".2f")
