@@ -38,3 +38,8 @@ def __getattr__(name: str):
         place = import_module(f"ann2snn.{_PLACES[name]}")
         return place if name == _PLACES[name] else getattr(place, name)
     raise AttributeError(f"module 'ann2snn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, none of which is loaded before it is used."""
+    return sorted([*__all__, "__version__"])

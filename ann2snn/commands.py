@@ -5,7 +5,10 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tabulate import tabulate
@@ -13,6 +16,24 @@ from tabulate import tabulate
 from ann2snn.errors import UserError
 
 LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are published by recipe and hash
+
+
+def run(options) -> int | None:
+    """The command, on its number of CPU threads."""
+    command = globals()[options.command]
+    if not hasattr(options, "threads"):
+        return command(options)
+    import torch
+
+    from ann2snn import threads
+    from ann2snn.sweeps import cpu_threads
+
+    n, own = options.threads, torch.get_num_threads()
+    if n is None and "OMP_NUM_THREADS" not in os.environ and not options.device.startswith("cuda"):
+        remember = not getattr(options, "dry_run", False)
+        n = threads.choose(getattr(options, "dataset", None), options.runs, own, remember)
+    with cpu_threads(n):
+        return command(options)
 
 
 def settings(options):
@@ -36,11 +57,13 @@ def reproduce(options) -> int:
 
 def train(options) -> int:
     from ann2snn.data import load
-    from ann2snn.sweeps import source_of
+    from ann2snn.sweeps import check_source, source_of
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     seed = 0 if options.seed is None else options.seed
-    source = source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
+    which = data, options.network, options.activation, seed, settings(options), options.recipe
+    check_source(*which)
+    source = source_of(*which)
     found = source.result("validation")
     print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
     return 0
@@ -70,6 +93,40 @@ def sweep(options) -> int:
 
     for file in options.plugin:
         load_plugin(file)
+    table, run = _table(options), settings(options)
+    if options.dry_run:
+        from ann2snn.reproduction import listing
+
+        table.check()
+        print(listing("sweep", table.parts(), run))
+        return 0
+    if options.limit:
+        with tempfile.TemporaryDirectory() as scratch:
+            outcome = sweeps.sweep([table], run, partial(_first, options.limit, Path(scratch)), named=True)
+    else:
+        outcome = sweeps.sweep([table], run, named=True)
+    for activation in table.activations:
+        left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
+        reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
+        outcome.skipped += zip((f"{name} on {activation}" for name in left_out), reasons, strict=True)
+    if outcome.records:
+        print(accuracies(outcome.records))
+    if outcome.records and options.limit:
+        n = outcome.records[0]["data"]["n"]["test"]
+        print(f"\nOn the first {n} test images only (--limit): no record is kept, and no table shows this.")
+    elif outcome.records:
+        leaderboard.build(options.runs)
+        pages.build(options.runs)
+        tracking.log_tables(options.runs, options.runs, run.wandb)
+        print(f"\nrecords, tables and figures: {options.runs}")
+    return report_left_out(outcome)
+
+
+def _table(options):
+    """The jobs that the options of `sweep` name."""
+    from ann2snn.conversion import find
+    from ann2snn.sweeps import Sweep
+
     extra = dict(_option(text) for text in options.option)
     if "reset" in extra:
         raise UserError("The reset rule is no --option: name it with --reset.")
@@ -78,7 +135,7 @@ def sweep(options) -> int:
         takes_reset = "reset" in find(name).options
         for reset in options.reset if takes_reset else [None]:
             methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
-    table = sweeps.Sweep(
+    return Sweep(
         "sweep",
         options.dataset,
         tuple(options.network),
@@ -91,18 +148,16 @@ def sweep(options) -> int:
         options.calibration_transform,
         recipe=options.recipe,
     )
-    outcome = sweeps.sweep([table], settings(options))
-    for activation in table.activations:
-        left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
-        reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
-        outcome.skipped += zip((f"{name} on {activation}" for name in left_out), reasons, strict=True)
-    if outcome.records:
-        print(accuracies(outcome.records))
-        leaderboard.build(options.runs)
-        pages.build(options.runs)
-        tracking.log_tables(options.runs, options.runs, settings(options).wandb)
-        print(f"\nrecords, tables and figures: {options.runs}")
-    return report_skipped(outcome)
+
+
+def _first(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
+    """Runs the jobs of a source on its first n images; the records go to a folder that is removed afterwards."""
+    from ann2snn.sweeps import sweep_source
+
+    splits = {split: getattr(source.data, split) for split in ("test", "validation")}
+    few = {split: images.subset(range(min(n, len(images)))) for split, images in splits.items()}
+    source.data = replace(source.data, official=False, **few)
+    sweep_source(name, source, jobs, T, replace(run, runs=scratch, wandb="off"), outcome)
 
 
 def _seeds(options) -> tuple[int | None, ...]:
@@ -126,10 +181,14 @@ def diagnose(options) -> int:
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     (seed,) = _seeds(options)
-    source = sweeps.source_of(data, options.network, options.activation, seed, settings(options), options.recipe)
-    found = diagnosis.diagnose(source, options.T, options.images)
+    which = data, options.network, options.activation, seed, settings(options), options.recipe
+    sweeps.check_source(*which)
+    found = diagnosis.diagnose(sweeps.source_of(*which), options.T, options.limit or options.images)
     print(diagnosis.report(found))
-    print(f"\n{diagnosis.save(found, options.runs)}")
+    if options.limit:
+        print(f"\nOn the first {found['images']} test images only (--limit): nothing is kept.")
+    else:
+        print(f"\n{diagnosis.save(found, options.runs)}")
     return 0
 
 
@@ -149,13 +208,15 @@ def accuracies(records: list[dict]) -> str:
     )
 
 
-def report_skipped(outcome) -> int:
-    left_out: dict[str, dict[str, None]] = {}  # what, in order and once, by the reason
-    for what, reason in outcome.skipped:
-        left_out.setdefault(reason, {})[what] = None
-    for reason, what in left_out.items():
-        print(f"skipped {', '.join(what)}: {reason}", file=sys.stderr)
-    return 0 if outcome.records else 2
+def report_left_out(outcome) -> int:
+    """Says what was skipped and what failed, and returns the exit code: 2 for a failure, or where there is nothing."""
+    for word, found in (("skipped", outcome.skipped), ("failed", outcome.failed)):
+        reasons: dict[str, dict[str, None]] = {}  # what, in order and once, by the reason
+        for what, reason in found:
+            reasons.setdefault(reason, {})[what] = None
+        for reason, what in reasons.items():
+            print(f"{word} {', '.join(what)}: {reason}", file=sys.stderr)
+    return 2 if outcome.failed or not outcome.records else 0
 
 
 def _option(text: str) -> tuple[str, object]:
@@ -209,34 +270,39 @@ def dashboard(options) -> int:
 
 
 def compare(options) -> int:
-    from ann2snn import records
-    from ann2snn.comparison import report
+    from ann2snn import comparison, records
 
-    print(report(records.load(options.first), records.load(options.second)))
+    made = records.load(options.first), records.load(options.second)
+    print(json.dumps(comparison.as_dict(*made), indent=2) if options.json else comparison.report(*made))
     return 0
 
 
 def recheck(options) -> int:
+    from ann2snn import recheck_report
     from ann2snn.conversion import load_plugin
-    from ann2snn.recheck import recheck
     from ann2snn.sweeps import Settings
 
     for file in options.plugin:
         load_plugin(file)
     run = Settings(options.runs, options.data_root, options.accept_unofficial_data, options.device)
-    wrong = 0
-    for path in options.record:
-        found = recheck(path, run, options.weights)
-        rows = []
-        for x in found.lines:
-            last = [", ".join(x.others) or "nothing"] if found.same else [", ".join(map(str, x.flips)), x.allowed]
-            rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
-        heads = ["T", "recorded", "recomputed", "images that differ"]
-        heads += ["else differs"] if found.same else ["flips by rounding", "allowed"]
-        print(tabulate(rows, heads, floatfmt=".2f"))
-        print(f"{path}: {'agrees' if found.agrees else 'DIFFERS'} ({found.rule})")
-        wrong += not found.agrees
-    return 1 if wrong else 0
+    return recheck_report.report(options.record, run, options.weights, options.json)
+
+
+def list_(options) -> int:
+    from ann2snn import catalog
+    from ann2snn.conversion import load_plugin
+
+    for file in options.plugin:
+        load_plugin(file)
+    print(catalog.text(options.what))
+    return 0
+
+
+def completion(options) -> int:
+    from ann2snn import completion
+
+    print(completion.script(options.shell), end="")
+    return 0
 
 
 def publish(options) -> int:

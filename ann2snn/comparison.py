@@ -1,6 +1,6 @@
 """Two records on the same test images, compared image by image."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import sqrt
 
 import numpy as np
@@ -58,12 +58,23 @@ def paired(first: dict, second: dict, T: int) -> Paired:
     return Paired(T, first_share, second_share, lost, won, p, n, int((ours == theirs).sum()))
 
 
-def report(first: dict, second: dict) -> str:
-    """The comparison at every T that both have, as text."""
+def at_every_T(first: dict, second: dict) -> list[Paired]:
+    """The comparison at every T that both records have. UserError where there is none."""
     common = sorted({int(T) for T in first["T"]} & {int(T) for T in second["T"]})
     if not common:
         raise UserError(f"{title(first)} and {title(second)} have no T in common.")
-    lines, found = [], [paired(first, second, T) for T in common]
+    return [paired(first, second, T) for T in common]
+
+
+def as_dict(first: dict, second: dict) -> dict:
+    """The same for JSON: shares from 0 to 1, `margin` is half the 95 % interval of `difference`."""
+    found = [asdict(x) | {"difference": x.difference, "margin": x.margin} for x in at_every_T(first, second)]
+    return {"first": title(first), "second": title(second), "T": found}
+
+
+def report(first: dict, second: dict) -> str:
+    """The comparison at every T that both have, as text."""
+    lines, found = [], at_every_T(first, second)
     for x in found:
         accuracies = (f"{100 * share:.2f}" for share in (x.first, x.second))
         agree = f"{100 * x.agree / x.images:.1f}"

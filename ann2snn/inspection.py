@@ -1,5 +1,6 @@
 """`ann2snn inspect`: what becomes of every node of a network, before anything is simulated."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,20 +39,23 @@ def inspect(options) -> int:
         name = options.dataset
         data = name and load(name, options.data_root, accept_unofficial=options.accept_unofficial_data)
         net, example = network(options, data)
+    found: dict = {"model": options.model}
     try:
         ann = prepare(net, example)
     except NotConvertible as error:
-        print(report(error.report))
         bad = sum(row.role == "not convertible" for row in error.report)
-        print(f"\n{options.model}: {bad} of {len(error.report)} nodes cannot be converted.")
+        verdict = f"\n{options.model}: {bad} of {len(error.report)} nodes cannot be converted."
+        show(options, found | {"converts": False, "nodes": nodes(error.report)}, [report(error.report), verdict])
         return 1
     except ShapeError as error:
         raise UserError(f"{str(error).rstrip('.')}; name the shape of one input with --shape C H W.") from error
-    print(report(ann.meta["report"]))
-    print(f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers.")
+    found |= {"converts": True, "nodes": nodes(ann.meta["report"])}
+    text = [report(ann.meta["report"])]
+    text += [f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers."]
     if not data and not checkpoint:
-        print("Thresholds, shifts and dead units: name a --dataset to calibrate on.")
+        text += ["Thresholds, shifts and dead units: name a --dataset to calibrate on."]
     if not data:
+        show(options, found, text)
         return 0
     with torch.no_grad():
         outputs = ann(example).shape[-1]
@@ -60,13 +64,21 @@ def inspect(options) -> int:
             f"A network with {outputs} outputs cannot tell the {data.classes} classes of {data.name} apart."
         )
     if not checkpoint:
-        print("The weights are those that the network was made with: nothing was trained here.")
+        text += ["The weights are those that the network was made with: nothing was trained here."]
     images = data.calibration(min(1024, len(data.train)))
     stats = Statistics(ann, lambda: (x for x, _ in images.batches(100)))
     how = f"{options.method}, T = {options.T}" if method.depends_on_T else options.method
-    print(f"\n{how}, calibrated on {len(images)} images of {data.name}")
-    print(neurons(method(ann, stats, options.T), stats))
+    layers = spiking_layers(method(ann, stats, options.T), stats)
+    calibration = {"dataset": data.name, "images": len(images)}
+    found |= {"method": options.method, "T": options.T, "calibration": calibration, "layers": layers}
+    text += [f"\n{how}, calibrated on {len(images)} images of {data.name}", neurons(layers)]
+    show(options, found, text)
     return 0
+
+
+def show(options, found: dict, text: list[str]) -> None:
+    """The findings as JSON, or as text."""
+    print(json.dumps(found, indent=2) if options.json else "\n".join(text))
 
 
 def data_of(options, info: dict) -> tuple[Data | None, torch.Tensor]:
@@ -101,7 +113,7 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or networks.input_shape(options.model)
         activation = options.activation or "relu"
-        print(f"{options.model}, made with the activation {activation}.")
+        print(f"{options.model}, made with the activation {activation}.", file=sys.stderr if options.json else None)
         with seeded():
             net = networks.create(options.model, num_classes=classes, in_chans=shape[0], activation=activation)
     return net, torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
@@ -121,17 +133,31 @@ def report(rows) -> str:
     return tabulate(lines, heads, maxcolwidths=[34, None, None, 60], disable_numparse=True)
 
 
-def neurons(snn, stats) -> str:
-    """Per spiking layer its threshold, shift, start potential, and the share of units that were never active."""
-    lines = []
+def nodes(rows) -> list[dict[str, str]]:
+    """The report for JSON."""
+    return [{"node": row.name, "operation": row.operation, "role": row.role, "note": row.note} for row in rows]
+
+
+def spiking_layers(snn, stats) -> list[dict]:
+    """Per spiking layer the least and largest threshold, shift and start potential, and the share of dead units."""
+    found = []
     for module in snn.children():
         if hasattr(module, "v_th"):
-            cells = [_range(value) for value in (module.v_th, module.shift, module.v_init)]
-            cells = ["never fires", "", ""] if isinstance(module, SilentIF) else cells
-            lines.append([module.name, *cells, f"{100 * stats[module.name].dead:.1f} %"])
+            values = {"v_th": module.v_th, "shift": module.shift, "start": module.v_init}
+            ranges = {name: [x.min().item() + 0.0, x.max().item() + 0.0] for name, x in values.items()}  # no -0
+            fires = not isinstance(module, SilentIF)
+            found.append({"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead)})
+    return found
+
+
+def neurons(layers: list[dict]) -> str:
+    """Per spiking layer its threshold, shift, start potential, and the share of units that were never active."""
+    lines = []
+    for x in layers:
+        cells = [_range(*x[name]) for name in ("v_th", "shift", "start")] if x["fires"] else ["never fires", "", ""]
+        lines.append([x["layer"], *cells, f"{100 * x['dead']:.1f} %"])
     return tabulate(lines, ["layer", "V_th", "shift", "start", "dead units"], disable_numparse=True)
 
 
-def _range(value: torch.Tensor) -> str:
-    low, high = value.min().item() + 0.0, value.max().item() + 0.0  # no -0
+def _range(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from ann2snn import diagnosis, leaderboard, records, shards, sweeps, tracking, training
 from ann2snn.benchmarks import pages, paper  # type: ignore
 from ann2snn.benchmarks.profiles import PROFILES  # type: ignore
-from ann2snn.commands import report_skipped
+from ann2snn.commands import report_left_out
 from ann2snn.errors import UserError, unknown
 from ann2snn.estimate import UNKNOWN, Estimates, clock, size
 from ann2snn.records import slug
@@ -34,7 +34,13 @@ def reproduce(options, settings: Settings) -> int:
     tables, table = select(PROFILES[options.profile], options.only), table_of(options)
     parts = shards.take([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
-        print(listing(options.profile, parts, settings))
+        ids = ", ".join(of_the_paper(tuple(parts)))
+        paper_ids = f", or what a table of the paper needs: {ids}" if ids else ""
+        print(
+            listing(
+                f"profile {options.profile}", parts, settings, f"--only ID ... runs these rows or tables{paper_ids}."
+            )
+        )
         return 0
     began = time.monotonic()
     diagnosed = table is not None and table.diagnosed
@@ -53,14 +59,14 @@ def reproduce(options, settings: Settings) -> int:
         outcome = sweeps.sweep(parts, settings, diagnosis.diagnose_source)
         pages.build(settings.runs)
         print(paper.section(table, paper.read(settings.runs)))
-        return report_skipped(outcome)
+        return report_left_out(outcome)
     outcome = sweeps.sweep(parts if options.shard else tables, settings)
     if not options.shard:
         report(outcome.records, options, settings, began)
     elif outcome.records or not parts:
         print(f"{len(outcome.records)} records of this shard are in {settings.runs / 'records'}; once those of all")
         print(f"shards are copied together: .venv/bin/ann2snn leaderboard --root {settings.runs}")
-    return report_skipped(outcome) if parts else 0
+    return report_left_out(outcome) if parts else 0
 
 
 def report(made: list[dict], options, settings: Settings, began: float) -> None:
@@ -129,8 +135,8 @@ def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
     return {id: sweeps for id, sweeps in found.items() if sweeps}
 
 
-def listing(profile: str, parts: list[Sweep], settings: Settings) -> str:
-    """The jobs of a profile with an estimate of time and disk, what of them is done, and what they lack."""
+def listing(name: str, parts: list[Sweep], settings: Settings, hint: str = "") -> str:
+    """The jobs of a profile or sweep with an estimate of time and disk, what is done, and what they lack."""
     known = records.load_all(RESULTS) if (RESULTS / "records").is_dir() else []
     estimates, lines, tables = Estimates(known, settings), [], []
     for id, group in grouped(row for part in parts for row in rows(part)).items():
@@ -143,17 +149,13 @@ def listing(profile: str, parts: list[Sweep], settings: Settings) -> str:
     whole = estimates.need(parts)
     done = f", of which {whole.done} are done" if whole.done else ""
     least = "at least" if whole.certainty == UNKNOWN else "about"
-    total = f"profile {profile}: {whole.jobs} jobs{done}; what is left takes {least} {clock(whole.seconds)} and"
+    total = f"{name}: {whole.jobs} jobs{done}; what is left takes {least} {clock(whole.seconds)} and"
     machines = "; ".join(estimates.machines) or "no machine yet"
     how = f"As measured on {machines}; ~ is extrapolated from other networks by multiply-accumulates."
     text = [tabulate(lines, ["row, with its training", "time", "disk"], disable_numparse=True), ""]
     text += [tabulate(tables, ["table", "jobs", "T", "time", "disk"], disable_numparse=True), ""]
     text += [*wrap(f"{total} {size(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
-    ids = ", ".join(of_the_paper(tuple(parts)))
-    text += wrap(
-        "--only ID ... runs these rows or tables" + (f", or what a table of the paper needs: {ids}." if ids else "."),
-        80,
-    )
+    text += wrap(hint, 80)
     return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.lacking)])
 
 

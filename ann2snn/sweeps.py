@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ann2snn import checkpoints, imports, tracking, training
+from ann2snn import activations, checkpoints, imports, networks, tracking, training
 from ann2snn.conversion import find
 from ann2snn.data import AUGMENTATIONS, Data, load
-from ann2snn.errors import StorageError, UserError
+from ann2snn.errors import StorageError, UserError, unknown
 from ann2snn.graph import prepare
 from ann2snn.pipeline import readable, run, runs_of
 from ann2snn.progress import Bar
@@ -52,12 +52,22 @@ class Sweep:
             if (methods := self.methods_for(a))
         ]
 
+    def check(self) -> None:
+        """UserError for a name that does not exist, whether or not it is needed; looks at no data."""
+        for method, options in self.methods:
+            find(method).check(options)
+        for network in self.networks:
+            networks.check(network)
+            if None not in self.seeds:
+                recipe_of(self.dataset, network, self.recipe)
+        for activation in self.activations:
+            activations.make(activation)
+        if self.calibration_transform not in ("none", *AUGMENTATIONS):
+            raise unknown("augmentation", self.calibration_transform, ("none", *AUGMENTATIONS))
+
     def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source. UserError for what cannot be run, such as an option that does not exist."""
         data.calibration(self.calibration)
-        if self.calibration_transform not in ("none", *AUGMENTATIONS):
-            known = ", ".join(AUGMENTATIONS)
-            raise UserError(f"No augmentation is called {self.calibration_transform!r}; there is: {known}.")
         if not (methods := self.methods_for(activation)):
             only = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
             raise UserError(f"{only}: none of these converts networks trained with {activation}.")
@@ -88,20 +98,24 @@ class Sweep:
 
 @dataclass
 class Outcome:
-    """What a sweep made, and what it left out, with the reason."""
+    """What a sweep made; what does not apply or is not here, and what was tried and failed, each with the reason."""
 
     records: list[dict] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """What cannot be done is listed with its reason; StorageError passes: nothing can be kept any more."""
+    def attempt(self, what: str, named: bool = False, absent: bool = False) -> Iterator[None]:
+        """Lists what cannot be done. StorageError passes, as nothing can be kept any more; all errors pass if `named`.
+
+        `absent`: the reason would be that something is not on this machine.
+        """
         try:
             yield
-        except StorageError:
-            raise
         except UserError as error:
-            self.skipped.append((what, str(error)))
+            if named or isinstance(error, StorageError):
+                raise
+            (self.skipped if absent else self.failed).append((what, str(error)))
 
 
 @dataclass(frozen=True)
@@ -115,36 +129,54 @@ class Settings:
     wandb: str = "off"
 
 
-def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = None) -> Outcome:
-    """Runs all jobs, source by source; what cannot be done is listed with its reason, and the rest goes on.
+def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = None, *, named: bool = False) -> Outcome:
+    """Runs all jobs, source by source, once all of them are checked.
 
-    StorageError ends it: what cannot be written need not be computed. `work(name, source, jobs, T, settings, outcome)`
-    is what is done with every source, by default `sweep_source`.
+    What cannot be done is listed with its reason, and the rest goes on; where everything was `named` by the user, what
+    is found before the first job runs is a UserError. StorageError ends it: what cannot be written need not be
+    computed. `work(name, source, jobs, T, settings, outcome)` is what is done with every source, by default
+    `sweep_source`.
     """
-    sweeps, outcome, datasets, lacking = list(sweeps), Outcome(), {}, {}
-    served = [(table, [next(part.sources()) for part in table.parts()] or list(table.sources())) for table in sweeps]
-    for name in dict.fromkeys(table.dataset for table in sweeps):
-        try:
-            datasets[name] = load(name, settings.data_root, accept_unofficial=settings.accept_unofficial)
-        except UserError as error:
-            lacking[name] = error
-    if datasets:  # hours of work may come first; the outcome says it too
-        for name, error in lacking.items():
-            print(f"{name} is left out: {error}", file=sys.stderr)
-    place, places = 0, sum(len(sources) for _, sources in served)
-    for table, sources in served:
-        with outcome.attempt(table.id), cpu_threads(table.threads):
-            if table.dataset in lacking:
-                raise lacking[table.dataset]
-            data = datasets[table.dataset]
-            for key, jobs in [(key, table.jobs(data, *key)) for key in sources]:
+    sweeps, outcome, checked = list(sweeps), Outcome(), set()
+    datasets = _datasets(sweeps, settings, outcome, named)
+    todo: list[tuple[str, Sweep, tuple[str, str, int | None], list[Job]]] = []
+    for table in sweeps:
+        if table.dataset not in datasets:
+            continue
+        data = datasets[table.dataset]
+        keys = [next(part.sources()) for part in table.parts()] or list(table.sources())
+        with outcome.attempt(table.id, named, absent=not table.parts()):
+            table.check()
+            for key, jobs in [(key, table.jobs(data, *key)) for key in keys]:
                 which = [table.recipe, None if key[2] is None else f"seed {key[2]}"]
                 name = " ".join([table.dataset, *key[:2], *filter(None, which)])
-                with outcome.attempt(name):
-                    place += 1
-                    source = source_of(data, *key, settings, table.recipe)
-                    (work or sweep_source)(f"[{place}/{places}] {name}", source, jobs, table.T, settings, outcome)
+                with outcome.attempt(name, named, absent=key[2] is None):
+                    if (source := (table.dataset, *key, table.recipe)) not in checked:
+                        check_source(data, *key, settings, table.recipe)
+                        checked.add(source)
+                    todo.append((name, table, key, jobs))
+    for place, (name, table, key, jobs) in enumerate(todo, 1):
+        with outcome.attempt(name), cpu_threads(table.threads):
+            source = source_of(datasets[table.dataset], *key, settings, table.recipe)
+            (work or sweep_source)(f"[{place}/{len(todo)}] {name}", source, jobs, table.T, settings, outcome)
     return outcome
+
+
+def _datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, named: bool) -> dict[str, Data]:
+    """Those that are here, by name; the tables of the others are skipped."""
+    found, lacking = {}, {}
+    for name in dict.fromkeys(table.dataset for table in sweeps):
+        try:
+            found[name] = load(name, settings.data_root, accept_unofficial=settings.accept_unofficial)
+        except UserError as error:
+            if named:
+                raise
+            lacking[name] = str(error)
+    outcome.skipped += [(table.id, lacking[table.dataset]) for table in sweeps if table.dataset in lacking]
+    if found:  # hours of work may come first; the outcome says it too
+        for name, reason in lacking.items():
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+    return found
 
 
 def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
@@ -170,19 +202,27 @@ def cpu_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def check_source(
+    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+) -> None:
+    """UserError for a source that cannot be converted, before it is trained; or whose imported weights are not here."""
+    if seed is None:
+        imports.find(settings.runs, data.name, network, activation, recipe)
+    elif not checkpoints.weights_file(data, network, activation, seed, settings.runs, recipe).exists():
+        about = checkpoints.describe(data, network, activation, seed, recipe)
+        prepare(checkpoints.untrained(about, seed), next(data.validation.batches(1))[0])
+
+
 def source_of(
     data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> Source:
-    """The trained source: from the cache, resumed, or trained, once it is sure that it can be converted.
+    """The trained source: from the cache, resumed, or trained; `check_source` says before whether that makes sense.
 
     `recipe` by name, else that of dataset and network. Without a seed: the imported weights of `recipe`.
     """
     if seed is None:
         weights = imports.find(settings.runs, data.name, network, activation, recipe)
         return Source(data, weights, training.accelerator(settings.device))
-    about = checkpoints.describe(data, network, activation, seed, recipe)
-    if not checkpoints.weights_file(data, network, activation, seed, settings.runs, recipe).exists():
-        prepare(checkpoints.untrained(about, seed), next(data.validation.batches(1))[0])
     weights = training.train(
         data,
         network,

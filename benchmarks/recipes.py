@@ -14,9 +14,9 @@ from unittest.mock import patch
 from tabulate import tabulate
 
 from ann2snn import training
-from ann2snn.cli import count
 from ann2snn.data import load
 from ann2snn.errors import UserError
+from ann2snn.parsing import count
 from ann2snn.recipes import RECIPES, Recipe
 from ann2snn.sources import Source
 

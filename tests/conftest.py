@@ -126,6 +126,7 @@ def wandb_anew():
 def ann2snn(capsys, tmp_path, monkeypatch):
     """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run(line):
         code = cli.main(line.split())

@@ -1,6 +1,9 @@
 """The command line: what a user reads, and exit codes."""
 
+import argparse
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import conversion, records
+import ann2snn as ann2snn_package
+from ann2snn import cli, conversion, data, networks, records
 from ann2snn.graph import reasons
+from ann2snn.recipes import RECIPES
 from ann2snn.simulation import native
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -42,7 +47,21 @@ def one_sentence(err):
         (f"{SWEEP} --calibration 5000", "1077"),
         (f"{SWEEP} --plugin nowhere.py", "nowhere.py"),
         (f"{SWEEP} --wandb maybe", "offline"),
-        (f"{SWEEP} --sed 1", "nrecognized"),
+        (f"{SWEEP} --sed 1", "`ann2snn sweep` has no option --sed; the nearest are: --seed"),
+        (f"{SWEEP} more", "`ann2snn sweep --help`"),
+        ("compare a.json b.json c.json", "`ann2snn compare` has no argument c.json"),
+        (f"{SWEEP} --method optimal optimum", "optimal"),
+        (f"{SWEEP} --network digits_plain digits_plane", "digits_plain"),
+        (f"{SWEEP} --activation relu threshold_relo:1", "threshold_relu"),
+        (f"{SWEEP} --network digits_plain efficientnet_b0 --activation relu", "efficientnet_b0 keeps"),
+        (f"{SWEEP} --recipe digts", "digits"),
+        (f"{SWEEP} --calibration-transform crop_flop", "crop_flip"),
+        (f"{SWEEP} --method qcfs --activation relu", "none of these converts"),
+        (f"{SWEEP} --method optimum --dry-run", "optimal"),
+        (f"{SWEEP} --threads 0", "1 or more"),
+        ("recheck .", "no record below"),
+        ("list method", "methods"),
+        ("completion fish", "bash"),
         ("sweep --dataset digit --network digits_plain", "digits"),
         ("sweep --dataset digits --network digits_plane", "digits_plain"),
         ("train --dataset cifar10 --network digits_plain", "cifar"),
@@ -64,7 +83,7 @@ def one_sentence(err):
 def test_bad_input_is_one_sentence_and_exit_code_2(ann2snn, tmp_path, line, says):
     code, out, err = ann2snn(line)
     assert code == 2 and says in err, err
-    assert one_sentence(err.replace("skipped", "ann2snn:", 1) if err.startswith("skipped") else err)
+    assert one_sentence(err)
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -87,6 +106,152 @@ def test_help_is_there_at_once():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
     assert done.returncode == 0 and all(c in done.stdout for c in ("train", "sweep", "inspect", "recheck", "publish"))
     assert done.stdout.splitlines()[-1] == "[]"  # no library that takes long to import
+
+
+HELP = [command for action in cli.parser()._actions for command in (action.choices or {}).values()]
+
+
+@pytest.mark.parametrize("command", HELP, ids=lambda command: command.prog.split()[1])
+def test_every_help_has_defaults_and_an_example_that_parses(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = command.format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    _, example = text.split("example:\n  ann2snn ")
+    cli.parser().parse_args(shlex.split(example.partition(">")[0]))
+    flat = " ".join(text.split())
+    for action in command._actions:
+        assert action.help, action.dest
+        if action.option_strings and action.default not in (None, False, [], argparse.SUPPRESS):
+            values = action.default if isinstance(action.default, list) else [action.default]
+            assert f"(default: {' '.join(map(str, values))})" in flat or f"{values[0]} (default)" in flat, action.dest
+
+
+@pytest.mark.parametrize("line", (["-m", "ann2snn"], ["-m", "ann2snn.cli"]))
+def test_the_version(line):
+    done = subprocess.run([sys.executable, *line, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"ann2snn {ann2snn_package.__version__}\n")
+
+
+def test_the_api_is_listed_and_nothing_is_loaded_by_it():
+    code = "import sys, ann2snn; print(*dir(ann2snn)); print('torch' in sys.modules)"
+    names, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
+    assert names.split() == sorted([*ann2snn_package.__all__, "__version__"]) and loaded == "False"
+
+
+@pytest.mark.parametrize("what, names", [
+    ("methods", sorted(name for name, method in conversion.discover().items() if not method.plugged_in)),
+    ("datasets", data.names()),
+    ("networks", networks.names()),
+    ("recipes", list(RECIPES)),
+])  # fmt: skip
+def test_lists_have_a_line_for_every_name(ann2snn, what, names):
+    code, out, _ = ann2snn(f"list {what}")
+    first = [line.split()[0] for line in out.splitlines() if line]
+    assert code == 0 and max(map(len, out.splitlines())) <= 80
+    assert [name for name in first if name in names] == names
+
+
+def complete(script, *words):
+    """What bash offers for the last of these words."""
+    text = f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ann2snn; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", text, "bash", *words], capture_output=True, text=True, check=True)
+    assert not done.stderr
+    return done.stdout.split()
+
+
+def test_completion(ann2snn, tmp_path):
+    code, out, _ = ann2snn("completion bash")
+    Path("script").write_text(out)
+    assert code == 0 and complete("script", "ann2snn", "re") == ["reproduce", "recheck"]
+    assert complete("script", "ann2snn", "sweep", "--me") == ["--method"]
+    assert complete("script", "ann2snn", "sweep", "--method", "opi", "max") == ["max_norm"]
+    assert complete("script", "ann2snn", "sweep", "--device", "") == ["auto", "cpu", "cuda"]
+    assert complete("script", "ann2snn", "train", "--network", "digits_r") == ["digits_residual"]
+    assert complete("script", "ann2snn", "list", "m") == ["methods"]
+    assert complete("script", "ann2snn", "recheck", "file") == []  # bash offers files then
+    code, out, _ = ann2snn("completion zsh")
+    assert code == 0 and "bashcompinit" in out
+
+
+def test_a_quick_look_leaves_no_record(ann2snn, tmp_path):
+    put(tmp_path / "runs")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = ann2snn(f"{SWEEP} --limit 7")
+    assert code == 0 and "first 7 test images only" in out and "no record is kept" in out, err
+    whole = ann2snn(SWEEP)[1].splitlines()[2].split()
+    few = out.splitlines()[2].split()
+    assert few[:4] == whole[:4] and float(few[-1]) in [round(100 * n / 7, 1) for n in range(8)]
+    shutil.rmtree("runs")
+    put(tmp_path / "runs")
+    code, out, _ = ann2snn("diagnose --dataset digits --network digits_plain --T 4 --limit 7 --wandb off")
+    assert code == 0 and "on 7 test images" in out and "nothing is kept" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sweep_is_listed_before_it_is_run(ann2snn, tmp_path):
+    put(tmp_path / "runs")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = ann2snn(f"{SWEEP} --method optimal opi --dry-run")
+    assert code == 0 and "sweep/threshold_relu-1/opi-soft" in out and "2 jobs" in out
+    assert max(map(len, out.splitlines())) <= 80 and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_method_for_other_sources_is_skipped_and_a_job_that_fails_is_an_error(ann2snn, tmp_path):
+    put(tmp_path / "runs")
+    code, out, err = ann2snn(f"{SWEEP} --method optimal qcfs")
+    assert code == 0 and err == "skipped qcfs on threshold_relu:1: it is for qcfs sources.\n"
+    code, out, err = ann2snn(f"{SWEEP} --method mmse optimal --option error=roumd --T 4")
+    assert code == 2 and "optimal has no option" in err
+    code, out, err = ann2snn(f"{SWEEP} --method mmse --option error=roumd --T 4")
+    assert code == 2 and err.startswith("failed ") and "not 'roumd'" in err
+
+
+def test_json(ann2snn, tmp_path):
+    put(tmp_path / "runs")
+    assert ann2snn(f"{SWEEP} --method optimal opi")[0] == 0
+    first, second = sorted(Path("runs/records").rglob("*.json"))
+    code, out, err = ann2snn(f"compare {first} {second} --json")
+    found = json.loads(out)
+    assert code == 0 and [x["T"] for x in found["T"]] == [1, 4] and "opi" in found["first"]
+    assert found["T"][1]["difference"] == pytest.approx(found["T"][1]["second"] - found["T"][1]["first"])
+    code, out, err = ann2snn(f"recheck {first} --json")
+    found = json.loads(out)
+    assert code == 0 and found["agrees"] and [x["differ"] for x in found["records"][0]["T"]] == [0, 0]
+    code, out, err = ann2snn("inspect digits_plain --dataset digits --T 8 --json")
+    found = json.loads(out)
+    assert code == 0 and found["converts"] and len(found["layers"]) == 4 and len(found["nodes"]) > 4
+    low, high = found["layers"][0]["v_th"]
+    assert 0 < low <= high and found["layers"][0]["shift"] == pytest.approx([low / 16, high / 16])
+    code, out, err = ann2snn("inspect convnext_atto --json")
+    found = json.loads(out)
+    assert code == 1 and not found["converts"] and any(x["role"] == "not convertible" for x in found["nodes"])
+
+
+def test_recheck_of_a_folder_has_a_verdict_over_all(ann2snn, tmp_path):
+    put(tmp_path / "runs")
+    assert ann2snn(f"{SWEEP} --method optimal opi")[0] == 0
+    code, out, err = ann2snn("recheck runs")
+    assert code == 0 and out.endswith("\n2 of 2 records agree.\n") and out.count("agrees (the same") == 2
+    path = min(Path("runs/records").rglob("*.json"))
+    record = json.loads(path.read_text())
+    record["T"]["4"]["spikes"]["1"] += 1
+    path.write_text(json.dumps(record))
+    code, out, err = ann2snn("recheck runs")
+    assert code == 1 and out.endswith("\n1 of 2 records agree, 1 differ.\n")
+    path.write_text("{")
+    code, out, err = ann2snn("recheck runs")
+    assert code == 2 and out.endswith("\n1 of 2 records agree, 1 could not be rechecked.\n")
+    assert err.startswith(f"{path}: not rechecked. ")
+
+
+def test_an_ascii_terminal():
+    code = "from ann2snn import streams; streams.encodable(); print('97.3 ± 0.2 †, 1 → 2: −3, ♥')"
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env)
+    assert (done.returncode, done.stdout) == (0, b"97.3 +/- 0.2 *, 1 -> 2: -3, ?\n")
+    line = [sys.executable, "-m", "ann2snn", "sweep", "--dataset", "dïgits", "--network", "a"]
+    done = subprocess.run(line, capture_output=True, env=env)
+    assert done.returncode == 2 and done.stderr.startswith(b"ann2snn: No dataset is called 'd?gits'")
 
 
 def test_dry_run_lists_jobs_and_runs_nothing(ann2snn, tmp_path):

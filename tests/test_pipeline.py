@@ -164,7 +164,9 @@ def test_what_cannot_be_converted_is_not_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeps.checkpoints.networks, "create", lambda *_, **__: torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.GELU()))  # fmt: skip
     outcome = sweeps.sweep([table], Settings(tmp_path))
-    assert not outcome.records and "gelu" in outcome.skipped[0][1]
+    assert not outcome.records and "gelu" in outcome.failed[0][1]
+    with pytest.raises(UserError, match="gelu"):
+        sweeps.sweep([table], Settings(tmp_path), named=True)
 
 
 def test_chunks_of_any_size_give_the_same_record(source, tmp_path, monkeypatch):
@@ -251,7 +253,7 @@ def test_a_sweep_goes_on_without_what_it_lacks(tmp_path, capfd):
     outcome = sweeps.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
     assert capfd.readouterr().err.startswith("cifar10 is left out: CIFAR10 is not in ")
     assert len(outcome.records) == 2
-    (first, why), (second, reason) = outcome.skipped
+    ((first, why),), ((second, reason),) = outcome.skipped, outcome.failed
     assert (first, second) == ("absent", "strange") and "no option 'colour'" in reason and "cifar" in why.lower()
     assert records.load_all(tmp_path) == [json.loads(json.dumps(r)) for r in sorted(outcome.records, key=_name)]
 
@@ -291,7 +293,7 @@ def test_a_killed_sweep_goes_on(tmp_path):
     made = {}
     for root in ("left alone", "killed"):
         outcome = sweeps.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
-        assert not outcome.skipped
+        assert not outcome.skipped + outcome.failed
         made[root] = [numbers(record) for record in records.load_all(tmp_path / root)]
     assert len(made["killed"]) == 2 and made["killed"] == made["left alone"]
     assert not list((tmp_path / "killed").rglob("*.partial.json"))

@@ -237,8 +237,8 @@ def test_paths_are_the_callers_and_the_job_runs_in_the_checkout(checkout, tmp_pa
 
 
 def test_help_installs_nothing(checkout):
-    shutil.copy(CHECKOUT / "ann2snn" / "cli.py", checkout / "ann2snn")
-    shutil.copy(CHECKOUT / "ann2snn" / "errors.py", checkout / "ann2snn")
+    for name in ("__init__", "cli", "errors", "facts", "parsing", "streams", "threads"):
+        shutil.copy(CHECKOUT / "ann2snn" / f"{name}.py", checkout / "ann2snn")
     code, output, error = run(checkout, "--help")
     assert (code, error) == (0, "")
     assert "./reproduce.sh test" in output and "--profile" in output

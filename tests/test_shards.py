@@ -123,7 +123,7 @@ def test_one_job_on_each_device(ann2snn, tmp_path, monkeypatch):
     line = "reproduce --profile quick --only digits-plain/threshold_relu-1/opi-soft --wandb off --device cpu,cpu"
     code, out, err = ann2snn(line)
     assert {r["job"]["seed"] for r in records.load_all(tmp_path / "runs")} == {0, 2}
-    assert "cpu | skipped digits digits_plain threshold_relu:1 seed 1: " in err
+    assert "cpu | failed digits digits_plain threshold_relu:1 seed 1: " in err
     assert "2 records in" in out and err.count("building tables") == 1 and (tmp_path / "runs/LEADERBOARD.md").exists()
     assert code == 2 and err.splitlines()[-1].startswith("ann2snn: The run on cpu failed")
     monkeypatch.setattr(shards, "on_devices", lambda devices, arguments: [])

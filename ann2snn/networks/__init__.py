@@ -37,6 +37,11 @@ def names() -> list[str]:
     return sorted(_NETWORKS)
 
 
+def functions() -> dict[str, Callable[..., nn.Module]]:
+    """Our own networks by name: the functions that make them."""
+    return dict(sorted(_NETWORKS.items()))
+
+
 def input_shape(name: str) -> tuple[int, int, int]:
     """The (C, H, W) that a network is meant for: ours by its decorator, timm's by its configuration."""
     if name in _SHAPES:
@@ -50,6 +55,18 @@ def input_shape(name: str) -> tuple[int, int, int]:
     return configuration.input_size if configuration else (3, 224, 224)
 
 
+def check(name: str) -> None:
+    """UserError for a name that is neither ours nor timm's."""
+    if name in _NETWORKS:
+        return
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"{unknown('network', name, names())} timm, which has more, is not installed.") from error
+    if not timm.is_model(name):
+        raise unknown("network, here or in timm,", name, dict.fromkeys([*names(), *timm.list_models()]))
+
+
 def create(name: str, *, num_classes: int, in_chans: int, activation: str = "relu") -> nn.Module:
     """A freshly initialised network: one of `names()`, else timm's of that name (never its pretrained weights).
 
@@ -57,14 +74,11 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
     of its own beside the one asked for. Activations that a timm network calls as functions are not seen here.
     """
     act_layer = activations.make(activation)
+    check(name)
     if name in _NETWORKS:
         return _NETWORKS[name](num_classes=num_classes, in_chans=in_chans, act_layer=act_layer)
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(f"{unknown('network', name, names())} timm, which has more, is not installed.") from error
-    if not timm.is_model(name):
-        raise unknown("network, here or in timm,", name, dict.fromkeys([*names(), *timm.list_models()]))
+    import timm
+
     make = functools.partial(timm.create_model, name, num_classes=num_classes, in_chans=in_chans)
     try:
         net = make(act_layer=act_layer)
