@@ -134,8 +134,8 @@ FOREIGN = {  # a file of the user's, and what commands say of it
         {
             "inspect": "is damaged, or was not written by torch.save: name the weights.pt of a trained source,"
             " or a function that makes the network, as package.module:function.",
-            "compare README.md": f"README.md is not JSON{NO_RECORD}",
-            "recheck": f"README.md is not JSON{NO_RECORD}",
+            "compare README.md": NO_RECORD,
+            "recheck": NO_RECORD,
             "import resnet20-akamaster": "README.md is not resnet20-12fca82f.th of https",
             "import deng2021 --dataset cifar10 --network deng_vgg16 --activation relu": "not written by torch.save.",
             f"{SWEEP} --network digits_plain --plugin": "README.md is not a Python file; name one that regis",
@@ -162,7 +162,7 @@ def test_a_damaged_file_of_the_suite_may_be_removed(refused, tmp_path):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"0 0")
     assert "remove it and train the source again" in refused(f"inspect {weights}")
-    assert "is not JSON; remove the file and run its job again" in refused(f"recheck {record}")
+    assert refused(f"recheck {record}").endswith("; remove the file and run its job again.\n")
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)

@@ -6,6 +6,7 @@ between -2^40 and 2^40. Where it gives clip(x, 0, c) for one c it is one activat
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportReturnType=false
 # (torch.fx types every argument of a node as a union of all that it could be)
 
 import functools
