@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ann2snn.records.validation import MAYBE, conform
+from ann2snn.records.validation import MAYBE, check_names, conform
 
 SCHEMA = {
     **dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str),
@@ -24,6 +24,7 @@ def validate(info) -> None:
     if isinstance(info, dict) and info.get("normalization", 0) is None:
         info = {key: value for key, value in info.items() if key != "normalization"}
     conform(info, SCHEMA, "info", LATER)
+    check_names({name: info[name] for name in ("dataset", "network", "activation", "recipe")})
     sizes = [info["num_classes"], info["in_chans"], *info["shape"]]
     if len(info["shape"]) != 3 or info["shape"][0] != info["in_chans"] or not all(0 < n <= MAX_SIZE for n in sizes):
         raise ValueError("its classes, channels and image sizes are none that a network has")

@@ -98,9 +98,11 @@ def campaign(small, folder, seed, n):
             mutant = consistent(small | {"job": damaged_value(small["job"], rng)})
             content = json.dumps(mutant).encode()
             with suppress(Exception):  # an id or a path that there cannot be
-                (place := Job(**mutant["job"]).path(root)).parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content)
-                path = place
+                place = Job(**mutant["job"]).path(root)
+                if place.resolve().is_relative_to(root / "records"):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(content)
+                    path = place
         else:
             content = damaged_json(small, rng)
         path.write_bytes(content)
@@ -200,6 +202,13 @@ def test_an_odd_info_is_named(tmp_path, change, defect):
     with pytest.raises(ValueError) as error:
         source_info.validate(info | change)
     assert defect in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_no_name_leads_out_of_the_folder(make_record, tmp_path, name):
+    with pytest.raises(UserError, match=f"its network is '{name}'"):
+        records.save(make_record(network=name), tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", KINDS)

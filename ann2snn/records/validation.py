@@ -103,6 +103,13 @@ def conform(value, schema, where: str, later=None) -> None:
             raise ValueError(f"{where} is {_short(value)}")
 
 
+def check_names(names: dict[str, str]) -> None:
+    """ValueError for a name that cannot be a part of a path: none at all, or that of a folder above."""
+    for what, name in names.items():
+        if name in ("", ".", ".."):
+            raise ValueError(f"its {what} is {name!r}")
+
+
 def _short(value) -> str:
     """Its repr, cut to 40 characters."""
     if type(value) is int and abs(value) > LARGEST:
@@ -114,6 +121,7 @@ def _short(value) -> str:
 def _describe(record: dict) -> None:
     """Names, hashes and sizes are such as records have."""
     job, network, n = record["job"], record["network"], record["data"]["n"]
+    check_names({name: job[name] for name in ("dataset", "network", "activation", "recipe", "method")})
     for part, name in HASHES:
         if not re.fullmatch("[0-9a-f]{64}", record[part][name]):
             raise ValueError(f"its {name} is {_short(record[part][name])}, not a SHA-256")
