@@ -75,7 +75,7 @@ install() {
     if "$python" -c "import ensurepip" 2>/dev/null; then
         "$python" -m venv "$environment"
     else
-        uv venv --quiet --allow-existing --seed --python "$python" "$environment"
+        uv venv --quiet --allow-existing --python "$python" "$environment"
     fi
     uv=$(uv_command)
     quiet=()

@@ -8,6 +8,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+NOTE = 44  # characters beside a bar
+
+
 class Bar:
     """Counts to `total`; on a terminal tqdm draws it, elsewhere a line every few seconds says where the work is."""
 
@@ -19,14 +22,15 @@ class Bar:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-            self.bar = tqdm(total=total, initial=done, desc=label, bar_format=form, dynamic_ncols=True, leave=False)
+            tqdm.write(label, file=sys.stderr)  # on a line of its own, so that 80 columns have room for the bar
+            form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self.bar = tqdm(total=total, initial=done, bar_format=form, dynamic_ncols=True, leave=False)
 
     def update(self, n: int = 1, note: str = "") -> None:
         self.done += n
         if self.bar is not None:
             if note:
-                self.bar.set_postfix_str(note, refresh=False)
+                self.bar.set_postfix_str(note[:NOTE], refresh=False)
             self.bar.update(n)
         elif time.monotonic() - self.last > self.EVERY:
             self.last = time.monotonic()

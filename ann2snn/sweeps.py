@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -184,11 +185,20 @@ def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...],
     total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
     with closing(Bar(name, total)) as bar:
+        before = ""
         for job in jobs:
-            with outcome.attempt(f"{name} {job.method} {job.options.get('reset', '')}".strip()):
-                record = run(job, T, source, settings.runs, bar.update)
+            method = f"{job.method} {job.options.get('reset', '')}".strip()
+            with outcome.attempt(f"{name} {method}"):
+                record = run(job, T, source, settings.runs, partial(bar.update, note=method + before))
                 outcome.records.append(record)
+                before = f" ({_last_accuracy(record, method)})"
                 tracking.log_record(record, settings.runs, settings.wandb)
+
+
+def _last_accuracy(record: dict, method: str) -> str:
+    T = max(record["T"], key=int)
+    test = record["T"][T]["test"]
+    return f"{method}: {100 * test['correct'] / test['n']:.1f} % at T = {T}"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ann2snn import diagnosis, recipes
 from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
+from ann2snn.leaderboard.markdown import escaped
 from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.published import Published, find, load
 from ann2snn.leaderboard.rows import CODE, USUAL, Row, sections, snn
@@ -86,7 +87,7 @@ def read(root: Path | str) -> Known:
     """What `root` holds, and the published numbers: its own, else those of the checkout."""
     files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
     published = next((load(path) for path in files if path.exists()), [])
-    return Known(load_all(root), published, diagnosis.load_all(root), photographs.table(root))
+    return Known(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))
 
 
 def wanted(known: Known) -> bool:

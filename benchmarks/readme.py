@@ -6,6 +6,7 @@ from tabulate import tabulate
 
 from ann2snn.benchmarks.method_tables import variant  # type: ignore
 from ann2snn.errors import UserError
+from ann2snn.leaderboard.markdown import escaped
 from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.rows import MAIN, Row, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL
@@ -104,7 +105,7 @@ def with_table(path: Path | str, root: Path | str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise UserError(f"{path} needs the lines {BEGIN} and {END}, in this order, for the table to go between.")
-    return f"{before}{BEGIN}\n{table(load_all(root))}{END}{after}"
+    return f"{before}{BEGIN}\n{table(escaped(load_all(root)))}{END}{after}"
 
 
 def check(path: Path | str, root: Path | str) -> list[Path]:

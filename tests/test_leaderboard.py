@@ -6,6 +6,8 @@ import pytest
 
 from ann2snn import leaderboard
 from ann2snn.errors import UserError
+from ann2snn.leaderboard import tables
+from ann2snn.leaderboard.markdown import escaped
 from ann2snn.leaderboard.rows import sections, steps
 from ann2snn.records import load_all, save
 
@@ -402,3 +404,13 @@ def test_panels_of_rows_without_reset_spikes_or_equal_grids(make_record):
         ("other", "hard", None),
     ]
     assert figures.render(panels, section, curves)["png"].startswith(b"\x89PNG")
+
+
+def test_markup_in_names_is_shown_as_text(make_record):
+    """A name that holds a column, a tag, code or a line break changes no table."""
+    hostile = "a|b<script>alert(1)</script>`c`\n# d [e](f)"
+    plain = [make_record({8: 9}), make_record({8: 8}, method="opi")]
+    assert escaped(plain) == plain
+    text = tables.markdown([make_record({8: 9}, network=hostile, method="m|n", recipe=f"{hostile}-01234567")])
+    assert "<script>" not in text and "&lt;script&gt;" in text and "\n# d" not in text and "[e](f)" not in text
+    assert table(text, "Accuracy (%)")[0]["method"] == "m&#124;n"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from ann2snn.leaderboard.markdown import escaped
 from ann2snn.leaderboard.rows import TELLING, Estimate, Row, Section, known, sections, snn, steps
 from ann2snn.records import PROTOCOL, Job, slug
 
@@ -46,6 +47,7 @@ FEW = 1000
 
 def markdown(records: list[dict]) -> str:
     """The text of LEADERBOARD.md."""
+    records = escaped(records)
     found = sections(records)
     images = min(row.n_test for section in found for row in section.rows)
     parts = [HEAD.format(protocol=PROTOCOL, caveat=CAVEAT.format(images=images) if images < FEW else "")]
