@@ -53,7 +53,7 @@ def one_sentence(err):
         (f"{SWEEP} --method optimal optimum", "optimal"),
         (f"{SWEEP} --network digits_plain digits_plane", "digits_plain"),
         (f"{SWEEP} --activation relu threshold_relo:1", "threshold_relu"),
-        (f"{SWEEP} --network digits_plain efficientnet_b0 --activation relu", "efficientnet_b0 keeps"),
+        (f"{SWEEP} --network digits_plain efficientnet_b0 --activation relu", "sigmoid cannot be converted"),
         (f"{SWEEP} --recipe digts", "digits"),
         (f"{SWEEP} --calibration-transform crop_flop", "crop_flip"),
         (f"{SWEEP} --method qcfs --activation relu", "none of these converts"),
@@ -108,10 +108,10 @@ def test_help_is_there_at_once():
     assert done.stdout.splitlines()[-1] == "[]"  # no library that takes long to import
 
 
-HELP = [command for action in cli.parser()._actions for command in (action.choices or {}).values()]
+COMMANDS = [command for action in cli.parser()._actions for command in (action.choices or {}).values()]
 
 
-@pytest.mark.parametrize("command", HELP, ids=lambda command: command.prog.split()[1])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.prog.split()[1])
 def test_every_help_has_defaults_and_an_example_that_parses(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = command.format_help()
@@ -153,7 +153,7 @@ def test_lists_have_a_line_for_every_name(ann2snn, what, names):
 
 def complete(script, *words):
     """What bash offers for the last of these words."""
-    text = f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ann2snn; echo "${{COMPREPLY[@]}}"'
+    text = f'source ./{script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ann2snn; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", text, "bash", *words], capture_output=True, text=True, check=True)
     assert not done.stderr
     return done.stdout.split()
