@@ -31,7 +31,7 @@ def report(paths: Iterable[Path], settings: Settings, weights: Path | None = Non
             found.append({"record": str(path), "agrees": None, "reason": str(error)})
             print(f"{path}: not rechecked. {error}", file=sys.stderr)
             continue
-        T = [asdict(line) | {"allowed": line.allowed} for line in checked.lines]
+        T = [asdict(line) | {"allowed": 0 if checked.same else line.allowed} for line in checked.lines]
         entry = {"record": str(path), "agrees": checked.agrees, "same_environment": checked.same, "rule": checked.rule}
         found.append(entry | {"images_left_out": checked.left_out, "T": T})
         if not as_json:

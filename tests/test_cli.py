@@ -216,7 +216,11 @@ def test_json(ann2snn, tmp_path):
     assert found["T"][1]["difference"] == pytest.approx(found["T"][1]["second"] - found["T"][1]["first"])
     code, out, err = ann2snn(f"recheck {first} --json")
     found = json.loads(out)
-    assert code == 0 and found["agrees"] and [x["differ"] for x in found["records"][0]["T"]] == [0, 0]
+    assert (
+        code == 0
+        and found["agrees"]
+        and [(x["differ"], x["allowed"]) for x in found["records"][0]["T"]] == [(0, 0)] * 2
+    )
     code, out, err = ann2snn("inspect digits_plain --dataset digits --T 8 --json")
     found = json.loads(out)
     assert code == 0 and found["converts"] and len(found["layers"]) == 4 and len(found["nodes"]) > 4
