@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import fx
 
 from ann2snn import imports, records, rounding, training
 from ann2snn.calibration import Statistics
@@ -146,7 +147,7 @@ def _compare(
     with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:
 
-            def again(part, ann=source.ann, stats=stats, times=times):
+            def again(part, ann: fx.GraphModule = source.ann, stats=stats, times=times):
                 snn = find(job.method)(ann, stats, times[-1], seed=job.calibration_seed, **job.options)
                 images = (x for x, _ in part.batches(BATCH))
                 return simulate(snn, images, times[-1], at=times, batch=source.batch)
