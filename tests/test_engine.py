@@ -1,5 +1,6 @@
 """The compiled library: every geometry and path through the plan against the oracle; and what happens without it."""
 
+import math
 import os
 import pwd
 import shlex
@@ -21,6 +22,7 @@ from oracle import WAYS, compare, engine, oracle
 from torch import nn
 
 from ann2snn import checkpoints, data, networks
+from ann2snn.activations import ThresholdReLU
 from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire  # type: ignore
 from ann2snn.calibration import Statistics
 from ann2snn.conversion import convert, replace_activations
@@ -52,7 +54,7 @@ def shapes(net, images):
     def keep(module, _, out):
         found[next(name for name, other in net.named_children() if other is module)] = out.shape[1:]
 
-    hooks = [m.register_forward_hook(keep) for m in net.children() if isinstance(m, nn.ReLU)]
+    hooks = [m.register_forward_hook(keep) for m in net.children() if isinstance(m, nn.ReLU | ThresholdReLU)]
     net(images)
     for hook in hooks:
         hook.remove()
@@ -245,7 +247,8 @@ def path(name):
         l2=nn.Linear(19 * 3 * 4, 19),
         l3=nn.Linear(6 * 8, 7),
         p=nn.MaxPool2d(2),
-        **{name: nn.ReLU() for name in ("a", "a2", "a3", "b")},
+        **{name: nn.ReLU() for name in ("a", "a3", "b")},
+        a2=ThresholdReLU(math.inf),  # a plain ReLU behind another one is folded
         f=nn.Identity(),
     )
     net.image = nn.Parameter(torch.zeros(19, 6, 8))

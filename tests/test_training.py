@@ -476,8 +476,8 @@ DAMAGED = {
     "empty": (lambda path: b"", "is damaged"),
     "truncated": (lambda path: path.read_bytes()[:-1000], "is damaged"),
     "text": (lambda path: b"epoch,accuracy\n1,0.5\n", "is damaged"),
-    "code": (lambda path: pickle.dumps(print), "holds more than weights"),
-    "whole module": (lambda path: module_bytes(), "holds more than weights"),
+    "code": (lambda path: pickle.dumps(print), "is damaged, or was not written by torch.save"),
+    "whole module": (lambda path: module_bytes(), "holds a whole pickled network, or other objects that run code"),
     "a tensor": (lambda path: tensor_bytes(torch.ones(3)), "is no source of ann2snn"),
     "state dict": (lambda path: tensor_bytes({"fc.weight": torch.ones(3)}), "is no source of ann2snn"),
     "numbers": (lambda path: tensor_bytes({"info": 3, "state_dict": {}}), "is no source of ann2snn"),
@@ -516,9 +516,9 @@ def test_other_files_are_refused_in_one_sentence(kind, finished, tmp_path):
 
 
 def test_unreadable_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.pt cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"absent\.pt cannot be read: No such file or directory"):
         load_source(tmp_path / "absent.pt")
-    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(UserError, match="is a folder, not a file; name the weights.pt of a trained source"):
         load_source(tmp_path)
 
 

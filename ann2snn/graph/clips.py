@@ -45,12 +45,16 @@ class _NoFunction(Exception):
 
 
 def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
-    """The clips among `nodes`, the largest groups of operations first; `constants` are the network's own tensors."""
+    """The clips among `nodes`, the largest groups of operations first; `constants` are the network's own tensors.
+
+    A group begins behind any node of the graph, and consists of `nodes` alone.
+    """
     clips, order = Clips(), {node: i for i, node in enumerate(nodes)}
+    places = {n: i for i, n in enumerate(next(iter(order)).graph.nodes)} if order else {}
     for node in reversed(order):
         if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or drops(node):
             continue
-        for source in sorted(_ancestors(node, order), key=order.__getitem__):
+        for source in sorted(_ancestors(node), key=places.__getitem__):
             group = _Group(source, order, constants)
             try:
                 group.evaluate(node)
@@ -61,13 +65,13 @@ def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
     return clips
 
 
-def _ancestors(node: fx.Node, order: dict[fx.Node, int]) -> list[fx.Node]:
+def _ancestors(node: fx.Node) -> list[fx.Node]:
     """What `node` is computed from, elementwise: the nearest ones."""
     found = list(node.all_input_nodes)
     for before in found:
         if operation(before) in ELEMENTWISE and len(found) < MOST:
             found += [n for n in before.all_input_nodes if n not in found]
-    return [n for n in dict.fromkeys(found) if n in order and _gives_tensor(n)]
+    return [n for n in dict.fromkeys(found) if _gives_tensor(n)]
 
 
 def _gives_tensor(node: fx.Node) -> bool:
