@@ -66,7 +66,7 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
         """(N, ...): the images, or what a neuron emits in the mean of T steps."""
         if n.op == "placeholder":
             return images
-        return simulate(until(snn, n), images, T).mean(T).unflatten(1, stats[called(snn)[n].name].unit_max.shape)
+        return simulate(until(snn, n), images, T).mean(T)
 
     inputs = [heard(n) for n in sources]
     with torch.inference_mode():
