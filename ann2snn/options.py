@@ -29,7 +29,7 @@ def annotations(function: Callable) -> dict[str, Any]:
         return {}
 
 
-def checked(what: str, value, default, annotation=None):
+def checked(what: str, value: Any, default: Any, annotation: Any = None) -> Any:
     """The value of an option; a whole number as a float where the option is one, as 1 and 1.0 are one job.
 
     Args:
