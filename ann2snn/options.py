@@ -62,7 +62,7 @@ def checked(what: str, value: Any, default: Any, annotation: Any = None) -> Any:
     if not _is(kind, value) or (where and not where.holds(value)):
         example = f", such as {default!r}" if default is not None and kind is not bool else ""
         raise UserError(f"{what} is {words}{example}, not {value!r}.")
-    return float(value) if kind is float else value
+    return float(typing.cast(float, value)) if kind is float else value
 
 
 KINDS = {
