@@ -138,7 +138,7 @@ def parser() -> Parser:
     )
     source(p, many=True)
     p.add_argument("--method", nargs="+", default=["optimal"], help="as `ann2snn list methods` names them")
-    p.add_argument("--reset", nargs="+", default=["soft"], help="soft, hard")
+    p.add_argument("--reset", nargs="+", default=["soft"], choices=["soft", "hard"], help="soft, hard")
     p.add_argument("--option", nargs="+", default=[], metavar="NAME=VALUE", help="further options of the method")
     p.add_argument("--T", nargs="+", type=steps, default=[1, 2, 4, 8, 16, 32], help="numbers of time steps")
     p.add_argument("--calibration", type=images, default=1024, help="number of calibration images")
@@ -208,6 +208,7 @@ def parser() -> Parser:
         p.add_argument(
             f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show these {name}s only (default: all)"
         )
+    plugin(p)
     p.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON: no key, account or network")
 
     p = command("compare", "compare two records image by image", "A.json B.json")

@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -13,14 +14,18 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ann2snn.errors import UserError
+from ann2snn.errors import UserError, unknown
 
 LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are published by recipe and hash
 
 
 def run(options) -> int | None:
-    """The command, on its number of CPU threads."""
+    """The command, with the methods of its plug-ins, on its number of CPU threads."""
     command = globals()[options.command]
+    for file in getattr(options, "plugin", ()):
+        from ann2snn.conversion import load_plugin
+
+        load_plugin(file)
     if not hasattr(options, "threads"):
         return command(options)
     import torch
@@ -89,10 +94,8 @@ def import_weights(options) -> int:
 def sweep(options) -> int:
     from ann2snn import leaderboard, sweeps, tracking
     from ann2snn.benchmarks import pages  # type: ignore
-    from ann2snn.conversion import find, load_plugin
+    from ann2snn.conversion import find
 
-    for file in options.plugin:
-        load_plugin(file)
     table, run = _table(options), settings(options)
     if options.dry_run:
         from ann2snn.reproduction import listing
@@ -161,12 +164,15 @@ def _first(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
 
 
 def _seeds(options) -> tuple[int | None, ...]:
-    """Of the trainings; None for imported weights, which every recipe is that trainings do not know."""
+    """Of the trainings; None for imported weights, whose recipe ends in the hash of their file."""
+    from ann2snn.imports import CHECKPOINTS
     from ann2snn.recipes import RECIPES
 
     if options.recipe in (None, *RECIPES):
         seeds = [0] if options.seed is None else options.seed
         return tuple(seeds) if isinstance(seeds, list) else (seeds,)
+    if not re.fullmatch(r".+-[0-9a-f]{8}", options.recipe):
+        raise unknown("recipe", options.recipe, [*RECIPES, *(known.recipe for known in CHECKPOINTS.values())])
     if options.seed is not None:
         raise UserError(
             f"{options.recipe} is no recipe of a training, and imported weights have no seed: leave --seed out, or take"
@@ -194,15 +200,15 @@ def diagnose(options) -> int:
 
 def accuracies(records: list[dict]) -> str:
     """Test accuracy over T, one line a record."""
+    from ann2snn.records import Job
+
     grid = sorted({int(t) for r in records for t in r["T"]})
     lines = []
     for r in records:
-        job, n = r["job"], r["ann"]["test"]["n"]
+        job, n = Job(**r["job"]), r["ann"]["test"]["n"]
         cells = [100 * r["T"][str(t)]["test"]["correct"] / n if str(t) in r["T"] else None for t in grid]
-        name = f"{job['method']} {job['options'].get('reset', '')}".strip()
-        lines.append(
-            [job["network"], job["activation"], job["seed"], name, 100 * r["ann"]["test"]["correct"] / n, *cells]
-        )
+        ann = 100 * r["ann"]["test"]["correct"] / n
+        lines.append([job.network, job.activation, job.seed, job.label, ann, *cells])
     return tabulate(
         lines, ["network", "activation", "seed", "method", "ANN", *map(str, grid)], floatfmt=".1f", missingval="-"
     )
@@ -231,10 +237,7 @@ def _option(text: str) -> tuple[str, object]:
 
 def inspect(options) -> int:
     from ann2snn import inspection
-    from ann2snn.conversion import load_plugin
 
-    for file in options.plugin:
-        load_plugin(file)
     return inspection.inspect(options)
 
 
@@ -260,10 +263,14 @@ def leaderboard(options) -> int:
 
 
 def dashboard(options) -> int:
-    from ann2snn import dashboard, tracking
+    from ann2snn import dashboard, data, networks, tracking
+    from ann2snn.conversion import find
 
     entity = options.entity or os.environ.get("WANDB_ENTITY")
-    names = {name: getattr(options, name) for name in dashboard.FILTERS}
+    names = {kind: getattr(options, kind) for kind in dashboard.FILTERS}
+    for kind, check in {"dataset": data.check, "network": networks.check, "method": find}.items():
+        for name in names[kind]:
+            check(name)
     spec = dashboard.spec(entity, options.project or tracking.project(), names)
     print(json.dumps(spec, indent=2) if options.dry_run else dashboard.save(spec))
     return 0
@@ -279,21 +286,15 @@ def compare(options) -> int:
 
 def recheck(options) -> int:
     from ann2snn import recheck_report
-    from ann2snn.conversion import load_plugin
     from ann2snn.sweeps import Settings
 
-    for file in options.plugin:
-        load_plugin(file)
     run = Settings(options.runs, options.data_root, options.accept_unofficial_data, options.device)
     return recheck_report.report(options.record, run, options.weights, options.json)
 
 
 def list_(options) -> int:
     from ann2snn import catalog
-    from ann2snn.conversion import load_plugin
 
-    for file in options.plugin:
-        load_plugin(file)
     print(catalog.text(options.what))
     return 0
 

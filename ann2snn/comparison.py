@@ -91,11 +91,10 @@ def report(first: dict, second: dict) -> str:
 
 
 def title(record: dict) -> str:
-    """`cifar10 cifar_resnet20 relu imported: optimal reset=soft`."""
+    """`cifar10 cifar_resnet20 relu imported: optimal reset=hard`."""
     job = Job(**record["job"])
-    options = " ".join(f"{name}={value}" for name, value in sorted(job.options.items()))
     source = "imported" if job.seed is None else f"seed {job.seed}"
-    return f"{job.dataset} {job.network} {job.activation} {source}: {job.method} {options}".strip()
+    return f"{job.dataset} {job.network} {job.activation} {source}: {job.label}"
 
 
 def ann_share(record: dict) -> float:

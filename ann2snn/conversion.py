@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import math
 import pkgutil
 import sys
 import traceback
@@ -24,6 +23,7 @@ from ann2snn.calibration import Statistics, batches_of, full_precision
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph import Network, activations
 from ann2snn.neurons import RESETS, Neuron, SilentIF
+from ann2snn.options import annotations, checked
 from ann2snn.progress import track
 
 LONGEST = 2**15 - 1  # steps; spikes are counted in 16 bits
@@ -40,8 +40,9 @@ class Method:
     """A conversion method; what it depends on is its signature.
 
     `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; further parameters are `images`, the
-    calibration images (N, C, H, W), and `generator`, for one that draws. Keyword-only parameters are its options; one
-    that is called `warmup` is a number of steps before the read-out begins, which count as all others do.
+    calibration images (N, C, H, W), and `generator`, for one that draws. Keyword-only parameters are its options, whose
+    values are checked by their annotations, or the types of their defaults (`ann2snn.options`); one that is called
+    `warmup` is a number of steps before the read-out begins, which count as all others do.
     """
 
     name: str
@@ -97,11 +98,12 @@ class Method:
         if unknown:
             known = ", ".join(self.options) or "none"
             raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {known}.")
-        options = self.options | {name: _named(value) for name, value in options.items()}
-        for name, value in options.items():
-            _check(f"The option {name} of {self.name}", value, self.options[name])
-            if isinstance(self.options[name], float):
-                options[name] = float(value)  # 1 and 1.0 are one job
+        values = self.options | {name: _named(value) for name, value in options.items()}
+        hints = annotations(self.function)
+        options = {
+            name: checked(f"The option {name} of {self.name}", values[name], default, hints.get(name))
+            for name, default in self.options.items()
+        }
         if "reset" in options and not callable(options["reset"]) and options["reset"] not in RESETS:
             raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
         return options
@@ -146,18 +148,6 @@ class Method:
             if not self.plugged_in:
                 raise
             raise UserError(f"{self.name} failed{_line_in(self._file, error)}: {_summary(error)}.") from error
-
-
-def _check(what: str, value, usual) -> None:
-    """UserError for a value of another kind than the default, or a number that is negative or not finite."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-    if isinstance(usual, bool):
-        if not isinstance(value, bool):
-            raise UserError(f"{what} is True or False, not {value!r}.")
-    elif isinstance(usual, int) and not (number and isinstance(value, int)):
-        raise UserError(f"{what} is a whole number of 0 or more, such as {usual}, not {value!r}.")
-    elif isinstance(usual, float) and not number:
-        raise UserError(f"{what} is a number of 0 or more, such as {usual}, not {value!r}.")
 
 
 def _named(value):

@@ -31,12 +31,12 @@ class Hardware:
     """Picojoule of a multiply-accumulate, of an addition for a spike, and of the update of a neuron."""
 
     name: str
-    mac: Fraction
-    addition: Fraction
-    update: Fraction
+    mac: float
+    addition: float
+    update: float
 
     @property
-    def break_even(self) -> Fraction:
+    def break_even(self) -> float:
         """The additions for each multiply-accumulate below which spikes cost less, all else left out."""
         return self.mac / self.addition
 
@@ -46,7 +46,7 @@ def _hardware(name: str, multiply: str, add: str, byte: str = "0", held: bool = 
     An addition for a spike reads a weight. The potential, of 32 bits, is read and written by every addition and every
     update; where it is `held` in a register within a step, by the update only."""
     m, a, b = Fraction(multiply), Fraction(add), Fraction(byte)
-    return Hardware(name, m + a + 2 * b, a + b + (0 if held else 8 * b), 2 * a + 8 * b)
+    return Hardware(name, float(m + a + 2 * b), float(a + b + (0 if held else 8 * b)), float(2 * a + 8 * b))
 
 
 FLOAT32 = _hardware("float32", multiply="3.7", add="0.9")
@@ -65,18 +65,18 @@ class Counts:
     macs: int  # that read no padding
     held: int  # of them, in layers that read the image
     neurons: int
-    operations: Fraction  # synaptic
+    operations: float  # synaptic
 
     @property
-    def per_mac(self) -> Fraction | None:
+    def per_mac(self) -> float | None:
         """Operations for each multiply-accumulate of the layers that they replace; None where there is no such."""
         return self.operations / (self.macs - self.held) if self.macs > self.held else None
 
-    def ann(self, hardware: Hardware) -> Fraction:
+    def ann(self, hardware: Hardware) -> float:
         """Picojoule of the ANN."""
         return hardware.mac * self.macs
 
-    def snn(self, hardware: Hardware) -> Fraction:
+    def snn(self, hardware: Hardware) -> float:
         """Picojoule of the spiking network."""
         spikes = hardware.addition * self.operations
         return hardware.mac * self.held + spikes + hardware.update * self.neurons * self.T
@@ -100,4 +100,4 @@ def of_result(ann: fx.GraphModule, result: Result, T: int) -> Counts:
 
 def _counts(T: int, macs: dict, analog: Iterable[str], neurons: dict, operations: dict, images: int) -> Counts:
     held = sum(macs[layer] for layer in analog)
-    return Counts(T, sum(macs.values()), held, sum(neurons.values()), Fraction(sum(operations.values()), images))
+    return Counts(T, sum(macs.values()), held, sum(neurons.values()), sum(operations.values()) / images)

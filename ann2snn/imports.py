@@ -7,7 +7,6 @@ import hashlib
 import io
 import pickle
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -19,7 +18,6 @@ from ann2snn.data.imagenet import IMAGENET
 from ann2snn.errors import UserError, unknown
 from ann2snn.facts import DATASETS
 from ann2snn.formats import FORMATS, translate
-from ann2snn.recipes import RECIPES
 
 NAMES = ("dataset", "network", "activation", "recipe")  # of a source
 
@@ -161,8 +159,6 @@ def find(root: Path | str, dataset: str, network: str, activation: str, recipe: 
     if not path.exists():
         known = [(name, c) for name, c in CHECKPOINTS.items() if c.recipe == recipe]
         mend = [f"`ann2snn import {name} FILE` brings them there, with {c.file} of {c.url}" for name, c in known]
-        near = get_close_matches(recipe or "", RECIPES)
-        mend += [f"is the recipe {near[0]} of a training meant?"] if near else []
         mend = mend or ["`ann2snn import` brings them there, and says by which names"]
         raise UserError(f"No weights {recipe} of {network} with {activation} for {dataset} lie in {root}: {mend[0]}.")
     return path

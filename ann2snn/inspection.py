@@ -15,6 +15,7 @@ from ann2snn.calibration import Statistics
 from ann2snn.commands import import_path
 from ann2snn.conversion import find
 from ann2snn.data import Data, load
+from ann2snn.data import check as check_dataset
 from ann2snn.errors import UserError
 from ann2snn.graph import NotConvertible, activations, prepare, reasons
 from ann2snn.graph.inputs import ShapeError
@@ -29,6 +30,8 @@ def inspect(options) -> int:
     if not options.model:
         raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
     method = find(options.method)
+    if options.dataset:
+        check_dataset(options.dataset)
     checkpoint = Path(options.model).is_file() or options.model.endswith(".pt")
     if (checkpoint or ":" in options.model) and (options.activation or options.classes):
         raise UserError("--activation and --classes are for networks that are made by name: leave them out.")

@@ -12,6 +12,7 @@ import torch
 from ann2snn import activations, checkpoints, imports, networks, tracking, training
 from ann2snn.conversion import find
 from ann2snn.data import AUGMENTATIONS, Data, load
+from ann2snn.data import check as check_dataset
 from ann2snn.errors import StorageError, UserError, unknown
 from ann2snn.graph import prepare
 from ann2snn.pipeline import readable, run, runs_of
@@ -55,6 +56,7 @@ class Sweep:
 
     def check(self) -> None:
         """UserError for a name that does not exist, whether or not it is needed; looks at no data."""
+        check_dataset(self.dataset)
         for method, options in self.methods:
             find(method).check(options)
         for network in self.networks:
@@ -187,18 +189,17 @@ def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...],
     with closing(Bar(name, total)) as bar:
         before = ""
         for job in jobs:
-            method = f"{job.method} {job.options.get('reset', '')}".strip()
-            with outcome.attempt(f"{name} {method}"):
-                record = run(job, T, source, settings.runs, partial(bar.update, note=method + before))
+            with outcome.attempt(f"{name} {job.label}"):
+                record = run(job, T, source, settings.runs, partial(bar.update, note=job.label + before))
                 outcome.records.append(record)
-                before = f" ({_last_accuracy(record, method)})"
+                before = f" (last {_last_accuracy(record)})"
                 tracking.log_record(record, settings.runs, settings.wandb)
 
 
-def _last_accuracy(record: dict, method: str) -> str:
+def _last_accuracy(record: dict) -> str:
     T = max(record["T"], key=int)
     test = record["T"][T]["test"]
-    return f"{method}: {100 * test['correct'] / test['n']:.1f} % at T = {T}"
+    return f"{100 * test['correct'] / test['n']:.1f} %, T = {T}"
 
 
 @contextmanager

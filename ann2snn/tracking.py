@@ -33,7 +33,7 @@ SETTINGS = {
     "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 may cost; wandb's own is 15
 }
 OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # no server is waited for, only a slow machine
-FORM = 2  # raised when other things of a record are logged; records that were logged before are then logged anew
+FORM = 3  # raised when other things of a record are logged; records that were logged before are then logged anew
 
 
 def mode(requested: str | None = None) -> str:
@@ -73,8 +73,7 @@ def log_record(record: dict, directory: Path | str, mode: str) -> None:
     """
     with _no_trouble(f"record {record['id']}"):
         job = Job(**record["job"])
-        options = [str(job.options[name]) for name in sorted(job.options)]
-        name = " ".join([job.method, *options, f"{job.dataset}/{job.source_name}"])
+        name = f"{job.label} {job.dataset}/{job.source_name}"
         tags = [job.dataset, job.network, job.method] + [job.options[name] for name in job.options if name == "reset"]
         config = {key: record[key] for key in ("data", "source", "provenance")} | {"size": record["network"]}
         config["row"] = _row(job)
@@ -110,8 +109,7 @@ def _group(job: Job) -> str:
 
 
 def _row(job: Job) -> str:
-    options = [str(job.options[name]) for name in sorted(job.options)]
-    return f"{' '.join([job.method, *options])}, {_group(job)}, {_digest(job.row)[:6]}"
+    return f"{job.label}, {_group(job)}, {_digest(job.row)[:6]}"
 
 
 def log_tables(root: Path | str, directory: Path | str, mode: str) -> None:

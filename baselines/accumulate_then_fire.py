@@ -8,6 +8,7 @@ from ann2snn.calibration import channel_mean
 from ann2snn.conversion import ceiling, method, replace_activations
 from ann2snn.graph import activations
 from ann2snn.neurons import WholeTrain, trains_like
+from ann2snn.options import Count
 from ann2snn.simulation.layers import heard_by
 
 
@@ -63,7 +64,7 @@ def accumulate_then_fire(ann, stats, T, *, per_channel=True):
 
 
 @method(paper="hao2025parallel")
-def da_qcfs(ann, stats, T, images, *, iterations=500, batch=100):
+def da_qcfs(ann, stats, T, images, *, iterations: Count = 500, batch: Count = 100):
     """`accumulate_then_fire` with thresholds per channel, its start and the size of its spikes calibrated (DA-QCFS):
 
         z, a of the network;   q = clip(floor((z' + r) T/V + 1/2), 0, T) (V + s) / T of its quantised copy, input z'

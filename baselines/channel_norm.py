@@ -2,10 +2,11 @@
 
 from ann2snn.conversion import method, replace_activations, threshold
 from ann2snn.neurons import IF, soft
+from ann2snn.options import Quantile
 
 
 @method(paper="kim2020")
-def channel_norm(ann, stats, *, reset=soft, quantile=1.0, start=0.0):
+def channel_norm(ann, stats, *, reset=soft, quantile: Quantile = 1.0, start=0.0):
     """V_th = the largest activation of the channel, or a quantile of its non-zero ones.
 
     In a linear layer every unit is a channel. Membranes start at `start` times V_th; 0.5 is `opi` with thresholds by

@@ -1,16 +1,26 @@
 """The conventions of the paper's released code, one option each."""
 
+from typing import Literal
+
 import torch
 
-from ann2snn.conversion import method, replace_activations, spiking_output, steps, threshold
-from ann2snn.errors import UserError
+from ann2snn.conversion import method, replace_activations, spiking_output, threshold
 from ann2snn.neurons import IF, soft
-
-READOUTS = ("accumulated", "spiking")
+from ann2snn.options import Count
 
 
 @method(paper="deng2021", published_on="threshold_relu")
-def deng_code(ann, stats, T, *, reset=soft, readout="accumulated", residual_shift=True, shifts=1, shift_T=None):
+def deng_code(
+    ann,
+    stats,
+    T,
+    *,
+    reset=soft,
+    readout: Literal["accumulated", "spiking"] = "accumulated",
+    residual_shift=True,
+    shifts=1,
+    shift_T: Count | None = None,
+):
     """`optimal`, with what the released code (Jackn0/snn_optimal_conversion_pipeline, 2021) does otherwise.
 
     By default it is `optimal`. The options, so that old numbers can be measured again and one factor varies at a time:
@@ -24,10 +34,6 @@ def deng_code(ann, stats, T, *, reset=soft, readout="accumulated", residual_shif
     the calibration images only; with `shifts=2` all neurons have two shifts, in the code those whose layer has a bias
     (in its ResNet-20 none has). Read: the code.
     """
-    if shift_T is not None:
-        steps(shift_T)
-    if readout not in READOUTS:
-        raise UserError(f"A read-out is {' or '.join(READOUTS)}, not {readout!r}.")
     unshifted = set() if residual_shift else residual_additions(ann)
 
     def shift(v_th):

@@ -8,14 +8,14 @@ from torch import Tensor
 from ann2snn.baselines.mmse import mmse_threshold  # type: ignore
 from ann2snn.calibration import Statistics, channel_mean
 from ann2snn.conversion import method, replace_activations
-from ann2snn.errors import UserError
 from ann2snn.neurons import TimedIF
+from ann2snn.options import Count
 from ann2snn.progress import track
 from ann2snn.simulation.plan import Plan
 
 
 @method(paper="wu2024ftbc")
-def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch=128):
+def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch: Count = 128):
     """V_th = MMSE for every channel, shift V_th / (2T), and a bias for every channel and step:
 
         m <- m + current + V_th / (2T) - b_c[t];   b_c[t] <- b_c[t] + alpha (mean spikes_c[t] - mean ANN activation_c)
@@ -37,9 +37,6 @@ def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch=128):
     sources, start at V_th / 2 and alpha = 0.4 for QCFS ones, and one that compares means over time. Read: the code (in
     a copy of the authors' repository) and the abstract.
     """
-
-    if batch < 1:
-        raise UserError(f"ftbc takes batches of 1 image or more, not of {batch}.")
 
     def start(activation):
         layer = stats[activation.name]

@@ -8,13 +8,13 @@ from torch import Tensor, fx
 from ann2snn.activations import ThresholdReLU
 from ann2snn.calibration import channel_mean, watched
 from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
+from ann2snn.options import Count
 from ann2snn.progress import track
 
 
 @method(paper="bu2025ltb")
-def ltb(ann, stats, images, *, reset=soft, iterations=1000, batch=100, warmup=0):
+def ltb(ann, stats, images, *, reset=soft, iterations: Count = 1000, batch: Count = 100, warmup=0):
     """Every activation a is cut at its channel's threshold, min(a, theta), and theta grows until cuts are rare:
 
         theta <- theta + 2 mean(max(0, a - theta)), from 0, over the images and places of one batch;  m(0) = theta / 2
@@ -61,8 +61,6 @@ def run_with(
 
     Every activation passes on `act(activation, its input, its output)`.
     """
-    if iterations < 1 or batch < 1:
-        raise UserError(f"iterations and batch are numbers of 1 or more, not {iterations} and {batch}.")
     like, size = next(ann.parameters()), min(batch, len(images))
     with watched(ann, act), torch.inference_mode():
         for k in track(range(iterations), "calibration"):

@@ -1,12 +1,13 @@
 """Thresholds that minimise the quantisation error."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ann2snn.calibration import LayerStatistics
 from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
 
 GRID = 1 - 0.01 * torch.arange(95, dtype=torch.double)  # of the maximum, from the largest down
@@ -14,7 +15,7 @@ ROUNDINGS = {"round": 0.5, "floor": 0.0}
 
 
 @method(paper="li2021snnc")
-def mmse(ann, stats, T, *, reset=soft, error="round", per_channel=True):
+def mmse(ann, stats, T, *, reset=soft, error: Literal["round", "floor"] = "round", per_channel=True):
     """V_th = the one of 1.00, 0.99, ..., 0.06 of the maximum m with the least mean of (a - Q(a))^2; shift V_th / (2T).
 
     Q(a) = V_th / T clip(round(a T / V_th), 0, T), halves up: what a neuron with this shift makes of a constant current.
@@ -55,8 +56,6 @@ def squared_errors(values: Tensor, counts: Tensor, thresholds: Tensor, T: int, e
     Q(a) is V / T times how many of the edges (j - 1/2) V / T, or j V / T, j = 1..T, lie at or below a. So the sums of
     a Q(a) and of Q(a)^2 are V / T times the sum of what lies at or above each edge, and (V / T)^2 (2j - 1) its number.
     """
-    if error not in ROUNDINGS:
-        raise UserError(f"The error is that of {' or '.join(ROUNDINGS)}, not {error!r}.")
     j = torch.arange(1, T + 1, device=values.device)
     number, total = (F.pad(x.cumsum(1), (1, 0)) for x in (counts, counts * values))  # of the first bins
     falling, square, errors = -values, (counts * values**2).sum(1), []

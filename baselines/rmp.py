@@ -3,10 +3,11 @@
 from ann2snn.baselines.spike_norm import balance  # type: ignore
 from ann2snn.conversion import method
 from ann2snn.neurons import soft
+from ann2snn.options import Count, Positive
 
 
 @method(paper="han2020rmp")
-def rmp(ann, stats, images, *, alpha=0.7, steps=2500):
+def rmp(ann, stats, images, *, alpha: Positive = 0.7, steps: Count = 2500):
     """V_th = alpha times the largest weighted input sum, as in `spike_norm`; reset by subtraction.
 
     A neuron keeps what exceeds its threshold, so an input of up to V_th a step is not lost, and a threshold below the

@@ -2,10 +2,11 @@
 
 from ann2snn.conversion import method, replace_activations, threshold
 from ann2snn.neurons import IF, soft
+from ann2snn.options import Quantile
 
 
 @method(paper="rueckauer2017")
-def robust_norm(ann, stats, *, reset=soft, quantile=0.999):
+def robust_norm(ann, stats, *, reset=soft, quantile: Quantile = 0.999):
     """V_th = the 99.9th percentile of the layer's non-zero activations: outliers are clipped, everything else is finer.
 
     B. Rueckauer et al., "Conversion of continuous-valued deep networks to efficient event-driven networks for image

@@ -1,8 +1,8 @@
 """Threshold balancing by the spiking network itself."""
 
 from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.errors import UserError
 from ann2snn.neurons import IF, soft
+from ann2snn.options import Count
 from ann2snn.trains import layer_by_layer
 
 IMAGES = 128
@@ -10,7 +10,7 @@ TRAINS = 5 * 2**27  # bytes for the spikes of one layer; up to three are kept in
 
 
 @method(paper="sengupta2019")
-def spike_norm(ann, stats, images, *, reset=soft, steps=2500):
+def spike_norm(ann, stats, images, *, reset=soft, steps: Count = 2500):
     """V_th = the largest weighted input sum that arrives at any step, layer after layer.
 
     V_l = max over steps, images and units of (W_l x_{l-1}(t) + b_l), where x_{l-1}(t) are the spikes of the layer
@@ -33,10 +33,6 @@ def spike_norm(ann, stats, images, *, reset=soft, steps=2500):
 
 def balance(ann, stats, images, reset, steps, factor):
     """The network whose thresholds are `factor` times the largest input sum that arrives in so many steps."""
-    if steps < 1:
-        raise UserError(f"steps is a number of 1 or more, not {steps}.")
-    if not factor:
-        raise UserError("alpha is a number above 0: thresholds are that many times the largest input.")
     snn = replace_activations(ann, lambda activation: IF(1.0, reset, shift=-activation.shift))
     largest = max(stats[neuron.name].unit_max.numel() for neuron in snn.children() if isinstance(neuron, IF))
     count = min(IMAGES, max(1, TRAINS * 8 // (steps * largest)))

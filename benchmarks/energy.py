@@ -12,7 +12,6 @@ from ann2snn import energy
 from ann2snn.benchmarks.method_tables import variant  # type: ignore
 from ann2snn.benchmarks.paper import Known  # type: ignore
 from ann2snn.energy import Hardware
-from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.rows import MAIN, Estimate, Row, Section, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, points
 
@@ -69,7 +68,7 @@ class Line:
 
         def of_one(record: dict) -> Fraction:
             counts = energy.of_record(record, self.T)
-            return counts.snn(hardware) / counts.ann(hardware)
+            return Fraction(counts.snn(hardware) / counts.ann(hardware))
 
         found = self.row.over_seeds(of_one)
         assert found
@@ -77,7 +76,11 @@ class Line:
 
     @property
     def per_mac(self) -> Estimate | None:
-        return self.row.over_seeds(lambda r: energy.of_record(r, self.T).per_mac)
+        def of_one(record: dict) -> Fraction | None:
+            share = energy.of_record(record, self.T).per_mac
+            return None if share is None else Fraction(share)
+
+        return self.row.over_seeds(of_one)
 
 
 def rows(known: Known) -> list[tuple[Section, Row]]:
@@ -113,7 +116,7 @@ def moments(row: Row) -> list[int]:
 
 
 def models() -> str:
-    cells = [[h.name, *(f"{float(x):g}" for x in (h.mac, h.addition, h.update)), f"{float(h.break_even):.3g}"]
+    cells = [[h.name, *(f"{x:g}" for x in (h.mac, h.addition, h.update)), f"{h.break_even:.3g}"]
              for h in energy.ALL]  # fmt: skip
     heads = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
     return tabulate(cells, heads, tablefmt="github", disable_numparse=True)
@@ -127,7 +130,7 @@ def table(found: list[Line]) -> str:
         per_mac = "-" if line.per_mac is None else f"{float(line.per_mac.mean):.2f}"
         costs = (f"{float(line.cost(hardware).mean):.2f}" for hardware in energy.ALL)
         at = f"{T}, near" if line.near else str(T)
-        cells.append([line.section.dataset, line.section.network, source, label(row), str(row.n),
+        cells.append([line.section.dataset, line.section.network, source, row.job.label, str(row.n),
                       points(row.ann, row.n), at, points(row.accuracy(T), row.n), per_mac, *costs])  # fmt: skip
     heads = ["data", "network", "source", "method", "n", "ANN", "T", "SNN", "additions / MAC"]
     return tabulate(cells, [*heads, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)

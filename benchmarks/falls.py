@@ -143,10 +143,8 @@ def main() -> None:
     )
     found = {key: measure(jobs[key][1], {t for pair in fell.get(key, []) for t in pair}) for *_, key in shown}
     accuracies, biases = [], []
-    for reset, method, network, activation, seed, key in shown:
-        usual, options = find(method).options | {"reset": reset}, jobs[key][0].options
-        told = [method, reset, *(f"{name}={value}" for name, value in options.items() if value != usual[name])]
-        one, start = found[key], [", ".join(told), network, activation, seed]
+    for _, _, network, activation, seed, key in shown:
+        one, start = found[key], [jobs[key][0].label, network, activation, seed]
         later = {t for _, t in fell.get(key, [])}
         cells = [
             (f"**{a:.1f}**" if t in later else f"{a:.1f}") + f" / {b:.1f}"

@@ -21,7 +21,6 @@ from ann2snn.benchmarks.method_tables import (  # type: ignore
 from ann2snn.benchmarks.profiles import QUANTISERS, STARTS, TRAINED  # type: ignore
 from ann2snn.comparison import Paired, ann_share, paired
 from ann2snn.conversion import discover
-from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.leaderboard.tables import points
 from ann2snn.recipes import RECIPES
@@ -134,7 +133,7 @@ def findings(found: list[Table]) -> str:
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
             largest = [x for x in all_ if x.table.rows[0].n_test == all_[0].table.rows[0].n_test]
-            what = f"{question.factor}; `{label(largest[0].row)}` - `{label(largest[0].base)}`"
+            what = f"{question.factor}; `{largest[0].row.job.label}` - `{largest[0].base.job.label}`"
             text = f"- **{question.title}** ({what}): {'; '.join(answer.text() for answer in largest)}."
             lines.append((not largest[0].surprises, -largest[0].size, text))
         else:
@@ -206,7 +205,7 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
             row = table.row(job["method"], job["options"])
             same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]] if row else []
             share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
-            lines.append([table.name, label(own), f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
+            lines.append([table.name, own.job.label, f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
                           paired(same[0], r, AT).interval if same else NOT_RUN])  # fmt: skip
     heads = ["source", "method", "calibration images", "seed", f"T = {AT}", "against 1,024 images, seed 0"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."

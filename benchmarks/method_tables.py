@@ -7,11 +7,10 @@ from tabulate import tabulate
 from ann2snn.benchmarks.profiles import TRAINED, VARIANTS  # type: ignore
 from ann2snn.comparison import Paired, paired
 from ann2snn.conversion import discover
-from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.published import Published, find
 from ann2snn.leaderboard.rows import Row, rank, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL, points, smallest
-from ann2snn.records import recipe_name
+from ann2snn.records import label, recipe_name
 from ann2snn.significance import holm
 
 AT, ALPHA = 16, 0.05
@@ -112,7 +111,7 @@ def table_text(table: Table, published: list[Published]) -> str:
     for row in table.rows:
         price = row.per_mac(AT)
         lines.append([
-            label(row),
+            row.job.label,
             str(row.n),
             *(_cell(row, T) for T in grid),
             smallest(row),
@@ -166,7 +165,7 @@ def _missing(table: Table) -> str:
             if not known[method].applies(table.activation):
                 foreign.append(f"`{method}` does not apply (it is for sources trained with {known[method].only_on})")
             else:
-                not_run.append(f"`{', '.join([method, *(f'{k} {v}' for k, v in options.items())])}`")
+                not_run.append(f"`{label(method, options)}`")
     lacking = foreign + ([f"{NOT_RUN}: {', '.join(not_run)}"] if not_run else [])
     return f"No row: {'; '.join(lacking)}." if lacking else "All methods have a row."
 

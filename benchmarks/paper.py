@@ -17,7 +17,6 @@ from ann2snn.benchmarks import photographs  # type: ignore
 from ann2snn.benchmarks.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH  # type: ignore
 from ann2snn.comparison import paired
 from ann2snn.leaderboard.markdown import escaped
-from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.published import Published, find, load
 from ann2snn.leaderboard.rows import CODE, USUAL, Row, sections, snn
 from ann2snn.leaderboard.tables import points, smallest
@@ -262,7 +261,7 @@ def others_table(known: Known) -> str:
         for row in known.rows(dataset=dataset, network=network):
             whose = "public weights" if row.records[0]["job"]["seed"] is None else "ours"
             pipeline = f"{whose}: {row.job.activation}, {recipe_of(row.job.recipe)}"
-            line = [dataset, network, label(row), pipeline, points(row.ann)]
+            line = [dataset, network, row.job.label, pipeline, points(row.ann)]
             if row.job.method != CODE:
                 lines.append([*line, *(points(row.accuracy(t) or "-") for t in T)])
     heads = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]

@@ -7,7 +7,6 @@ from tabulate import tabulate
 from ann2snn.benchmarks.method_tables import variant  # type: ignore
 from ann2snn.errors import UserError
 from ann2snn.leaderboard.markdown import escaped
-from ann2snn.leaderboard.methods import label
 from ann2snn.leaderboard.rows import MAIN, Row, sections
 from ann2snn.leaderboard.tables import DAGGER, UNOFFICIAL
 from ann2snn.records import load_all, recipe_name, write_atomic
@@ -38,7 +37,7 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
             source = section.dataset, section.network, row.job.activation, recipe_name(row.job.recipe)
             hard = row.job.method in MAIN and row.job.options.get("reset") == "hard"
             if source in SHOWN and row.usual and (hard or variant(row) is not None):
-                now = found[source].get(name := label(row), row)
+                now = found[source].get(name := row.job.label, row)
                 found[source][name] = max(now, row, key=lambda row: row.job.method_version)
     return {source: rows for source, rows in found.items() if rows}
 

@@ -215,7 +215,7 @@ def test_ftbc_brings_every_step_to_the_mean(images):
 
 
 def test_batches_have_an_image(images):
-    with pytest.raises(UserError, match="ftbc takes batches of 1 image or more, not of 0"):
+    with pytest.raises(UserError, match="batch of ftbc is a whole number of 1 or more, such as 128, not 0"):
         convert(prepare(single(), images[:, :1, :1, :1]), "ftbc", images[:, :1, :1, :1], T=2, batch=0)
 
 

@@ -42,7 +42,7 @@ def test_what_cannot_be_compared(make_record):
         paired(make_record(), make_record(data_hash="e" * 64), 8)
     with pytest.raises(UserError, match="not of the same test images"):
         paired(make_record(), make_record(n=20), 8)
-    with pytest.raises(UserError, match="optimal reset=soft has no T = 4; it has 8"):
+    with pytest.raises(UserError, match="optimal has no T = 4; it has 8"):
         paired(make_record(T={4: 1}), make_record(), 4)
     with pytest.raises(UserError, match="have no T in common"):
         report(make_record(T={4: 1}), make_record())
@@ -56,8 +56,8 @@ def test_the_command(make_record, ann2snn, tmp_path):
     lines = out.splitlines()
     assert code == 0 and not err
     assert lines[:2] == [
-        "A: digits plain relu seed 0: optimal reset=soft",
-        "B: digits plain relu seed 1: opi reset=soft",
+        "A: digits plain relu seed 0: optimal",
+        "B: digits plain relu seed 1: opi",
     ]
     assert [line.split()[:3] for line in lines[5:7]] == [["8", "90.00", "70.00"], ["16", "90.00", "100.00"]]
     assert "-20.00 ± 24.79" in lines[5] and "2 / 0" in lines[5] and lines[5].split()[-2:] == ["0.5", "80.0"]

@@ -6,10 +6,12 @@ import json
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from ann2snn import dashboard, tracking
+from ann2snn.conversion import METHODS
 from ann2snn.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -54,6 +56,14 @@ def test_a_dry_run_needs_nothing(ann2snn, tmp_path, monkeypatch):
     assert code == 0 and json.loads(out) == dashboard.spec(None, "mine", DIGITS)
     assert json.loads(out)["filters"] == {"dataset": ["digits"], "network": [], "method": ["optimal", "opi"]}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_methods_of_a_plug_in_can_be_named(ann2snn, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import ann2snn\n\n\n@ann2snn.method(paper='x')\ndef mine(ann, stats):\n    return ann\n")
+    with patch.dict(METHODS):
+        code, out, err = ann2snn(f"dashboard --dry-run --method mine --plugin {plugin}")
+    assert code == 0 and json.loads(out)["filters"]["method"] == ["mine"], err
 
 
 def test_one_section_for_each_table():

@@ -55,7 +55,7 @@ def test_a_fixed_shift_is_what_one_long_run_reads_on_its_way(ann, stats):
     assert torch.equal(long.outputs[T], short.outputs[T])
     assert not torch.equal(short.outputs[T], simulate(convert(ann, "optimal", stats, T), images, T).outputs[T])
     for wrong in (0, -4, "x"):
-        with pytest.raises(UserError, match="T is a number of steps"):
+        with pytest.raises(UserError, match="shift_T of deng_code is a whole number of 1 or more"):
             convert(ann, "deng_code", stats, T, shift_T=wrong)
 
 
@@ -80,7 +80,7 @@ def test_the_spiking_read_out_is_a_neuron_behind_the_last_layer(ann, stats):
 
 
 def test_only_these_read_outs(ann, stats):
-    with pytest.raises(UserError, match="A read-out is accumulated or spiking, not 'spikes'"):
+    with pytest.raises(UserError, match="readout of deng_code is 'accumulated' or 'spiking', not 'spikes'"):
         convert(ann, "deng_code", stats, T, readout="spikes")
 
 

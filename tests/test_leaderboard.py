@@ -3,13 +3,19 @@ from fractions import Fraction
 from math import sqrt
 
 import pytest
+from matplotlib import rc_context
+from matplotlib.text import Text
 
-from ann2snn import leaderboard
+from ann2snn import comparison, leaderboard, tracking
+from ann2snn.benchmarks.profiles import METHODS  # type: ignore
+from ann2snn.commands import accuracies
 from ann2snn.errors import UserError
-from ann2snn.leaderboard import tables
+from ann2snn.leaderboard import figures, panels, tables
 from ann2snn.leaderboard.markdown import escaped
 from ann2snn.leaderboard.rows import sections, steps
-from ann2snn.records import load_all, save
+from ann2snn.records import Job, label, load_all, save
+
+RELU = {"network": "plain", "activation": "relu"}
 
 
 def rows_of(records):
@@ -182,7 +188,7 @@ def test_markdown_cells(make_record, publish):
     leaderboard.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     soft, hard, threshold = table(text, "Accuracy (%)")
-    assert (soft["source"], soft["method"], soft["options"]) == ("relu, short", "optimal", "soft")
+    assert (soft["source"], soft["method"], hard["method"]) == ("relu, short", "optimal", "optimal reset=hard")
     assert (soft["n"], soft["ANN"], soft["T = 8"], soft["T = 16"]) == (
         "2",
         "100.00 ± 0.00",
@@ -205,9 +211,9 @@ def test_unofficial_data_is_marked(make_record, publish):
     leaderboard.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     assert "† Measured on data whose checksum is not the official one." in text
-    assert {(row["source"], row["options"]) for row in table(text, "Accuracy (%)")} == {
-        ("relu †", f"soft, data_hash={'d' * 24}"),
-        ("relu", f"soft, data_hash={'e' * 24}"),
+    assert {(row["source"], row["method"]) for row in table(text, "Accuracy (%)")} == {
+        ("relu †", f"optimal data_hash={'d' * 24}"),
+        ("relu", f"optimal data_hash={'e' * 24}"),
     }
     assert {line["official"] for line in lines_of(root)} == {"True", "False"}
 
@@ -321,21 +327,28 @@ def test_comparison_is_over_what_both_have(make_record, publish):
     committed = publish(*(make_record(seed=s, T={4: 5, 8: 6 + s}) for s in range(2)))
     today = publish(make_record(seed=0, T={8: 7, 16: 8}), make_record(method="opi"), name="runs")
     (row,) = leaderboard.compare(load_all(today), load_all(committed))
-    assert row == ("digits / plain / relu", "optimal soft", 8, 0.7, 0.6, 0.1)
+    assert row == ("digits / plain / relu", "optimal", 8, 0.7, 0.6, 0.1)
     assert leaderboard.comparison_table([row]).splitlines() == [
         "digits / plain / relu",
-        "                        today              committed            difference",
-        "T =                  4    8   16   32     4    8   16   32     4    8   16   32",
-        "optimal soft         - 70.0    -    -     - 60.0    -    -     -  +10    -    -",
+        "                      today         committed      difference",
+        "T =                  8   16   32     8   16   32     8   16   32",
+        "optimal           70.0    -    -  60.0    -    -   +10    -    -",
         "",
         "0 of 1 cells (all T's) are equal; the largest difference: 10.00 points.",
     ]
     same = leaderboard.comparison_table(leaderboard.compare(load_all(committed), load_all(committed)))
-    assert "    =    =    -    -" in same and "2 of 2 cells" in same
+    assert "    =    -    -" in same and "2 of 2 cells" in same
     assert max(map(len, same.splitlines())) <= 80
     far = leaderboard.comparison_table([row._replace(today=1.0, committed=0.0, difference=1.0)])
-    assert "optimal soft         -  100    -    -     -  0.0    -    -     - +100    -    -" in far.splitlines()
+    assert "optimal            100    -    -   0.0    -    -  +100    -    -" in far.splitlines()
     assert "No result" in leaderboard.comparison_table([])
+
+
+def test_the_longest_label_of_a_profile_on_the_digits_fits_80_columns():
+    longest = max((label(method, options) for method, options in METHODS), key=len)
+    row = leaderboard.Compared("digits / digits_plain / relu", longest, 8, 1.0, 0.0, 1.0)
+    assert longest == "robust_norm reset=hard"
+    assert max(map(len, leaderboard.comparison_table([row]).splitlines())) <= 80
 
 
 # ----------------------------------------------------------------------------------------------------------- figures
@@ -413,4 +426,65 @@ def test_markup_in_names_is_shown_as_text(make_record):
     assert escaped(plain) == plain
     text = tables.markdown([make_record({8: 9}, network=hostile, method="m|n", recipe=f"{hostile}-01234567")])
     assert "<script>" not in text and "&lt;script&gt;" in text and "\n# d" not in text and "[e](f)" not in text
-    assert table(text, "Accuracy (%)")[0]["method"] == "m&#124;n"
+    assert table(text, "Accuracy (%)")[0]["method"] == "m&#124;n reset=soft"
+
+
+# ----------------------------------------------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize(
+    "method, options, text",
+    [
+        ("optimal", {"reset": "soft"}, "optimal"),
+        ("optimal", {"reset": "hard"}, "optimal reset=hard"),
+        ("channel_norm", {"start": 0.5, "quantile": 0.999, "reset": "hard"},
+         "channel_norm reset=hard quantile=0.999 start=0.5"),
+        ("accumulate_then_fire", {"per_channel": False}, "accumulate_then_fire per_channel=False"),
+        ("deng_code", {"shift_T": 32, "reset": "soft"}, "deng_code shift_T=32"),
+        ("deng_code", {"shift_T": None, "readout": "accumulated"}, "deng_code"),
+        ("optimal", {"reset": "soft", "zeta": 1, "eta": None}, "optimal eta=None zeta=1"),
+        ("not_here", {"reset": "soft", "b": 2, "a": 1}, "not_here a=1 b=2 reset=soft"),
+    ],
+)  # fmt: skip
+def test_a_label_has_the_options_that_are_no_defaults_in_the_order_of_the_method(method, options, text):
+    assert label(method, options) == text
+
+
+def test_a_record_has_one_label_everywhere(make_record, publish):
+    """In tables, figures, comparisons, W&B and what a sweep prints."""
+    records = [
+        make_record({16: right}, method="mmse", options={"reset": "soft", "error": error, "per_channel": True}, **RELU)
+        for error, right in (("round", 9), ("floor", 8))
+    ]
+    text, job = "mmse error=floor", Job(**records[1]["job"])
+    (section,) = sections(records)
+    assert [row.job.label for row in section.rows] == [section.method(row) for row in section.rows] == ["mmse", text]
+    assert table(tables.markdown(records), "Accuracy (%)")[1]["method"] == text
+    assert {curve["method"] for drawer in (figures, panels) for curve in drawer.curves(section)} == {"mmse", text}
+    assert comparison.title(records[1]) == f"digits plain relu seed 0: {text}"
+    assert leaderboard.compare(records, records)[1].row == text
+    assert text in accuracies(records).splitlines()[-1]
+    assert tracking._row(job).startswith(f"{text}, digits/plain/relu, ")
+
+
+def test_a_line_style_says_the_reset_and_the_legend_does_not(make_record):
+    (section,) = sections([make_record({16: 9}, options={"reset": reset}, **RELU) for reset in ("soft", "hard")])
+    assert [(curve["method"], curve["reset"]) for curve in figures.curves(section)] == [
+        ("optimal", "hard"),
+        ("optimal", "soft"),
+    ]
+
+
+def test_a_dollar_in_a_name_is_no_mathematics(make_record):
+    """Of two dollars a name, `a$_b$c` would lose both, and `$\\x$` would end the drawing."""
+    records = [make_record({8: 9, 16: 9}, network=r"$\x$", recipe=f"r{k}$-0123456{k}") for k in range(2)]
+    (section,) = sections(records)
+    for drawer in (figures, panels):
+        drawn = drawer.curves(section)
+        assert figures.render(drawer, section, drawn)["png"]
+    with rc_context(figures.STYLE):
+        figure = panels.draw(section, panels.curves(section))
+        figure.canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert texts and not any(text.get_parse_math() for text in texts)
+    assert [t.get_text() for t in texts if "mathdefault" in t.get_text()] == []  # ticks that are written as mathematics

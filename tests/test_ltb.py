@@ -98,5 +98,5 @@ def test_what_the_neurons_are():
 def test_what_is_refused():
     net, images = chain(), images_of(3)
     for options in ({"iterations": 0}, {"batch": 0}):
-        with pytest.raises(UserError, match="iterations and batch are numbers of 1 or more"):
+        with pytest.raises(UserError, match="of ltb is a whole number of 1 or more"):
             convert(prepare(net, images), "ltb", images, **options)

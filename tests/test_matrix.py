@@ -137,7 +137,7 @@ def test_what_is_not_there_is_said(made):
     assert (row["T = 2"], row["T = 4"], row["T = 8"], row["T = 32"]) == ("n/a", "n/a", "85.00", "not run")
     assert "`qcfs` does not apply (it is for sources trained with qcfs)" in text
     lacking = text.splitlines()[-1].partition("; not run: ")[2]
-    assert "`channel_norm, quantile 0.999, start 0.5`, " in lacking and "`opi, reset soft`" not in lacking
+    assert "`channel_norm quantile=0.999 start=0.5`, " in lacking and "`opi reset=soft`" not in lacking
 
 
 def test_other_calibrations_resets_and_few_methods_stay_out(made):
@@ -345,9 +345,9 @@ def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made
                made("optimal", calibration_transform="crop_flip")]  # fmt: skip
     (section,) = sections(records)
     (main,) = section.main
-    assert section.options(main) == "soft"
-    told = {section.options(row) for row in section.rows if row.job.method == "optimal"}
-    assert told == {"soft", "soft, calibration=128", "soft, calibration_transform=crop_flip"}
+    assert section.method(main) == "optimal"
+    told = {section.method(row) for row in section.rows if row.job.method == "optimal"}
+    assert told == {"optimal", "optimal calibration=128", "optimal calibration_transform=crop_flip"}
 
 
 def test_short_tables_and_figures_show_the_main_methods(made):

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from ann2snn.conversion import convert, discover, find, load_plugin, replace_act
 from ann2snn.errors import UserError
 from ann2snn.graph import activations, prepare
 from ann2snn.neurons import IF, RESETS, Neuron
+from ann2snn.options import Count, Positive, Quantile, annotations, checked
 from ann2snn.simulation import simulate
 
 METHODS = sorted(discover())
@@ -166,6 +168,61 @@ def test_a_method_says_what_it_is(name):
     assert re.search(r"\d{4}", method.paper) and method.version >= 1
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_an_option_says_which_values_it_takes(name):
+    """Of a text its choices, of None what else it can be; and the defaults are among these values."""
+    method = find(name)
+    hints = annotations(method.function)
+    for option, default in method.options.items():
+        if option != "reset" and (default is None or isinstance(default, str)):
+            assert option in hints
+            with pytest.raises(UserError, match=f"The option {option} of {name} is "):
+                method.check({option: "no such value"})
+    assert method.check({}) == method.options
+
+
+Choice = Literal["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "annotation, default, right, wrong",
+    [
+        (Choice, "a", ["a", "b"], ["c", 1, None, True]),
+        (Choice | None, None, [None, "b"], ["c", 0]),
+        (Literal[1, 2], 1, [1, 2], [3, True, "1", 1.0]),
+        (Count, 5, [1, 7], [0, -1, 1.5, "abc", True, None]),
+        (Count | None, None, [None, 3], [0, "x", 2.5]),
+        (Positive, 0.7, [1e-9, 2.0], [0, -1, math.inf, math.nan, 10**400, "x"]),
+        (Quantile, 1.0, [0.5, 1.0], [0, 1.5, "x", True]),
+        (int | None, None, [None, 0], [-1, "x", 0.5]),
+        (str, "a", ["b"], [1, None]),
+        (None, "a", ["b"], [1, None]),
+        (None, True, [False], [1, "x", None]),
+        (None, None, [None, 1, "x"], []),
+        (torch.Tensor, None, ["anything"], []),
+        (int | str, 1, [2, "x", -1], []),
+    ],
+)
+def test_values_are_checked_by_annotation_or_default(annotation, default, right, wrong):
+    for value in right:
+        assert checked("x", value, default, annotation) == value
+    for value in wrong:
+        with pytest.raises(UserError, match="^x is .*, not "):
+            checked("x", value, default, annotation)
+
+
+def test_a_whole_number_is_a_float_where_the_option_is_one():
+    for annotation in (Quantile, Positive, float, None):
+        assert type(checked("x", 1, 0.5, annotation)) is float
+
+
+def test_annotations_that_only_a_type_checker_knows_are_left_out():
+    def method(ann, stats, *, factor: "NotImported" = 0.5):  # noqa: F821  # pyright: ignore
+        return ann
+
+    assert annotations(method) == {}
+
+
 def test_options():
     assert find("robust_norm").options == {"reset": "soft", "quantile": 0.999}
     assert find("optimal").options == find("max_norm").options == find("opi").options == {"reset": "soft"}
@@ -180,19 +237,19 @@ def test_options():
         ("optimal", 4, {"quantile": 1}, "optimal has no option 'quantile'; it has: reset."),
         ("opi", None, {"reset": "zero"}, "No reset rule is called 'zero'; known are soft and hard."),
         ("optimal", None, {}, "optimal converts for a given number of steps: pass T"),
-        ("robust_norm", None, {"quantile": 99.9}, "A quantile lies in"),
+        ("robust_norm", None, {"quantile": 99.9}, "quantile of robust_norm is a number in"),
         (
             "robust_norm",
             None,
             {"quantile": "x"},
-            "quantile of robust_norm is a number of 0 or more, such as 0.999, not",
+            "quantile of robust_norm is a number in .0, 1., such as 0.999, not",
         ),
         ("channel_norm", None, {"start": math.nan}, "option start of channel_norm is a number of 0 or more"),
         ("srp", 8, {"warmup": -1}, "option warmup of srp is a whole number of 0 or more, such as 4, not -1"),
         ("srp", 8, {"warmup": 2.5}, "option warmup of srp is a whole number"),
         ("ftbc", 8, {"updates": True}, "option updates of ftbc is a whole number"),
         ("mmse", 8, {"per_channel": "x"}, "option per_channel of mmse is True or False, not 'x'"),
-        ("spike_norm", None, {"steps": 0}, "steps is a number of 1 or more"),
+        ("spike_norm", None, {"steps": 0}, "steps of spike_norm is a whole number of 1 or more"),
         *[(name, T, {}, "T is a number of steps") for name in METHODS for T in (0, -1, True, 4.0, "4")],
     ],
 )

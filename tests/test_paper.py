@@ -164,7 +164,7 @@ def test_other_budgets_sources_and_options_are_not_mixed_in(make_record):
     assert line["optimal"] == "> 32"
     assert [x["source"] for x in cells(table("thresholds"), known)] == ["threshold_relu:1"]
     ours = [x["method"] for x in cells(table("others"), known) if x["network"] == "cifar_resnet20"]
-    assert sorted(ours) == ["mmse", "mmse, error floor", "optimal", "optimal"]
+    assert sorted(ours) == ["mmse", "mmse error=floor", "optimal", "optimal"]
 
 
 def test_tables_of_the_first_seed_wait_for_it(make_record):

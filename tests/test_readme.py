@@ -39,10 +39,10 @@ def test_methods_down_and_sources_across(made):
         "ResNet-20, threshold ReLU", "ResNet-20, ReLU", "ResNet-20, QCFS"]  # fmt: skip
     assert [head.split("<br>")[-1] for head in heads[1:4]] == ["n = 1", "n = 2", "n = 1"]
     assert "†" in heads[3] and "†" not in heads[1] + heads[2]
-    assert list(rows) == ["the ANN itself", "max_norm", "optimal", "max_norm, reset hard", "qcfs"]
+    assert list(rows) == ["the ANN itself", "max_norm", "optimal", "max_norm reset=hard", "qcfs"]
     assert rows["the ANN itself"][:3] == ["95.0"] * 3
     assert rows["optimal"][:3] == ["- / 90.0", "75.5 / 95.0", "-"]
-    assert rows["max_norm, reset hard"][:3] == ["-", "50.0 / - (n = 1)", "-"]
+    assert rows["max_norm reset=hard"][:3] == ["-", "50.0 / - (n = 1)", "-"]
     assert rows["optimal"][3:] == ["16", f"{50 * 16 / 40:.2f}"] and rows["qcfs"][3:] == ["-", "-"]
 
 

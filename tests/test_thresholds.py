@@ -155,7 +155,7 @@ def test_mmse_neurons(wide):
             error, per_channel = options.get("error", "round"), options.get("per_channel", True)
             assert torch.equal(neuron.v_th, mmse_threshold(stats[name], 8, error, per_channel))
             assert torch.equal(neuron.shift, neuron.v_th / 16 - 0.25)
-    with pytest.raises(UserError, match="The error is that of round or floor, not 'ceil'"):
+    with pytest.raises(UserError, match="error of mmse is 'round' or 'floor', not 'ceil'"):
         convert(ann, "mmse", stats, T=8, error="ceil")
 
 
@@ -207,7 +207,7 @@ def test_rmp_by_hand_and_against_the_loop():
 
 
 def test_rmp_refuses_thresholds_of_zero():
-    with pytest.raises(UserError, match="alpha is a number above 0"):
+    with pytest.raises(UserError, match="alpha of rmp is a number above 0"):
         convert(prepare(random(residual()), torch.randn(8, 2, 4, 4)), "rmp", torch.randn(8, 2, 4, 4), alpha=0, steps=3)
 
 

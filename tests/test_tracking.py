@@ -148,7 +148,7 @@ def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
         key: one[key] for key in ("data", "source", "provenance")
     }
     assert config["size"] == one["network"]
-    assert config["row"] == tracking._row(JOB) and "optimal soft, digits/tiny/threshold_relu:1, " in config["row"]
+    assert config["row"] == tracking._row(JOB) and "optimal, digits/tiny/threshold_relu:1, " in config["row"]
     assert rows == [
         {
             "T": T,
@@ -177,7 +177,7 @@ def test_T_is_the_axis_of_the_curves_and_the_group_is_the_source(tmp_path):
     metrics = [line["metric"] for line in lines if line["type"] == "metric"]
     assert run["run_id"] == JOB.id
     assert run["run_group"] == "digits/tiny/threshold_relu:1"
-    assert run["display_name"] == "optimal soft digits/tiny/threshold_relu-1/seed1"
+    assert run["display_name"] == "optimal digits/tiny/threshold_relu-1/seed1"
     assert [metric["step_metric"] for metric in metrics if metric.get("glob_name") == "snn/*"] == ["T"]
 
 

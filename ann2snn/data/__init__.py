@@ -155,6 +155,12 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
+def check(name: str) -> None:
+    """UserError for a name that no dataset has."""
+    if name not in _DATASETS:
+        raise unknown("dataset", name, names())
+
+
 def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool = False) -> Data:
     """Reads a dataset from the folder `root` (else $ANN2SNN_DATA, else `data`).
 
@@ -162,8 +168,7 @@ def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool =
     images other than the official ones, unless `accept_unofficial`: then `official` of the result is False, and a line
     on stderr says where images are missing.
     """
-    if name not in _DATASETS:
-        raise unknown("dataset", name, names())
+    check(name)
     return _DATASETS[name](Path(root or os.environ.get("ANN2SNN_DATA") or "data").expanduser(), accept_unofficial)
 
 

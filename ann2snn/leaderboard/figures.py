@@ -12,6 +12,7 @@ from ann2snn.leaderboard.rows import MAIN, Estimate, Section, known
 
 DRAWING = 3  # raised when the drawing below changes: every figure is stale then
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+STYLE = {"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}  # `$` is a `$`
 GREY, DASHED = "#444444", (0, (5, 3))
 STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
 
@@ -24,10 +25,9 @@ def curves(section: Section) -> list[dict]:
 
     found = []
     for row in sorted(section.main, key=lambda row: row.job.row):
-        other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
         found.append({
             "source": section.source(row),
-            "method": " ".join([row.job.method, *other, *section.told(row)]),
+            "method": section.method(row, without="reset"),
             "reset": row.job.options.get("reset", ""),
             "n": row.n,
             "ann": percent(row.ann),
@@ -48,7 +48,7 @@ def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     files, description = {}, {"Description": stamp(drawer, section, drawn)}
-    with rc_context({"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9}):
+    with rc_context(STYLE):
         figure = drawer.draw(section, drawn)
         FigureCanvasAgg(figure)
         for kind, undated in (("svg", {"Date": None}), ("png", {})):

@@ -32,21 +32,11 @@ def _curve(section: Section, row: Row) -> dict:
     return {
         "source": section.source(row),
         "n": row.n,
-        "method": label(row),
+        "method": row.job.label,
         "reference": row.job.method == method and same,
         "ann": round(float(100 * row.ann.mean), 4),
         "T": {T: round(float(100 * known(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
     }
-
-
-def label(row: Row) -> str:
-    """`channel_norm, quantile 0.999, start 0.5`: the method, and the options that are not its defaults."""
-    from ann2snn.conversion import discover  # which imports torch
-
-    methods = discover()
-    usual = methods[row.job.method].options if row.job.method in methods else {}
-    options = {name: value for name, value in sorted(row.job.options.items()) if usual.get(name) != value}
-    return ", ".join([row.job.method, *(f"{name} {value}" for name, value in options.items())])
 
 
 def draw(section: Section, drawn: list[dict]):

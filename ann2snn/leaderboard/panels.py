@@ -5,7 +5,7 @@ from fractions import Fraction
 from ann2snn.leaderboard.figures import DASHED, GREY, colours_of, steps_axis
 from ann2snn.leaderboard.rows import Estimate, Row, Section, known
 
-DRAWING = 3  # raised when the drawing below changes: every figure is stale then
+DRAWING = 4  # raised when the drawing below changes: every figure is stale then
 LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: line, filled marker
 
 
@@ -19,11 +19,10 @@ def _curve(section: Section, row: Row) -> dict:
     def values(of, scale) -> dict:
         return {T: _numbers(known(of(T)), scale) for T in row.T}
 
-    other = [f"{k}={v}" for k, v in sorted(row.job.options.items()) if k != "reset"]
     macs = sum(row.records[0]["network"]["macs"].values())
     return {
         "source": section.source(row),
-        "method": " ".join([row.job.method, *other, *section.told(row)]),
+        "method": section.method(row, without="reset"),
         "reset": row.job.options.get("reset", ""),
         "ann": _numbers(row.ann, 100),
         "macs": macs,
@@ -54,7 +53,7 @@ def draw(section: Section, drawn: list[dict]):
     """The figure: four panels, a colour for each method and a line style for each source."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     methods, sources = (sorted({curve[name] for curve in drawn}) for name in ("method", "source"))
     sources.sort(key=lambda name: name.startswith("relu"))
@@ -96,6 +95,7 @@ def draw(section: Section, drawn: list[dict]):
     plot(operations, "accuracy", "operations")
     operations.set(title="Accuracy against operations", ylabel="test accuracy (%)", xscale="log")
     operations.set_xlabel("synaptic operations per image, without the first layer (★: all MACs of the ANN)")
+    operations.xaxis.set_major_formatter(EngFormatter())  # the default one writes mathematics
     operations.set_xlim(left=1e-4 * max(curve["macs"] for curve in drawn))
     plot(time, "ms")
     time.set(title="Wall time over T (busy machines: no benchmark)", ylabel="ms per image", yscale="log")

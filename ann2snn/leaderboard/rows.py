@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import TypeVar
 
 from ann2snn.facts import DATASETS
-from ann2snn.records import Job, recipe_name, unpack
+from ann2snn.records import Job, label, recipe_name, unpack
 from ann2snn.significance import holm, mcnemar_exact
 
 WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
@@ -185,15 +185,13 @@ class Section:
         """`relu`; where the section has sources of several recipes, `relu, akamaster`."""
         return f"{row.job.activation}, {self.recipe(row)}" if "recipe" in self.varies else row.job.activation
 
-    def told(self, row: Row) -> list[str]:
-        """What besides source, method and options tells the row from its neighbours: ["calibration=128"]."""
+    def method(self, row: Row, without: str = "") -> str:
+        """The row's label, `without` an option that is shown otherwise, and what else tells the row apart:
+        `robust_norm quantile=0.99 calibration=128`."""
+        options = {name: value for name, value in row.job.options.items() if name != without}
         values = {name: getattr(row.job, name) for name in self.varies if name != "recipe"}
-        return [f"{name}={str(value)[:24]}" for name, value in values.items() if value != USUAL.get(name)]
-
-    def options(self, row: Row) -> str:
-        """`soft, percentile=99.9, calibration=128`."""
-        options = sorted(row.job.options.items(), key=lambda item: (item[0] != "reset", item[0]))
-        return ", ".join([*(str(v) if k == "reset" else f"{k}={v}" for k, v in options), *self.told(row)])
+        others = (f"{name}={str(value)[:24]}" for name, value in values.items() if value != USUAL.get(name))
+        return " ".join([label(row.job.method, options), *others])
 
 
 def sections(records: list[dict]) -> list[Section]:

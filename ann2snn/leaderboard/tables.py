@@ -11,7 +11,7 @@ from ann2snn.leaderboard.rows import TELLING, Estimate, Row, Section, known, sec
 from ann2snn.records import PROTOCOL, Job, slug
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
-SHORT = (4, 8, 16, 32)
+SHORT = (8, 16, 32)
 ALPHA = 0.05
 DAGGER, UNOFFICIAL = "†", "Measured on data whose checksum is not the official one."
 
@@ -25,6 +25,7 @@ from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check`
 
 - **Accuracy** is in % of all test images. **T** counts every simulated step, under a constant input current (protocol
   {protocol}).
+- **Method**: its options stand behind its name where they are not at their defaults; soft reset is one.
 - **n** is the number of independently trained source ANNs, and **±** the sample standard deviation over them.
   Calibration seeds are averaged within a source and never counted; imported weights are n = 1.
 - **Image s.e.** is the standard error that comes from drawing the test images, sqrt(p (1 - p) / images), at the largest
@@ -70,10 +71,10 @@ def _section(section: Section) -> str:
     def table(first_columns, cells, last=()):
         rows = []
         for row in section.rows:
-            left = [_source(section, row), row.job.method, section.options(row), *(f(row) for _, f in first_columns)]
+            left = [_source(section, row), section.method(row), *(f(row) for _, f in first_columns)]
             read = (points(cells(row, T), row.n) if T > row.warmup else "n/a" for T in grid)
             rows.append([*left, *read, *(f(row) for _, f in last)])
-        headers = ["source", "method", "options", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
+        headers = ["source", "method", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
 
     return "\n".join([
@@ -136,7 +137,7 @@ def _falls(records: list[dict], found: list[Section]) -> str:
             job = Job(**fall.record["job"])
             section, row = names[job.row]
             T, later = fall.T
-            where = [section.dataset, section.network, section.source(row), job.method, section.options(row)]
+            where = [section.dataset, section.network, section.source(row), section.method(row)]
             seeds = f"{'imported' if job.seed is None else job.seed}, {job.calibration_seed}"
             accuracies = (f"{100 * float(known(snn(fall.record, t))):.2f}" for t in fall.T)
             lines.append(
@@ -147,7 +148,6 @@ def _falls(records: list[dict], found: list[Section]) -> str:
             "network",
             "source",
             "method",
-            "options",
             "seeds (training, calibration)",
             "T",
             "accuracy (%)",
@@ -221,25 +221,18 @@ def compare(today: list[dict], committed: list[dict]) -> list[Compared]:
     for section in sections(list(ours.values())):
         for row in section.rows:
             twin = Row([theirs[record["id"]] for record in row.records], {})
-            source, label = _source(section, row), _label(row)
-            if sum((_source(section, other), _label(other)) == (source, label) for other in section.rows) > 1:
-                label = f"{row.job.method} {section.options(row)}".strip()
             for T in row.T:
                 both = zip(row.records, twin.records, strict=True)
                 pairs = [(a, b) for a, b in both if str(T) in a["T"] and str(T) in b["T"]]
                 if pairs:
                     a, b = (known(Row(list(side), {}).accuracy(T)).mean for side in zip(*pairs, strict=True))
-                    place = f"{section.dataset} / {section.network} / {source}"
-                    rows.append(Compared(place, label, T, float(a), float(b), float(a - b)))
+                    place = f"{section.dataset} / {section.network} / {_source(section, row)}"
+                    rows.append(Compared(place, section.method(row), T, float(a), float(b), float(a - b)))
     return rows
 
 
-def _label(row: Row) -> str:
-    return f"{row.job.method} {row.job.options.get('reset', '')}".strip()
-
-
 def comparison_table(rows: list[Compared], T: tuple[int, ...] = SHORT) -> str:
-    """Accuracy in % today, as committed, and the difference in points (`=`: none at all); four T's fit 80 columns."""
+    """Accuracy in % today, as committed, and the difference in points (`=`: none at all); three T's fit 80 columns."""
     if not rows:
         return "No result of today has a committed one to compare with.\n"
     cells = {(row.section, row.row, row.T): row for row in rows}

@@ -10,7 +10,7 @@ from ann2snn.records.files import (
     save,
     weights_path,
 )
-from ann2snn.records.job import PROTOCOL, Job, recipe_name, slug
+from ann2snn.records.job import PROTOCOL, Job, label, recipe_name, slug
 from ann2snn.records.machine import cpu_model, device_name, hardware, made_here, provenance
 from ann2snn.records.notebook import Notebook, fingerprint
 from ann2snn.records.packing import pack, unpack
@@ -25,6 +25,7 @@ __all__ = [
     "device_name",
     "fingerprint",
     "hardware",
+    "label",
     "leave_out",
     "load",
     "load_all",

@@ -44,6 +44,11 @@ class Job:
         return _canonical({k: v for k, v in asdict(self).items() if k not in ("seed", "calibration_seed")})
 
     @property
+    def label(self) -> str:
+        """The method and its options, as every table, figure and message shows them."""
+        return label(self.method, self.options)
+
+    @property
     def source_name(self) -> str:
         """Where the source ANN is kept below its dataset: `network/activation/seed<k>`."""
         seed = "imported" if self.seed is None else f"seed{self.seed}"
@@ -56,6 +61,19 @@ class Job:
 
 
 SOURCE = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
+
+
+def label(method: str, options: dict) -> str:
+    """`channel_norm quantile=0.999 start=0.5`: the options that are not at their defaults, in the method's order.
+
+    Of a method that is not known here all options, by name.
+    """
+    from ann2snn.conversion import METHODS, discover  # which imports torch
+
+    known = METHODS.get(method) or discover().get(method)
+    defaults = known.options if known else {}
+    names = [name for name in defaults if name in options and options[name] != defaults[name]]
+    return " ".join([method, *(f"{name}={options[name]}" for name in [*names, *sorted(options.keys() - defaults)])])
 
 
 def recipe_name(key: str) -> str:
