@@ -7,7 +7,6 @@ when they come. ANN against evenly timed is what the paper's theory is about, ev
 
 import copy
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,7 @@ from ann2snn.errors import UserError
 from ann2snn.graph import called
 from ann2snn.neurons import IF
 from ann2snn.pipeline import place_of
-from ann2snn.records import DamagedFile, leave_out, put_aside, read_json, slug, write_atomic
+from ann2snn.records import DamagedFile, leave_out, load_or_put_aside, read_json, slug, write_atomic
 from ann2snn.records.validation import ANY, MAYBE, conform
 from ann2snn.simulation import simulate
 from ann2snn.sources import Source
@@ -150,7 +149,7 @@ def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
     parts = [source["network"], source["activation"], source["recipe"]]
     parts += [] if source["seed"] is None else [f"seed{source['seed']}"]
     path = Path(root) / "diagnosis" / slug(source["dataset"]) / f"{'-'.join(map(slug, parts))}.json"
-    if not replace and (old := _before(path)):
+    if not replace and (old := load_or_put_aside(path, load)):
         comparable = (old["source"], old["method"]) == (source, diagnosis["method"])
         if comparable and (old["T"].keys() - diagnosis["T"].keys() or old["images"] > diagnosis["images"]):
             grid = ", ".join(sorted(old["T"], key=int))
@@ -185,15 +184,6 @@ def load_all(root: Path | str) -> list[dict]:
         except UserError as error:
             leave_out(error)
     return found
-
-
-def _before(path: Path) -> dict | None:
-    """The diagnosis that a new one would replace; a damaged one is put aside."""
-    try:
-        return load(path) if os.path.lexists(path) else None
-    except DamagedFile as error:
-        put_aside(error, path)
-        return None
 
 
 @dataclass

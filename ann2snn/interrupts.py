@@ -10,13 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 SENTENCE = "ann2snn: interrupted; the same command goes on where it was."
+AGAIN = "ann2snn: interrupted; the same command starts again."
 
+_sentence = SENTENCE
 _closing = 0  # how many `closed_first` are running
 _interrupted = False
 
 
-def end_process() -> None:
-    """From now on Ctrl-C ends the process with exit code 130, unless it is ignored as in background jobs of a shell."""
+def end_process(sentence: str = SENTENCE) -> None:
+    """From now on Ctrl-C ends the process with exit code 130, unless it is ignored as in background jobs of a shell.
+
+    Args:
+        sentence: What is printed then: `AGAIN` for a command that does not resume.
+    """
+    global _sentence
+    _sentence = sentence
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _handle)
 
@@ -44,5 +52,5 @@ def _handle(number, frame) -> None:
 
 def _end() -> None:
     with suppress(OSError):
-        os.write(2, f"{chr(10) * os.isatty(2)}{SENTENCE}\n".encode())  # not by sys.stderr, which may be in use
+        os.write(2, f"{chr(10) * os.isatty(2)}{_sentence}\n".encode())  # not by sys.stderr, which may be in use
     os._exit(130)

@@ -74,7 +74,7 @@ def converted(job: Job, source: Source, stats: Statistics, T: int) -> tuple[fx.G
 
 def _left(job: Job, root: Path | str) -> dict | None:
     """The record of the job that lies below `root`; a damaged one is put aside."""
-    return records.load_or_put_aside(job.path(root))
+    return records.load_or_put_aside(job.path(root), records.load)
 
 
 def _save(record: dict, job: Job, root: Path | str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ann2snn.errors import UserError
-from ann2snn.records import DamagedFile, Job, put_aside, read_json, write_atomic
+from ann2snn.records import DamagedFile, Job, load_or_put_aside, read_json, write_atomic
 
 MODES = ("offline", "online", "off")
 SETTINGS = {
@@ -135,7 +135,7 @@ def _log_once(content, directory: Path | str, mode: str, about: tuple, fill: Cal
     unless that one has been synced.
     """
     marker, digest = Path(directory) / "wandb" / "logged" / about[0], _digest(content)
-    before = _before(marker)
+    before = load_or_put_aside(marker, _logged) or {}
     if before.get("content") == digest or not (wandb := _wandb(mode)):
         return
     run = _start(wandb, directory, mode, *about)
@@ -149,18 +149,12 @@ def _log_once(content, directory: Path | str, mode: str, about: tuple, fill: Cal
         shutil.rmtree(older, ignore_errors=True)
 
 
-def _before(marker: Path) -> dict:
-    """What was logged last; {} where nothing was, and where the marker is damaged, which is put aside."""
-    if not os.path.lexists(marker):
-        return {}
-    try:
-        found = read_json(marker)
-        if not (isinstance(found, dict) and all(isinstance(found.get(k), str) for k in ("content", "run"))):
-            raise DamagedFile(marker, "is no marker of a logged run", "remove it")
-        return found
-    except DamagedFile as error:
-        put_aside(error, marker)
-        return {}
+def _logged(marker: Path) -> dict:
+    """What a marker says was logged. DamagedFile: it is no marker."""
+    found = read_json(marker)
+    if not (isinstance(found, dict) and all(isinstance(found.get(k), str) for k in ("content", "run"))):
+        raise DamagedFile(marker, "is no marker of a logged run", "remove it")
+    return found
 
 
 def _digest(content) -> str:

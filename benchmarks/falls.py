@@ -3,6 +3,11 @@
 `python -m ann2snn.benchmarks.falls > docs/falls.md`, in the checkout; two minutes.
 """
 
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process(interrupts.AGAIN)  # before anything else is imported
+
 import copy
 import math
 from collections import defaultdict

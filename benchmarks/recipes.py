@@ -5,6 +5,11 @@ squeezed into so many epochs, and prints the accuracies on the validation images
 goes on where the first was stopped. With as many epochs as `bn_free` has, the best is `bn_free` itself.
 """
 
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process()  # before anything else is imported
+
 import argparse
 import sys
 from dataclasses import replace

@@ -5,6 +5,11 @@ Unit of every ratio: one forward pass of the same ANN per image and step, at its
 eager or compiled; batch norm folded; as many threads).
 """
 
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process(interrupts.AGAIN)  # before anything else is imported
+
 import argparse
 import functools
 import json

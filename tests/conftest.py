@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from ann2snn import cli
 from ann2snn.records import Job, pack
+from ann2snn.simulation import native
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested here
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,6 +121,15 @@ def wandb_anew():
     """W&B keeps the settings, a key among them, that it was first used with."""
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty cache folder of the compiled library, which is not loaded yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
 
 
 @pytest.fixture

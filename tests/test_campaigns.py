@@ -312,10 +312,8 @@ def interrupted(folder: Path, when: str, command: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def as_module(arguments: str) -> str:
-    return (
-        f"import runpy, sys; sys.argv[1:] = {arguments.split()}; runpy.run_module('ann2snn.cli', run_name='__main__')"
-    )
+def as_module(arguments: str, module: str = "ann2snn.cli") -> str:
+    return f"import runpy, sys; sys.argv[1:] = {arguments.split()}; runpy.run_module('{module}', run_name='__main__')"
 
 
 SWEEP = "sweep --dataset digits --network digits_plain --seed 0 1 --T 1 --device cpu --runs runs"
@@ -337,6 +335,13 @@ def test_an_interrupt_ends_the_command_with_one_sentence(moment, tmp_path):
     code, err = interrupted(tmp_path, when, as_module(command))
     assert (code, err.splitlines()) == (130, ["ann2snn: interrupted; the same command goes on where it was."])
     assert not list(tmp_path.glob("runs/records/**/*-????????.json"))
+
+
+@pytest.mark.parametrize("name", ["falls", "photographs", "recipes", "speed"])
+def test_an_interrupt_ends_a_benchmark_with_one_sentence(name, tmp_path):
+    code, err = interrupted(tmp_path, "import:torch", as_module("--help", f"ann2snn.benchmarks.{name}"))
+    then = "goes on where it was" if name in ("photographs", "recipes") else "starts again"
+    assert (code, err) == (130, f"ann2snn: interrupted; the same command {then}.\n")
 
 
 @pytest.mark.campaign

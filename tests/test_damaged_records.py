@@ -222,7 +222,7 @@ def test_one_damaged_file_costs_that_file(kind, make_record, tmp_path, capsys):
     assert line.startswith(str(path)) and line.endswith(": left out.")
     with pytest.raises(UserError, match=rf"^{path} .*; remove the file and run its job again\.$"):
         records.load(path)
-    assert records.load_or_put_aside(path) is None and not os.path.lexists(path)
+    assert records.load_or_put_aside(path, records.load) is None and not os.path.lexists(path)
     assert f"{path.name}.damaged" in capsys.readouterr().err and os.path.lexists(f"{path}.damaged")
 
 
@@ -286,11 +286,11 @@ def test_damaged_photographs_speeds_and_hashes_are_left_out(kind, tmp_path, caps
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_marker_of_wandb_is_put_aside(kind, tmp_path, capsys):
     spoil(marker := tmp_path / "marker", kind)
-    assert tracking._before(marker) == {} and not os.path.lexists(marker)
+    assert records.load_or_put_aside(marker, tracking._logged) is None and not os.path.lexists(marker)
     assert "marker.damaged" in capsys.readouterr().err
-    assert tracking._before(marker) == {} and capsys.readouterr().err == ""
+    assert records.load_or_put_aside(marker, tracking._logged) is None and capsys.readouterr().err == ""
     marker.write_text('{"content": "a", "run": "b"}')
-    assert tracking._before(marker) == {"content": "a", "run": "b"}
+    assert tracking._logged(marker) == {"content": "a", "run": "b"}
 
 
 def test_damaged_files_are_put_aside_beside_one_another(tmp_path, capsys):

@@ -468,15 +468,6 @@ def test_what_the_library_computes(name):
 # without a compiler, without a folder, without memory
 
 
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """As on the first use."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
-    yield tmp_path
-    native.library.cache_clear()
-
-
 def small():
     net, images = path("residual spikes"), dyadic_images(5, (2, 6, 8))
     return net, images, neurons(shapes(net, images), "channel", "soft", 0)

@@ -376,32 +376,33 @@ def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
         ("relu", "fire_once", ""),
     }
     assert curves[1]["T"] == {1: [25.0, 7.0711], 8: [90.0, 0.0]}
-    files = figures.render(figures, section, curves)
+    files_have_the_stamp_of_their_curves(figures, records)
+
+
+def files_have_the_stamp_of_their_curves(module, records):
+    from ann2snn.leaderboard import figures
+
+    (section,), (other,) = sections(records), sections(records[1:])
+    curves = module.curves(section)
+    files, stamp = figures.render(module, section, curves), figures.stamp(module, section, curves)
     assert files["png"].startswith(b"\x89PNG") and b"<svg" in files["svg"]
-    stamp = figures.stamp(figures, section, curves)
     assert all(stamp.encode() in data for data in files.values())
-    (other,) = sections(records[1:])
-    assert figures.stamp(figures, other, figures.curves(other)) != stamp
+    assert figures.stamp(module, other, module.curves(other)) != stamp
 
 
 def test_panels_show_what_the_dashboard_shows(make_record):
-    from ann2snn.leaderboard import figures, panels
+    from ann2snn.leaderboard import panels
 
     records = crossed(make_record)
     (section,) = sections(records)
-    relu, threshold = curves = panels.curves(section)
+    relu, threshold = panels.curves(section)
     assert (relu["source"], threshold["source"], relu["reset"]) == ("relu", "threshold_relu:1", "soft")
     assert relu["accuracy"] == {1: [25.0, 7.071068], 8: [90.0, 0.0]}
     assert relu["loss"] == {1: [75.0, 7.071068], 8: [10.0, 0.0]}
     assert relu["operations"] == {1: [50.0, 0.0], 8: [400.0, 0.0]}
     assert relu["ms"] == {1: [50.0, 0.0], 8: [50.0, 0.0]}
     assert (relu["ann"], relu["macs"], relu["machines"]) == ([100.0, 0.0], 640, ["a processor, 2 threads"])
-    files = figures.render(panels, section, curves)
-    assert files["png"].startswith(b"\x89PNG") and b"<svg" in files["svg"]
-    stamp = figures.stamp(panels, section, curves)
-    assert all(stamp.encode() in data for data in files.values())
-    (other,) = sections(records[1:])
-    assert figures.stamp(panels, other, panels.curves(other)) != stamp
+    files_have_the_stamp_of_their_curves(panels, records)
 
 
 def test_panels_of_rows_without_reset_spikes_or_equal_grids(make_record):

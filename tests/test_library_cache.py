@@ -19,15 +19,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 
 @pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """As on the first use."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
-    yield tmp_path
-    native.library.cache_clear()
-
-
-@pytest.fixture
 def loads(kept, monkeypatch):
     """What is loaded, in order; "built" where the library is made anew."""
     happened, load, content = [], ctypes.CDLL, next(kept.iterdir()).read_bytes()

@@ -4,7 +4,6 @@ from ann2snn.files import write_atomic
 from ann2snn.records.files import (
     load,
     load_all,
-    load_or_put_aside,
     load_whole,
     publish,
     save,
@@ -14,7 +13,7 @@ from ann2snn.records.job import PROTOCOL, Job, label, recipe_name, slug
 from ann2snn.records.machine import cpu_model, device_name, hardware, made_here, provenance
 from ann2snn.records.notebook import Notebook, fingerprint
 from ann2snn.records.packing import pack, unpack
-from ann2snn.records.reading import DamagedFile, leave_out, put_aside, read_bytes, read_json
+from ann2snn.records.reading import DamagedFile, leave_out, load_or_put_aside, put_aside, read_bytes, read_json
 
 __all__ = [
     "PROTOCOL",

@@ -11,7 +11,7 @@ from ann2snn.files import write_atomic
 from ann2snn.foreign_files import record_fix
 from ann2snn.records.job import Job, slug
 from ann2snn.records.packing import unpack
-from ann2snn.records.reading import DamagedFile, leave_out, put_aside, read_json
+from ann2snn.records.reading import DamagedFile, leave_out, read_json
 from ann2snn.records.validation import validate
 
 
@@ -52,15 +52,6 @@ def load_whole(path: Path) -> dict | None:
         return load(path) if os.path.lexists(path) else None
     except UserError as error:
         leave_out(error)
-        return None
-
-
-def load_or_put_aside(path: Path) -> dict | None:
-    """The record in a file, or None where there is none; a damaged one is put aside, so that its job can run again."""
-    try:
-        return load(path) if os.path.lexists(path) else None
-    except DamagedFile as error:
-        put_aside(error, path)
         return None
 
 

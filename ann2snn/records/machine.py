@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) -> dict:
-    """Where and with what a record is being made. `dirty` ignores `results/` and `runs/`."""
+    """Where and with what a record is being made.
+
+    `dirty` ignores `results/` and `runs/`. `commit` and `dirty` are None without git or outside of a git checkout.
+    """
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)runs") if commit else None
     program = Path(sys.argv[0])

@@ -4,15 +4,18 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ann2snn.errors import UserError
 
 MAX_JSON_BYTES = 2**26
 MAX_BYTES = 2**32
 MAX_DEPTH = 32  # of nested lists and objects
+
+T = TypeVar("T")
 
 
 class DamagedFile(UserError):
@@ -99,6 +102,15 @@ def put_aside(error: DamagedFile, path: Path) -> None:
     aside = next(name for name in names if not os.path.lexists(name))
     path.rename(aside)
     print(f"{error.defect}: put aside as {aside.name}.", file=sys.stderr)
+
+
+def load_or_put_aside(path: Path, load: Callable[[Path], T]) -> T | None:
+    """What `load` makes of a file, or None where there is none; a damaged one is put aside and counts as none."""
+    try:
+        return load(path) if os.path.lexists(path) else None
+    except DamagedFile as error:
+        put_aside(error, path)
+        return None
 
 
 _left_out: set[str] = set()
