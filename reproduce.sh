@@ -138,7 +138,7 @@ if [[ ${arguments[0]-} == test ]]; then
         command+=(-n 2 --dist loadscope)
     fi
 else
-    command=(ann2snn.cli reproduce "${arguments[@]}")
+    command=(ann2snn reproduce "${arguments[@]}")
 fi
 
 if [[ $help ]]; then
@@ -147,7 +147,7 @@ if [[ $help ]]; then
         if ready; then python=$environment/bin/python; else python=$(find_python 2>/dev/null) || exit 0; fi
     fi
     printf '\n'
-    exec "$python" -m ann2snn.cli reproduce --help
+    exec "$python" -m ann2snn reproduce --help
 fi
 if [[ $own ]]; then
     if [[ ${command[0]} == pytest ]]; then needs+=" $test_needs"; fi

@@ -13,18 +13,18 @@ if (Path(__file__).parents[1] / "baselines").is_dir():  # a checkout that is not
     __path__.append(str(Path(__file__).parents[1]))
 
 _PLACES = {
-    "prepare": "graph",
-    "convert": "conversion",
-    "method": "conversion",
-    "replace_activations": "conversion",
-    "threshold": "conversion",
-    "Statistics": "calibration",
-    "simulate": "simulation",
-    "IF": "neurons",
-    "soft": "neurons",
-    "hard": "neurons",
-    "ThresholdReLU": "activations",
-    "energy": "energy",
+    "prepare": "graph.prepare",
+    "convert": "methods.convert",
+    "method": "methods.registry",
+    "replace_activations": "conversion.surgery",
+    "threshold": "conversion.thresholds",
+    "Statistics": "calibration.statistics",
+    "simulate": "simulation.simulate",
+    "IF": "conversion.neurons",
+    "soft": "conversion.neurons",
+    "hard": "conversion.neurons",
+    "ThresholdReLU": "networks.activations",
+    "energy": "metrics.energy",
     "UserError": "errors",
 }
 __all__ = list(_PLACES)
@@ -36,7 +36,7 @@ def __getattr__(name: str):
         from importlib import import_module
 
         place = import_module(f"ann2snn.{_PLACES[name]}")
-        return place if name == _PLACES[name] else getattr(place, name)
+        return place if _PLACES[name].endswith(f".{name}") and name not in vars(place) else getattr(place, name)
     raise AttributeError(f"module 'ann2snn' has no attribute {name!r}")
 
 

@@ -6,7 +6,7 @@ interrupts.end_process()  # before anything else is imported
 
 import sys  # noqa: E402
 
-from ann2snn.cli import main  # noqa: E402
+from ann2snn.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

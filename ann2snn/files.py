@@ -136,3 +136,8 @@ def remove_leftovers(path: Path) -> None:
             leftover = path.with_name(name)
             with suppress(OSError), open(_lock(leftover, wait=False)):  # a living process holds it locked
                 leftover.unlink(missing_ok=True)
+
+
+def slug(value) -> str:
+    """`value` as one part of a path: `threshold_relu:1` is `threshold_relu-1`."""
+    return "".join(c if c.isalnum() or c in "._+" else "-" for c in str(value))

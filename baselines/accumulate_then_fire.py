@@ -4,12 +4,17 @@ import torch
 from torch import Tensor
 
 from ann2snn.baselines.ltb import run_with  # type: ignore
-from ann2snn.calibration import channel_mean
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.graph import activations
-from ann2snn.neurons import WholeTrain, trains_like
-from ann2snn.options import Count
-from ann2snn.simulation.layers import heard_by
+from ann2snn.methods import (
+    Count,
+    WholeTrain,
+    activations,
+    ceiling,
+    channel_mean,
+    heard_by,
+    method,
+    replace_activations,
+    trains_like,
+)
 
 
 class AccumulateThenFire(WholeTrain):

@@ -3,12 +3,18 @@
 import torch
 from torch import Tensor
 
-from ann2snn.activations import ThresholdReLU
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.errors import UserError
-from ann2snn.graph import called
-from ann2snn.neurons import IF, WholeTrain, trains_like
-from ann2snn.simulation.layers import fired_by
+from ann2snn.methods import (
+    IF,
+    ThresholdReLU,
+    UserError,
+    WholeTrain,
+    called,
+    ceiling,
+    fired_by,
+    method,
+    replace_activations,
+    trains_like,
+)
 
 
 @method(paper="hao2023cos", published_on="qcfs")

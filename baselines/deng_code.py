@@ -4,9 +4,7 @@ from typing import Literal
 
 import torch
 
-from ann2snn.conversion import method, replace_activations, spiking_output, threshold
-from ann2snn.neurons import IF, soft
-from ann2snn.options import Count
+from ann2snn.methods import IF, Count, method, replace_activations, soft, spiking_output, threshold
 
 
 @method(paper="deng2021", published_on="threshold_relu")

@@ -6,12 +6,7 @@ import torch
 from torch import Tensor
 
 from ann2snn.baselines.mmse import mmse_threshold  # type: ignore
-from ann2snn.calibration import Statistics, channel_mean
-from ann2snn.conversion import method, replace_activations
-from ann2snn.neurons import TimedIF
-from ann2snn.options import Count
-from ann2snn.progress import track
-from ann2snn.simulation.plan import Plan
+from ann2snn.methods import Count, Statistics, TimedIF, channel_mean, method, replace_activations, stepwise, track
 
 
 @method(paper="wu2024ftbc")
@@ -46,7 +41,7 @@ def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch: Count = 128):
 
     learning = replace_activations(ann, start)
     neurons = {neuron.name: neuron for neuron in learning.children() if isinstance(neuron, Correcting)}
-    plan, parts = Plan(learning), images.split(batch)
+    run_steps, parts = stepwise(learning), images.split(batch)
     expected = [Statistics(ann, lambda part=part: [part]) for part in parts]
     reads = [*range(8, T, 8), T]
 
@@ -54,7 +49,7 @@ def ftbc(ann, stats, T, images, *, alpha=0.5, updates=50, batch: Count = 128):
         for part, means in islice(cycle(zip(parts, expected, strict=True)), updates):
             for name, neuron in neurons.items():
                 neuron.expected = means[name].channel_mean
-            yield from plan.run(part, reads, block=1)
+            yield from run_steps(part, reads)
 
     with torch.inference_mode():
         for _ in track(run(), "calibration", updates * len(reads)):

@@ -5,12 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
-from ann2snn.activations import ThresholdReLU
-from ann2snn.calibration import channel_mean, watched
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
-from ann2snn.options import Count
-from ann2snn.progress import track
+from ann2snn.methods import (
+    IF,
+    Count,
+    ThresholdReLU,
+    channel_mean,
+    method,
+    replace_activations,
+    soft,
+    threshold,
+    track,
+    watched,
+)
 
 
 @method(paper="bu2025ltb")

@@ -1,7 +1,6 @@
 """Data-based normalisation by the largest activation."""
 
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
+from ann2snn.methods import IF, method, replace_activations, soft, threshold
 
 
 @method(paper="diehl2015")

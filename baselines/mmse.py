@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ann2snn.calibration import LayerStatistics
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
+from ann2snn.methods import IF, LayerStatistics, method, replace_activations, soft, threshold
 
 GRID = 1 - 0.01 * torch.arange(95, dtype=torch.double)  # of the maximum, from the largest down
 ROUNDINGS = {"round": 0.5, "floor": 0.0}

@@ -1,7 +1,6 @@
 """Optimised potential initialisation."""
 
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
+from ann2snn.methods import IF, method, replace_activations, soft, threshold
 
 
 @method(paper="bu2022opi", published_on="threshold_relu")

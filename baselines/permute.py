@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from ann2snn.baselines.tpp import draws, new_seed  # type: ignore
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF, WholeTrain, trains_like
-from ann2snn.simulation.layers import fired_by
-from ann2snn.simulation.synapses import in_order
+from ann2snn.methods import IF, WholeTrain, ceiling, fired_by, in_order, method, replace_activations, trains_like
 
 
 class Permuted(WholeTrain):

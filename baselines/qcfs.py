@@ -1,7 +1,6 @@
 """Source networks trained with the stairs that a neuron makes."""
 
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import IF, soft
+from ann2snn.methods import IF, ceiling, method, replace_activations, soft
 
 
 @method(paper="bu2022qcfs", published_on="qcfs", only_on="qcfs")

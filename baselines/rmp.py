@@ -1,9 +1,7 @@
 """Residual membrane potentials: the soft reset, and thresholds below the largest input."""
 
 from ann2snn.baselines.spike_norm import balance  # type: ignore
-from ann2snn.conversion import method
-from ann2snn.neurons import soft
-from ann2snn.options import Count, Positive
+from ann2snn.methods import Count, Positive, method, soft
 
 
 @method(paper="han2020rmp")

@@ -1,8 +1,6 @@
 """Normalisation by a percentile of the activations."""
 
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
-from ann2snn.options import Quantile
+from ann2snn.methods import IF, Quantile, method, replace_activations, soft, threshold
 
 
 @method(paper="rueckauer2017")

@@ -1,8 +1,7 @@
 """Source networks between the clip and the stairs."""
 
 from ann2snn.baselines.qcfs import qcfs  # type: ignore
-from ann2snn.conversion import method
-from ann2snn.neurons import soft
+from ann2snn.methods import method, soft
 
 
 @method(paper="jiang2023slip", published_on="slip_relu", only_on="slip_relu")

@@ -6,12 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.baselines.mmse import mmse  # type: ignore
-from ann2snn.conversion import method
-from ann2snn.graph import activations, called
-from ann2snn.neurons import Neuron
-from ann2snn.progress import track
-from ann2snn.simulation import simulate
-from ann2snn.trains import layer_by_layer
+from ann2snn.methods import Neuron, activations, called, layer_by_layer, method, simulate, track
 
 RATE, BATCH = 1e-5, 32
 

@@ -1,8 +1,7 @@
 """SNN calibration, light: a bias for every channel."""
 
 from ann2snn.baselines.mmse import mmse  # type: ignore
-from ann2snn.conversion import method
-from ann2snn.trains import layer_by_layer
+from ann2snn.methods import layer_by_layer, method
 
 
 @method(paper="li2021snnc")

@@ -1,9 +1,6 @@
 """Threshold balancing by the spiking network itself."""
 
-from ann2snn.conversion import method, replace_activations, threshold
-from ann2snn.neurons import IF, soft
-from ann2snn.options import Count
-from ann2snn.trains import layer_by_layer
+from ann2snn.methods import IF, Count, layer_by_layer, method, replace_activations, soft, threshold
 
 IMAGES = 128
 TRAINS = 5 * 2**27  # bytes for the spikes of one layer; up to three are kept in a residual network

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import StagedIF
+from ann2snn.methods import StagedIF, ceiling, method, replace_activations
 
 
 @method(paper="hao2023srp", published_on="qcfs")

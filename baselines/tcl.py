@@ -1,8 +1,7 @@
 """Source networks trained with the threshold that a neuron has."""
 
 from ann2snn.baselines.qcfs import qcfs  # type: ignore
-from ann2snn.conversion import method
-from ann2snn.neurons import soft
+from ann2snn.methods import method, soft
 
 
 @method(paper="ho2021tcl", published_on="tcl", only_on="tcl")

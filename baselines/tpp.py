@@ -5,10 +5,7 @@ import functools
 import torch
 from torch import Tensor
 
-from ann2snn.conversion import ceiling, method, replace_activations
-from ann2snn.neurons import WholeTrain, trains_like
-from ann2snn.simulation.layers import heard_by
-from ann2snn.simulation.synapses import in_order
+from ann2snn.methods import WholeTrain, ceiling, heard_by, in_order, method, replace_activations, trains_like
 
 
 class Probabilistic(WholeTrain):

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from ann2snn.conversion.neurons import IF, soft
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool, called
-from ann2snn.neurons import IF, soft
+from ann2snn.graph.modules import MaxPool
+from ann2snn.graph.network import called
 
 Run = Callable[[Tensor, int], Tensor]
 PROPORTIONAL = (F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.reshape, operator.getitem)  # f(V x) = V f(x)

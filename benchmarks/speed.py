@@ -24,20 +24,26 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
-from ann2snn import checkpoints, imports, lightning, networks, recipes
-from ann2snn.benchmarks import profiles  # type: ignore
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import convert, find
-from ann2snn.data import load
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conform import MAYBE, conform
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
-from ann2snn.metrics import costs
-from ann2snn.records import DamagedFile, leave_out, provenance, read_json, slug, write_atomic
-from ann2snn.records.validation import MAYBE, conform
-from ann2snn.simulation import native, simulate
+from ann2snn.experiments import profiles
+from ann2snn.experiments.source import Source
+from ann2snn.files import slug, write_atomic
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.methods.registry import find
+from ann2snn.metrics.operations import costs
+from ann2snn.networks.registry import create
+from ann2snn.reading import DamagedFile, leave_out, read_json
+from ann2snn.records.provenance import provenance
+from ann2snn.simulation import c_build, c_library
 from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
-from ann2snn.sources import Source
+from ann2snn.simulation.simulate import simulate
+from ann2snn.training import checkpoints, lightning_module, pretrained, recipes
 
 NETWORKS = {  # name: (classes, side of an image, images simulated, batches of the ANN that are tried)
     "cifar_resnet20": (10, 32, 96, (50, 100, 500)),
@@ -45,7 +51,7 @@ NETWORKS = {  # name: (classes, side of an image, images simulated, batches of t
     "mobilenetv2_100": (1000, 224, 4, (4, 8, 16)),
 }
 ROUNDS = 5
-PUBLIC = imports.CHECKPOINTS["resnet20-akamaster"]
+PUBLIC = pretrained.CHECKPOINTS["resnet20-akamaster"]
 
 
 class Case:
@@ -64,7 +70,7 @@ class Case:
         classes, side, n, batches = NETWORKS[name]
         if name == "cifar_resnet20" and where.runs:
             data = load("cifar10", where.data_root, accept_unofficial=True)
-            path = imports.find(where.runs, PUBLIC.dataset, PUBLIC.network, PUBLIC.activation, PUBLIC.recipe)
+            path = pretrained.find(where.runs, PUBLIC.dataset, PUBLIC.network, PUBLIC.activation, PUBLIC.recipe)
             source = Source(data, path)
             images, calibration = (
                 next(part.batches(max(batches)))[0] for part in (source.data.test, source.data.train)
@@ -80,7 +86,7 @@ class Case:
     @classmethod
     def untrained(cls, name: str, classes: int = 10, side: int = 32, n: int = 64, batches=(50, 100)) -> "Case":
         torch.manual_seed(0)
-        net = networks.create(name, num_classes=classes, in_chans=3)
+        net = create(name, num_classes=classes, in_chans=3)
         return cls(name, net, torch.randn(max(batches), 3, side, side), n, batches)
 
     @functools.cached_property
@@ -257,7 +263,7 @@ def profile(where) -> list[dict]:
     rows = []
     for name in NETWORKS:
         case, spent = Case.named(name, where), dict.fromkeys(PARTS, 0.0)
-        run, value, layer = native.run, Plan.value, Compiled.run
+        run, value, layer = c_library.run, Plan.value, Compiled.run
 
         def timed(function, label, spent=spent):
             def call(*arguments, **keywords):
@@ -277,14 +283,14 @@ def profile(where) -> list[dict]:
             return VALUES if "values" in values else GIVEN
 
         try:
-            native.run = timed(run, part)
+            c_library.run = timed(run, part)
             Plan.value = timed(value, lambda *a, **k: PYTORCH)
             Compiled.run = timed(layer, lambda *a, **k: CALLS)
             case.simulation(32)()
             spent.update(dict.fromkeys(PARTS, 0.0))
             total = _seconds(case.simulation(32))
         finally:
-            native.run, Plan.value, Compiled.run = run, value, layer
+            c_library.run, Plan.value, Compiled.run = run, value, layer
         spent[LOOP] = total - sum(spent.values())
         rows += [{"network": name, "part": p, "share": f"{100 * s / total:.1f} %"} for p, s in spent.items()]
     return rows
@@ -292,7 +298,7 @@ def profile(where) -> list[dict]:
 
 def counting(where) -> list[dict]:
     """What counting the spikes costs: the same library compiled without it."""
-    rows, without = [], _library(native.FLAGS + ["-DNOT_COUNTING"])
+    rows, without = [], _library(c_build.FLAGS + ["-DNOT_COUNTING"])
     for name in NETWORKS:
         case = Case.named(name, where)
         _ = case.snn
@@ -306,35 +312,36 @@ def counting(where) -> list[dict]:
 
 def _library(flags: list[str]):
     """The library as these flags make it."""
-    flags, native.FLAGS = native.FLAGS, flags
-    native.library.cache_clear()
+    flags, c_build.FLAGS = c_build.FLAGS, flags
+    c_library.library.cache_clear()
     try:
-        return native.library()
+        return c_library.library()
     finally:
-        native.FLAGS = flags
-        native.library.cache_clear()
+        c_build.FLAGS = flags
+        c_library.library.cache_clear()
 
 
 def _with_library(library, call: Callable[[], object]) -> None:
     """Calls it with another library, or None: without one."""
-    before, native.library = native.library, lambda: library
+    before, c_library.library = c_library.library, lambda: library
     try:
         call()
     finally:
-        native.library = before
+        c_library.library = before
 
 
 def sweep(where) -> list[dict]:
     """Four methods, two resets, T = 1 ... 128 on one source, by PyTorch's `step` and by the compiled one."""
     digits = load("digits")
     torch.manual_seed(0)
-    plain = networks.create("digits_plain", num_classes=10, in_chans=1)
+    plain = create("digits_plain", num_classes=10, in_chans=1)
     images = torch.cat([next(part.batches(360))[0] for part in (digits.test, digits.validation)])
     rows = []
     for case, n in ((Case("digits_plain", plain, images), 720), (Case.named("cifar_resnet20", where), 32)):
         few = case.images[:n]
 
         def all_methods(case=case, few=few):
+            options: dict
             for name, options in profiles.METHODS:
                 grids = [[t] for t in profiles.T] if find(name).depends_on_T else [list(profiles.T)]
                 for grid in grids:
@@ -397,7 +404,7 @@ def epoch(data, **how) -> float:
     with tempfile.TemporaryDirectory() as folder:
         options = {"device": "cpu", "logger": None, "progress": False, "label": ""}
         plan = replace(recipes.RECIPES["cifar"], epochs=1, **how)
-        return lightning.fit(net, few, plan, 0, Path(folder) / "last", **options)["training_seconds"]
+        return lightning_module.fit(net, few, plan, 0, Path(folder) / "last", **options)["training_seconds"]
 
 
 def training_(where) -> list[dict]:

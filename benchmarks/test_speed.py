@@ -11,9 +11,9 @@ import pytest
 
 from ann2snn.benchmarks import speed  # type: ignore
 from ann2snn.benchmarks.peers import PEERS, agreement  # type: ignore
-from ann2snn.data import load
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.simulation import simulate
+from ann2snn.simulation.simulate import simulate
 
 RUNS = os.environ.get("ANN2SNN_RUNS")  # where imported weights are; without it weights and images are random
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from ann2snn import cli
-from ann2snn.records import Job, pack
-from ann2snn.simulation import native
+from ann2snn.cli import main
+from ann2snn.records.job import Job
+from ann2snn.records.packing import pack
+from ann2snn.simulation import c_library
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell: Ctrl-C is tested here
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -127,9 +128,9 @@ def wandb_anew():
 def fresh(monkeypatch, tmp_path):
     """An empty cache folder of the compiled library, which is not loaded yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
+    c_library.library.cache_clear()
     yield tmp_path
-    native.library.cache_clear()
+    c_library.library.cache_clear()
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def ann2snn(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run(line):
-        code = cli.main(line.split())
+        code = main.main(line.split())
         return code, *capsys.readouterr()
 
     return run

@@ -2,15 +2,17 @@
 
 import torch
 
-from ann2snn import data, networks, training
+from ann2snn.data.registry import load
+from ann2snn.networks.registry import create
+from ann2snn.training import checkpoints
 
 
 def put(root, network="digits_plain", activation="threshold_relu:1", seed=0):
     """Writes the weights of a network that no one trained; `train` and `sweep` find it finished."""
-    digits = data.load("digits")
-    path = training.weights_file(digits, network, activation, seed, root)
+    digits = load("digits")
+    path = checkpoints.weights_file(digits, network, activation, seed, root)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        net = networks.create(network, num_classes=10, in_chans=1, activation=activation)
-    training.save_source(net, training.describe(digits, network, activation, seed), path)
+        net = create(network, num_classes=10, in_chans=1, activation=activation)
+    checkpoints.save_source(net, checkpoints.describe(digits, network, activation, seed), path)
     return path

@@ -8,11 +8,14 @@ from nets import dyadic, dyadic_images, random
 from torch import nn
 
 import ann2snn
-from ann2snn import activations, checkpoints, data, graph, networks
-from ann2snn.activations import QCFS, TCL, ThresholdReLU
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import discover, find
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
+from ann2snn.graph.network import activations
+from ann2snn.methods.registry import discover, find
+from ann2snn.networks.activations import QCFS, TCL, ThresholdReLU, make
+from ann2snn.networks.registry import create
+from ann2snn.training import checkpoints
 
 X = torch.tensor([-1.0, -0.25, 0.0, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0])
 
@@ -61,12 +64,12 @@ def test_an_infinite_threshold_is_the_relu():
 )
 def test_an_unknown_activation_is_named(spec):
     with pytest.raises(UserError, match=f"No activation is called {spec!r}"):
-        activations.make(spec)
+        make(spec)
 
 
 def test_a_threshold_must_be_positive():
     with pytest.raises(UserError, match="must be positive, not 0.0"):
-        activations.make("threshold_relu:0")()
+        make("threshold_relu:0")()
 
 
 ROUNDED = {"round": lambda x: math.floor(x + 0.5), "floor": math.floor, "ceil": math.ceil}
@@ -85,14 +88,14 @@ def test_qcfs_is_its_equation(training, L, y_th, rounding):
 def test_qcfs_rounds_to_the_nearest_step_unless_its_name_says_otherwise():
     x = torch.arange(-64, 193) / 64
     for spec, rounding in {"qcfs:4": "round", "qcfs:4:floor": "floor", "qcfs:4:ceil": "ceil"}.items():
-        made = activations.make(spec)()
+        made = make(spec)()
         assert (made.kind, made.L, made.rounding, made.y_th.item()) == ("qcfs", 4, rounding, 8)
         assert torch.equal(made(x), QCFS(4, rounding=rounding)(x))
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_tcl_is_the_threshold_relu_with_a_trained_threshold(training):
-    tcl, y_th = activations.make("tcl")(inplace=True).train(training), 2.0
+    tcl, y_th = make("tcl")(inplace=True).train(training), 2.0
     assert (tcl.kind, tcl.y_th.item()) == ("tcl", 4)
     torch.nn.init.constant_(tcl.y_th, y_th)
     x = ((torch.arange(-64, 193) + 0.5) / 64).requires_grad_()  # on no edge
@@ -106,7 +109,7 @@ def test_tcl_is_the_threshold_relu_with_a_trained_threshold(training):
 
 @pytest.mark.parametrize("a", [0.0, 0.25, 1.0])
 def test_slip_relu_lies_between_the_clip_and_the_stairs(a):
-    y_th, slip = 2.0, activations.make(f"slip_relu:4:{a}")()
+    y_th, slip = 2.0, make(f"slip_relu:4:{a}")()
     assert (slip.kind, slip.L, slip.a, slip.y_th.item()) == ("slip_relu", 4, a, 8)
     torch.nn.init.constant_(slip.y_th, y_th)
     x = ((torch.arange(-64, 193) + 0.5) / 64).requires_grad_()
@@ -120,7 +123,7 @@ def test_slip_relu_lies_between_the_clip_and_the_stairs(a):
 
 def test_the_share_of_the_clip_is_a_share():
     with pytest.raises(UserError, match="share of the clip in a SlipReLU lies in \\[0, 1\\]; 1.5 does not"):
-        activations.make("slip_relu:4:1.5")()
+        make("slip_relu:4:1.5")()
 
 
 def test_qcfs_at_infinity_is_the_threshold_relu():
@@ -143,9 +146,9 @@ def test_gradients_of_qcfs_go_straight_through_the_floor(rounding):
 
 
 def test_qcfs_takes_whole_steps():
-    assert isinstance(activations.make("qcfs:4")(inplace=True), QCFS)
+    assert isinstance(make("qcfs:4")(inplace=True), QCFS)
     with pytest.raises(UserError, match="number of steps of a QCFS must be 1 or more, not 0"):
-        activations.make("qcfs:0")()
+        make("qcfs:0")()
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ def stairs():
 def test_a_converted_qcfs_layer_fires_its_value_in_L_steps(stairs, method):
     ann, images = stairs
     stats = Statistics(ann, lambda: [images])
-    assert stats["1"].max == graph.activations(ann)["1"].y_th == 1
+    assert stats["1"].max == activations(ann)["1"].y_th == 1
     snn = find(method)(ann, stats, 4)
     assert torch.equal(ann2snn.simulate(snn, images, 4).outputs[4] / 4, ann(images))
 
@@ -194,14 +197,14 @@ def test_every_method_converts_qcfs(stairs, method):
     ],
 )
 def test_a_network_is_prepared_with_the_trained_thresholds_of_its_layers(spec, kind, note):
-    net = random(networks.create("digits_residual", num_classes=10, in_chans=1, activation=spec)).double()
+    net = random(create("digits_residual", num_classes=10, in_chans=1, activation=spec)).double()
     thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
     for i, y_th in enumerate(thresholds):
         nn.init.constant_(y_th, 1 + i / 4)
     images = torch.randn(5, 1, 8, 8, dtype=torch.double)
     ann = ann2snn.prepare(net, images)
     torch.testing.assert_close(ann(images), net(images))
-    found = graph.activations(ann).values()
+    found = activations(ann).values()
     assert [m.y_th.item() for m in found] == [1, 1.25, 1.5, 1.75, 2] and {m.kind for m in found} == {kind}
     rows = [row for row in ann.meta["report"] if row.role == "spiking"]
     assert (rows[1].operation, rows[1].note) == (kind, note)
@@ -220,7 +223,7 @@ def test_stairs_are_prepared_where_rounding_decides():
 
 
 def test_a_source_with_qcfs_round_trips(tmp_path):
-    info = checkpoints.describe(data.load("digits"), "digits_plain", "qcfs:2", 0)
+    info = checkpoints.describe(load("digits"), "digits_plain", "qcfs:2", 0)
     net = checkpoints.untrained(info, seed=0)
     for module in net.modules():
         if isinstance(module, QCFS):
@@ -237,7 +240,7 @@ def test_a_source_with_qcfs_round_trips(tmp_path):
 @pytest.mark.parametrize("spec, start", [("qcfs:4", 8), ("tcl", 4), ("slip_relu:4:0.5", 8)])
 def test_thresholds_are_trained(network, spec, start):
     torch.manual_seed(0)
-    net = networks.create(network, num_classes=10, in_chans=1, activation=spec).train()
+    net = create(network, num_classes=10, in_chans=1, activation=spec).train()
     thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
     assert {y_th.item() for y_th in thresholds} == {start}
     for y_th in thresholds:

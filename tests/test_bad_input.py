@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import checkpoints, networks
 from ann2snn.errors import UserError
+from ann2snn.networks.registry import create
+from ann2snn.training import checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -89,7 +90,7 @@ def saved(value) -> bytes:
 
 
 def other_weights(source):
-    net = networks.create("digits_residual", num_classes=10, in_chans=1, activation="relu")
+    net = create("digits_residual", num_classes=10, in_chans=1, activation="relu")
     return source | {"state_dict": net.state_dict()}
 
 
@@ -183,7 +184,7 @@ def test_a_source_in_the_place_of_another_is_refused_when_it_is_loaded(tmp_path)
 
 
 def test_too_little_memory_for_torch_is_one_sentence():
-    command = [sys.executable, "-m", "ann2snn.cli", "train", "--dataset", "digits", "--network", "digits_plain"]
+    command = [sys.executable, "-m", "ann2snn", "train", "--dataset", "digits", "--network", "digits_plain"]
     limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *command]
     done = subprocess.run(limited, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

@@ -8,17 +8,19 @@ from nets import one_thread, random, residual  # noqa: F401
 from oracle import oracle
 from torch import nn
 
-from ann2snn import simulation
-from ann2snn.activations import ThresholdReLU
-from ann2snn.baselines import ftbc as ftbc_file  # type: ignore
-from ann2snn.baselines import mmse as mmse_file  # type: ignore
-from ann2snn.baselines.mmse import mmse_threshold  # type: ignore
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import convert
+from ann2snn.baselines import (
+    ftbc,
+    mmse,
+)
+from ann2snn.baselines.mmse import mmse_threshold
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.neurons import Neuron, TimedIF
 from ann2snn.errors import UserError
-from ann2snn.graph import prepare
-from ann2snn.neurons import Neuron, TimedIF
-from ann2snn.simulation import simulate
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import ThresholdReLU
+from ann2snn.simulation import simulate as simulation_simulate
+from ann2snn.simulation.simulate import simulate
 
 
 def pooled():
@@ -173,7 +175,7 @@ def test_ftbc_by_hand(monkeypatch):
     Then: m = 1 fires, 1/2 too much, the shift becomes 1/4 and m = 3/4 stays; m = 7/4 fires, 1/2 too much, the shift
     becomes 1/4, m = 3/2 fires: now the mean is 1/2.
     """
-    monkeypatch.setattr(ftbc_file, "mmse_threshold", lambda *_, **__: torch.tensor(1.0))
+    monkeypatch.setattr(ftbc, "mmse_threshold", lambda *_, **__: torch.tensor(1.0))
     image = torch.full((1, 1, 1, 1), 0.5)
     ann = prepare(single(), image)
     for updates, shifts, spikes in (
@@ -189,7 +191,7 @@ def test_ftbc_by_hand(monkeypatch):
 
 def test_calibration_by_hand(monkeypatch):
     """V = 1, T = 2, images 1/4 and 3/4, shift 1/4: one spike of the first, two of the second, mean 3/4, not 1/2."""
-    monkeypatch.setattr(mmse_file, "mmse_threshold", lambda *_: torch.tensor(1.0))
+    monkeypatch.setattr(mmse, "mmse_threshold", lambda *_: torch.tensor(1.0))
     images = torch.tensor([0.25, 0.75]).reshape(2, 1, 1, 1)
     ann = prepare(single(), images)
     light, advanced = (neurons(convert(ann, method, images, T=2))["2"] for method in ("snnc_lp", "snnc_ap"))
@@ -225,7 +227,7 @@ def test_images_may_come_in_parts(method, size, images, monkeypatch):
     _, ann, stats = ready(residual, images)
     options = {"updates": 3} if method == "ftbc" else {}
     together = neurons(convert(ann, method, stats, T=5, **options))
-    monkeypatch.setattr(simulation, "batch_for", lambda *_: size)
+    monkeypatch.setattr(simulation_simulate, "batch_for", lambda *_: size)
     apart = neurons(convert(ann, method, Statistics(ann, lambda: images.split(size)), T=5, **options))
     for name, neuron in together.items():
         for buffer, value in neuron.named_buffers():

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from nets import Net, dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import ThresholdReLU
-from ann2snn.calibration import Statistics, batches_of
-from ann2snn.conversion import UNREACHABLE, convert, threshold
+from ann2snn.calibration.images import batches_of
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.thresholds import UNREACHABLE, threshold
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import ThresholdReLU
 
 FINE = 2.0**-10
 

@@ -17,8 +17,8 @@ PEAK = (
 import resource, sys
 import torch
 from ann2snn import networks
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import find
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.methods.registry import find
 from ann2snn.graph import prepare
 
 torch.set_num_threads(1)
@@ -40,19 +40,19 @@ TRAINS = (
     + """
 import torch
 from torch import nn
-from ann2snn import trains
-from ann2snn.conversion import replace_activations
-from ann2snn.graph import prepare
-from ann2snn.neurons import IF
+from ann2snn.conversion.neurons import IF
+from ann2snn.conversion.surgery import replace_activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.simulation import layerwise
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
 images = torch.rand(128, 3, 32, 32)
 snn = replace_activations(prepare(net, images[:1]), lambda activation: IF(0.5))
-trains.layer_by_layer(snn, images, 8, lambda neuron, train: None)
+layerwise.layer_by_layer(snn, images, 8, lambda neuron, train: None)
 before = peak()
-trains.layer_by_layer(snn, images, 400, lambda neuron, train: None)
+layerwise.layer_by_layer(snn, images, 400, lambda neuron, train: None)
 print(peak() - before)
 """
 )
@@ -76,7 +76,7 @@ def test_trains_take_a_bit_for_each_spike_that_could_be():
     ],
 )
 def test_peak(name, images, T, options):
-    """With few images, less what many would add: the trains."""
+    """With few images, less what many would add: the layerwise."""
     command = [sys.executable, "-c", PEAK, str(images), name, str(T), repr(options)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 2**26 < int(ran.stdout) < 2**31 - 2 * 268e6

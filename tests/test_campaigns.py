@@ -16,15 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ann2snn import checkpoints, data, files, recipes, records, sweeps, training
+from ann2snn import files
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.records import Job, Notebook
-from ann2snn.simulation import native
+from ann2snn.experiments import sweep
+from ann2snn.records import store
+from ann2snn.records.job import Job
+from ann2snn.records.partial import Notebook
+from ann2snn.simulation import c_build, c_library
+from ann2snn.training import checkpoints, recipes, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -45,7 +51,7 @@ def few_and_many(few, many):
 
 def run_everything(root: Path) -> None:
     """Training, conversion, simulation: every file that a sweep writes."""
-    outcome = sweeps.sweep([sweeps.replace(TABLE, T=(1, 2))], sweeps.Settings(root, device="cpu"))
+    outcome = sweep.sweep([replace(TABLE, T=(1, 2))], sweep.Settings(root, device="cpu"))
     assert not outcome.skipped, outcome.skipped
 
 
@@ -83,7 +89,7 @@ def made(root: Path) -> dict:
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     (weights,) = root.rglob("weights.pt")
     hashed = checkpoints.load_source(weights)[1]["weights_hash"]
-    found = [numbers(record) for record in records.load_all(root)]
+    found = [numbers(record) for record in store.load_all(root)]
     for record in found:
         record["source"].pop("training_seconds")
         for at in record["T"].values():
@@ -122,9 +128,9 @@ def kills(root: Path, n: int) -> dict:
 
 def rivals(root: Path, n: int) -> dict:
     """Several processes train one source, n times; the one that trains waits until all others wait for it."""
-    from ann2snn import lightning
+    from ann2snn.training import lightning_module
 
-    exclusive, fit, wrong = training.exclusive, lightning.fit, []
+    exclusive, fit, wrong = files.exclusive, lightning_module.fit, []
     for trial in range(n):
         place = root / f"rivals{trial}"
         place.mkdir()
@@ -140,8 +146,8 @@ def rivals(root: Path, n: int) -> dict:
             return fit(*arguments, **options)
 
         def rival(place=place):
-            training.exclusive, lightning.fit = noted, patient
-            training.train(data.load("digits"), "digits_plain", "relu", 0, place / "runs", device="cpu")
+            files.exclusive, lightning_module.fit = noted, patient
+            train.train(load("digits"), "digits_plain", "relu", 0, place / "runs", device="cpu")
 
         children = []
         for _ in range(RIVALS):
@@ -157,10 +163,10 @@ def rivals(root: Path, n: int) -> dict:
 
 
 if __name__ == "__main__":
-    import ann2snn.lightning  # noqa: F401
+    import ann2snn.training.lightning_module  # noqa: F401
 
     torch.set_num_threads(1)
-    native.library()
+    c_library.library()
     recipes.RECIPES["digits"] = SHORT
     root = Path(sys.argv[1])
     print(json.dumps([kills(root, int(sys.argv[2])), rivals(root, int(sys.argv[3]))]))
@@ -241,9 +247,9 @@ def partial(folder):
 
 
 def library(folder):
-    if native.library() is None:
+    if c_library.library() is None:
         pytest.skip("no C compiler")
-    path = shutil.copy(native.library()._name, folder / "layer.so")  # type: ignore
+    path = shutil.copy(c_library.library()._name, folder / "layer.so")
     content = path.read_bytes()
 
     def read():
@@ -252,7 +258,7 @@ def library(folder):
                 ctypes, "CDLL", lambda name: pytest.fail("it was loaded") if path.read_bytes() != content else 0
             )
             patch.setattr("ann2snn.simulation.self_test.passes", lambda library: True)
-            return native._loaded(path)
+            return c_build._loaded(path)
 
     return path, read
 
@@ -312,7 +318,7 @@ def interrupted(folder: Path, when: str, command: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def as_module(arguments: str, module: str = "ann2snn.cli") -> str:
+def as_module(arguments: str, module: str = "ann2snn") -> str:
     return f"import runpy, sys; sys.argv[1:] = {arguments.split()}; runpy.run_module('{module}', run_name='__main__')"
 
 

@@ -13,10 +13,15 @@ import pytest
 import torch
 
 import ann2snn as ann2snn_package
-from ann2snn import cli, conversion, data, networks, records
-from ann2snn.graph import reasons
-from ann2snn.recipes import RECIPES
-from ann2snn.simulation import native
+from ann2snn.cli import parser
+from ann2snn.data import registry as data_registry
+from ann2snn.graph import not_convertible
+from ann2snn.methods import registry as methods_registry
+from ann2snn.methods.registry import METHODS, discover
+from ann2snn.networks import registry as networks_registry
+from ann2snn.records import job, packing, store
+from ann2snn.simulation import c_library
+from ann2snn.training.recipes import RECIPES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -127,7 +132,7 @@ def test_help_is_there_at_once():
     assert done.stdout.splitlines()[-1] == "[]"  # no library that takes long to import
 
 
-COMMANDS = [command for action in cli.parser()._actions for command in (action.choices or {}).values()]
+COMMANDS = [command for action in parser.parser()._actions for command in (action.choices or {}).values()]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.prog.split()[1])
@@ -136,7 +141,7 @@ def test_every_help_has_defaults_and_an_example_that_parses(command, monkeypatch
     text = command.format_help()
     assert max(map(len, text.splitlines())) <= 80
     _, example = text.split("example:\n  ann2snn ")
-    cli.parser().parse_args(shlex.split(example.partition(">")[0]))
+    parser.parser().parse_args(shlex.split(example.partition(">")[0]))
     flat = " ".join(text.split())
     for action in command._actions:
         assert action.help, action.dest
@@ -145,7 +150,7 @@ def test_every_help_has_defaults_and_an_example_that_parses(command, monkeypatch
             assert f"(default: {' '.join(map(str, values))})" in flat or f"{values[0]} (default)" in flat, action.dest
 
 
-@pytest.mark.parametrize("line", (["-m", "ann2snn"], ["-m", "ann2snn.cli"]))
+@pytest.mark.parametrize("line", (["-m", "ann2snn"],))
 def test_the_version(line):
     done = subprocess.run([sys.executable, *line, "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"ann2snn {ann2snn_package.__version__}\n")
@@ -158,9 +163,9 @@ def test_the_api_is_listed_and_nothing_is_loaded_by_it():
 
 
 @pytest.mark.parametrize("what, names", [
-    ("methods", sorted(name for name, method in conversion.discover().items() if not method.plugged_in)),
-    ("datasets", data.names()),
-    ("networks", networks.names()),
+    ("methods", sorted(name for name, method in discover().items() if not method.plugged_in)),
+    ("datasets", data_registry.names()),
+    ("networks", networks_registry.names()),
     ("recipes", list(RECIPES)),
 ])  # fmt: skip
 def test_lists_have_a_line_for_every_name(ann2snn, what, names):
@@ -287,7 +292,7 @@ def test_dry_run_lists_jobs_and_runs_nothing(ann2snn, tmp_path):
 
 
 def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+    monkeypatch.setattr(methods_registry, "METHODS", dict(METHODS))
     put(tmp_path / "runs")
     (tmp_path / "mine.py").write_text(
         "from ann2snn import IF, method, replace_activations, soft, threshold\n\n\n"
@@ -300,7 +305,7 @@ def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, mon
     code, out, err = ann2snn(line)
     assert code == 0, err
     assert "mine_only hard" in out and (tmp_path / "runs/LEADERBOARD.md").exists()
-    made = records.load_all(tmp_path / "runs")
+    made = store.load_all(tmp_path / "runs")
     assert [r["job"]["options"] for r in made if r["job"]["method"] == "mine_only"] == [
         {"reset": "hard", "factor": 0.5},
         {"reset": "soft", "factor": 0.5},
@@ -311,7 +316,7 @@ def test_a_sweep_from_the_command_line_to_the_leaderboard(ann2snn, tmp_path, mon
     assert code == 2 and "LEADERBOARD.md" in err and one_sentence(err)
     assert ann2snn("leaderboard --root runs")[0] == 0 and ann2snn("leaderboard --root runs --check")[0] == 0
     code, out, _ = ann2snn("publish --uncommitted")
-    assert code == 0 and len(records.load_all(tmp_path / "results")) == 4
+    assert code == 0 and len(store.load_all(tmp_path / "results")) == 4
     assert len(list((tmp_path / "results/weights").rglob("*.pt"))) == 1
 
 
@@ -326,16 +331,16 @@ def edited(ann, stats, *, reset=soft):
 
 
 def test_numbers_of_an_edited_method_are_not_mixed_with_the_old_ones(ann2snn, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+    monkeypatch.setattr(methods_registry, "METHODS", dict(METHODS))
     put(tmp_path / "runs")
     line = f"{SWEEP} --method edited --plugin mine.py"
     Path("mine.py").write_text(EDITED.format(0.75))
     assert ann2snn(line)[0] == 0
-    (before,) = records.load_all("runs")
+    (before,) = store.load_all("runs")
     assert before["provenance"]["dirty"] is True  # no commit holds it
     Path("mine.py").write_text(EDITED.format(0.05))
     code, _, err = ann2snn(line.replace("--T 1 4", "--T 1 4 8"))
-    (after,) = records.load_all("runs")
+    (after,) = store.load_all("runs")
     assert code == 0 and list(after["T"]) == ["1", "4", "8"], err
     assert all(after["T"][t]["spikes"] != before["T"][t]["spikes"] for t in ("1", "4"))
 
@@ -354,14 +359,14 @@ def test_what_a_sweep_cannot_do_is_said_before_anything_is_trained(ann2snn, tmp_
 def test_records_of_code_that_is_not_committed_are_not_published(ann2snn, make_record):
     clean, dirty = make_record(official=False), make_record(official=False, seed=1)
     clean["provenance"]["dirty"], dirty["provenance"]["dirty"] = False, True
-    records.save(dirty, "runs")
+    store.save(dirty, "runs")
     code, _, err = ann2snn("publish")
     assert code == 2 and "not committed" in err and one_sentence(err) and not Path("results").exists()
-    records.save(clean, "runs")
+    store.save(clean, "runs")
     code, _, err = ann2snn("publish")
     assert code == 0 and "1 records from code that is not committed are left out" in err
-    assert [record["job"]["seed"] for record in records.load_all("results")] == [0]
-    assert ann2snn("publish --uncommitted")[0] == 0 and len(records.load_all("results")) == 2
+    assert [record["job"]["seed"] for record in store.load_all("results")] == [0]
+    assert ann2snn("publish --uncommitted")[0] == 0 and len(store.load_all("results")) == 2
 
 
 def test_recheck(ann2snn, tmp_path, monkeypatch):
@@ -371,18 +376,18 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "agrees (the same environment" in out
     engine = json.loads(path.read_text())["provenance"]["engine"]
-    assert engine == ("C" if native.library() else "PyTorch")
+    assert engine == ("C" if c_library.library() else "PyTorch")
     with monkeypatch.context() as patch:
-        patch.setattr(native, "library", lambda: None)  # as without a C compiler
+        patch.setattr(c_library, "library", lambda: None)  # as without a C compiler
         code, out, _ = ann2snn(f"recheck {path}")
         assert code == 0 and ("agrees (another environment" in out) == (engine == "C")
 
     record = json.loads(path.read_text())
-    found = records.unpack(record["T"]["4"]["test"]["predictions"])
+    found = packing.unpack(record["T"]["4"]["test"]["predictions"])
     found[:5] = (found[:5] + 1) % 10
     tampered = json.loads(path.read_text())
-    tampered["T"]["4"]["test"]["predictions"] = records.pack(found)
-    tampered["T"]["4"]["test"]["correct"] = int((found == records.unpack(record["labels"])).sum())
+    tampered["T"]["4"]["test"]["predictions"] = packing.pack(found)
+    tampered["T"]["4"]["test"]["correct"] = int((found == packing.unpack(record["labels"])).sum())
     path.write_text(json.dumps(tampered))
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 1 and "DIFFERS" in out and " 5 " in out
@@ -404,7 +409,7 @@ def test_recheck(ann2snn, tmp_path, monkeypatch):
 
     for key, value, why in (("activation", "relu", "--weights"), ("method_version", 2, "of version 2 of")):
         changed = record["job"] | {key: value}
-        moved = records.save(record | {"id": records.Job(**changed).id, "job": changed}, "results")
+        moved = store.save(record | {"id": job.Job(**changed).id, "job": changed}, "results")
         code, _, err = ann2snn(f"recheck {moved}")
         assert code == 2 and why in err and one_sentence(err)
 
@@ -462,4 +467,4 @@ def test_a_full_disk_leaves_nothing_half_written(ann2snn, tmp_path, monkeypatch)
 
 def test_the_page_of_reasons_is_fresh():
     page = Path(__file__).parents[1] / "docs" / "not-convertible.md"
-    assert page.read_text() == reasons.page()
+    assert page.read_text() == not_convertible.page()

@@ -9,7 +9,8 @@ from nets import Net, one_thread  # noqa: F401
 from torch import nn
 
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
 
 
 def net(function):

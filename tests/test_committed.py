@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ann2snn import leaderboard
-from ann2snn.benchmarks import pages, readme  # type: ignore
-from ann2snn.conversion import discover
+from ann2snn.leaderboard.build import check
+from ann2snn.leaderboard.pages import readme, write
+from ann2snn.methods.registry import discover
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 CHECKS = {
-    "leaderboard": lambda: leaderboard.check(RESULTS),
-    "pages": lambda: pages.check(RESULTS),
+    "leaderboard": lambda: check(RESULTS),
+    "pages": lambda: write.check(RESULTS),
     "readme": lambda: readme.check(ROOT / "README.md", RESULTS),
 }
 
@@ -30,8 +30,8 @@ def test_the_committed_results_are_fresh(what):
 
 
 ELSEWHERE = """
-import importlib.util, torch, ann2snn.benchmarks.pages, ann2snn.cli
-from ann2snn.conversion import discover
+import importlib.util, torch, ann2snn.leaderboard.pages.write, ann2snn.cli.main
+from ann2snn.methods.registry import discover
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
 torch.nn.utils.vector_to_parameters(torch.rand(23), net.parameters())  # positive, as the images: no unit is silent

@@ -2,10 +2,10 @@ from math import sqrt
 
 import pytest
 
-from ann2snn import records
-from ann2snn.comparison import paired, report
 from ann2snn.errors import UserError
-from ann2snn.significance import mcnemar_exact
+from ann2snn.leaderboard.paired import paired, report
+from ann2snn.metrics.significance import mcnemar_exact
+from ann2snn.records import store
 
 
 def test_a_pair_by_hand(make_record):
@@ -51,7 +51,7 @@ def test_what_cannot_be_compared(make_record):
 def test_the_command(make_record, ann2snn, tmp_path):
     a = make_record(T={4: 5, 8: 9, 16: 9})
     b = make_record(T={8: 7, 16: 10}, method="opi", seed=1, ann=9)
-    paths = [records.save(record, tmp_path / "runs") for record in (a, b)]
+    paths = [store.save(record, tmp_path / "runs") for record in (a, b)]
     code, out, err = ann2snn(f"compare {paths[0]} {paths[1]}")
     lines = out.splitlines()
     assert code == 0 and not err

@@ -10,8 +10,8 @@ from nets import Net, dyadic_images, one_thread, random, residual  # noqa: F401
 from torch import nn
 
 from ann2snn import UserError, convert, prepare, replace_activations, simulate
-from ann2snn.conversion import discover, find
-from ann2snn.neurons import IF
+from ann2snn.conversion.neurons import IF
+from ann2snn.methods.registry import discover, find
 
 T = 12
 

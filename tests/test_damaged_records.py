@@ -13,14 +13,21 @@ import torch
 from mutations import DEEP, damaged_json, damaged_value
 from sources import put
 
-from ann2snn import checkpoints, comparison, diagnosis, pipeline, recheck, records, source_info, tracking
-from ann2snn.benchmarks import photographs, speed  # type: ignore
-from ann2snn.data import image_hashes, load
+from ann2snn import reading
+from ann2snn.benchmarks import speed
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.leaderboard import tables
-from ann2snn.records import Job, Notebook, put_aside, read_json
-from ann2snn.sources import Source
-from ann2snn.sweeps import Settings, Sweep
+from ann2snn.experiments import diagnosis, recheck, run_job
+from ann2snn.experiments.source import Source
+from ann2snn.experiments.sweep import Settings, Sweep
+from ann2snn.leaderboard import paired, photographs
+from ann2snn.leaderboard.pages import leaderboard
+from ann2snn.reading import put_aside, read_json
+from ann2snn.records import image_hashes, store
+from ann2snn.records.job import Job
+from ann2snn.records.partial import Notebook
+from ann2snn.tracking import wandb_runs
+from ann2snn.training import checkpoints, source_info
 
 RESULTS = Path(__file__).parents[1] / "results"
 KINDS = {
@@ -72,12 +79,12 @@ def consistent(record):
 
 def use(path, good, root):
     """What the commands read of a record; UserError for what they refuse."""
-    record = records.load(path)
-    kept = records.load_all(root)
+    record = store.load(path)
+    kept = store.load_all(root)
     assert [r["id"] for r in kept if r["job"]["method"] == "other"] == [good["id"]] and len(kept) == 2
-    tables.markdown(kept)
-    tables.csv_text(kept)
-    comparison.report(record, good)
+    leaderboard.markdown(kept)
+    leaderboard.csv_text(kept)
+    paired.report(record, good)
     return record
 
 
@@ -91,7 +98,7 @@ def campaign(small, folder, seed, n):
     other = copy.deepcopy(small)
     other["job"]["method"] = "other"
     good, root = consistent(other), folder / "results"
-    records.save(good, root)
+    store.save(good, root)
     for _ in range(n):
         path = Job(**small["job"]).path(root)
         if rng.random() < 0.3:  # a job that is no other's, in its place
@@ -107,10 +114,10 @@ def campaign(small, folder, seed, n):
             content = damaged_json(small, rng)
         path.write_bytes(content)
         try:
-            records.load(path)
+            store.load(path)
         except UserError as error:
             assert str(path) in str(error), content[:500]
-            assert [record["id"] for record in records.load_all(root)] == [good["id"]]
+            assert [record["id"] for record in store.load_all(root)] == [good["id"]]
             outcomes["refused"] += 1
         else:
             try:
@@ -207,33 +214,33 @@ def test_an_odd_info_is_named(tmp_path, change, defect):
 @pytest.mark.parametrize("name", ["", ".", ".."])
 def test_no_name_leads_out_of_the_folder(make_record, tmp_path, name):
     with pytest.raises(UserError, match=f"its network is '{name}'"):
-        records.save(make_record(network=name), tmp_path / "a" / "b")
+        store.save(make_record(network=name), tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_damaged_file_costs_that_file(kind, make_record, tmp_path, capsys):
     good = make_record()
-    records.save(good, tmp_path)
+    store.save(good, tmp_path)
     path = Job(**make_record(method="opi")["job"]).path(tmp_path)
     spoil(path, kind)
-    assert records.load_all(tmp_path) == [good]
+    assert store.load_all(tmp_path) == [good]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(str(path)) and line.endswith(": left out.")
     with pytest.raises(UserError, match=rf"^{path} .*; remove the file and run its job again\.$"):
-        records.load(path)
-    assert records.load_or_put_aside(path, records.load) is None and not os.path.lexists(path)
+        store.load(path)
+    assert reading.load_or_put_aside(path, store.load) is None and not os.path.lexists(path)
     assert f"{path.name}.damaged" in capsys.readouterr().err and os.path.lexists(f"{path}.damaged")
 
 
 def test_a_file_that_is_not_there_is_not_to_be_removed(make_record, tmp_path):
     with pytest.raises(UserError) as error:
-        records.load(tmp_path / "nothing.json")
+        store.load(tmp_path / "nothing.json")
     assert str(error.value) == f"{tmp_path / 'nothing.json'} cannot be read: No such file or directory."
     record = make_record()
     record["T"]["8"]["seconds"] = float("nan")
     with pytest.raises(UserError) as error:
-        records.save(record, tmp_path)
+        store.save(record, tmp_path)
     assert "remove" not in str(error.value) and "is nan" in str(error.value)
 
 
@@ -286,18 +293,18 @@ def test_damaged_photographs_speeds_and_hashes_are_left_out(kind, tmp_path, caps
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_marker_of_wandb_is_put_aside(kind, tmp_path, capsys):
     spoil(marker := tmp_path / "marker", kind)
-    assert records.load_or_put_aside(marker, tracking._logged) is None and not os.path.lexists(marker)
+    assert reading.load_or_put_aside(marker, wandb_runs._logged) is None and not os.path.lexists(marker)
     assert "marker.damaged" in capsys.readouterr().err
-    assert records.load_or_put_aside(marker, tracking._logged) is None and capsys.readouterr().err == ""
+    assert reading.load_or_put_aside(marker, wandb_runs._logged) is None and capsys.readouterr().err == ""
     marker.write_text('{"content": "a", "run": "b"}')
-    assert tracking._logged(marker) == {"content": "a", "run": "b"}
+    assert wandb_runs._logged(marker) == {"content": "a", "run": "b"}
 
 
 def test_damaged_files_are_put_aside_beside_one_another(tmp_path, capsys):
     for name in ("a.damaged", "a.damaged1"):
         path = tmp_path / "a"
         path.write_text("{")
-        with pytest.raises(records.DamagedFile) as error:
+        with pytest.raises(reading.DamagedFile) as error:
             read_json(path)
         put_aside(error.value, path)
         assert (tmp_path / name).read_text() == "{"
@@ -316,16 +323,16 @@ def test_a_sweep_runs_the_job_of_a_damaged_record_again(kind, tmp_path, capsys):
     source = Source(digits, put(tmp_path))
     table = Sweep("t", "digits", *((x,) for x in fields), (("optimal", {}),), (1,))
     (job,) = table.jobs(digits, *fields)
-    whole = pipeline.run(job, [1], source, tmp_path)
+    whole = run_job.run(job, [1], source, tmp_path)
     spoil(path := job.path(tmp_path), kind)
-    again = pipeline.run(job, [1], source, tmp_path)
+    again = run_job.run(job, [1], source, tmp_path)
     assert f"put aside as {path.name}.damaged." in capsys.readouterr().err
-    assert again["T"]["1"]["test"] == whole["T"]["1"]["test"] and records.load(path)["id"] == job.id
+    assert again["T"]["1"]["test"] == whole["T"]["1"]["test"] and store.load(path)["id"] == job.id
 
 
 def test_the_tables_are_built_from_the_rest(ann2snn, make_record, tmp_path):
-    records.save(make_record(), tmp_path)
-    spoil(path := records.save(make_record(method="opi"), tmp_path), "cut")
+    store.save(make_record(), tmp_path)
+    spoil(path := store.save(make_record(method="opi"), tmp_path), "cut")
     code, out, err = ann2snn("leaderboard --root .")
     assert code == 0 and "LEADERBOARD.md" in out and err.count("\n") == 1
     assert err.startswith(str(path.relative_to(tmp_path))) and err.endswith(": left out.\n")

@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 import pytest
 
-from ann2snn import dashboard, tracking
-from ann2snn.conversion import METHODS
 from ann2snn.errors import UserError
+from ann2snn.methods.registry import METHODS
+from ann2snn.tracking import wandb_dashboard, wandb_runs
 
 sys.path.insert(0, str(Path(__file__).parent))
 from limits import LIMIT  # noqa: E402
@@ -33,7 +33,7 @@ def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(dashboard.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(wandb_dashboard.__file__).parents[1]))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_dry_run_needs_nothing(ann2snn, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     code, out, _ = ann2snn("dashboard --dry-run --dataset digits --method optimal opi")
-    assert code == 0 and json.loads(out) == dashboard.spec(None, "mine", DIGITS)
+    assert code == 0 and json.loads(out) == wandb_dashboard.spec(None, "mine", DIGITS)
     assert json.loads(out)["filters"] == {"dataset": ["digits"], "network": [], "method": ["optimal", "opi"]}
     assert list(tmp_path.iterdir()) == []
 
@@ -67,7 +67,7 @@ def test_methods_of_a_plug_in_can_be_named(ann2snn, tmp_path):
 
 
 def test_one_section_for_each_table():
-    sections = dashboard.spec("me", "mine", {})["sections"]
+    sections = wandb_dashboard.spec("me", "mine", {})["sections"]
     assert [section["name"] for section in sections] == [
         "Accuracy over T",
         "Conversion loss at T",
@@ -79,7 +79,7 @@ def test_one_section_for_each_table():
 
 
 def test_it_names_what_is_logged_and_all_of_it(make_record, tmp_path):
-    tracking.log_record(make_record(T={T: 9 for T in (1, 2, 4, 8, 16, 32, 64, 128)}), tmp_path, "offline")
+    wandb_runs.log_record(make_record(T={T: 9 for T in (1, 2, 4, 8, 16, 32, 64, 128)}), tmp_path, "offline")
     (run,) = runs(tmp_path)
     (found,) = inspect(run, "--summary")
     summary, steps = set(found["summary"]), {name for row in history(run) for name in row}
@@ -88,7 +88,7 @@ def test_it_names_what_is_logged_and_all_of_it(make_record, tmp_path):
     config |= {f"{name}.value.{inner}" for name, value in nested.items() for inner in value}
     about = next(line["run"] for line in inspect(run) if line["type"] == "run")
 
-    spec = dashboard.spec("me", "mine", {})
+    spec = wandb_dashboard.spec("me", "mine", {})
     panels = [panel for section in spec["sections"] for panel in section["panels"]]
     curves = {name for panel in panels if panel["panel"] == "LinePlot" for name in [panel["x"], *panel["y"]]}
     bars = {name for panel in panels if panel["panel"] == "BarPlot" for name in panel["metrics"]}
@@ -111,7 +111,7 @@ def test_it_names_what_is_logged_and_all_of_it(make_record, tmp_path):
     ],
 )
 def test_what_is_missing_is_one_sentence(ann2snn, monkeypatch, package, key, line, says):
-    monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: package or None)
+    monkeypatch.setattr(wandb_dashboard.importlib.util, "find_spec", lambda name: package or None)
     if key:
         monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     code, out, err = ann2snn(f"dashboard --project mine {line}")
@@ -121,8 +121,8 @@ def test_what_is_missing_is_one_sentence(ann2snn, monkeypatch, package, key, lin
 @installed
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its use of pydantic
 def test_the_workspace_is_built_without_a_key():
-    spec = dashboard.spec("me", "mine", DIGITS)
-    built = json.loads(dashboard.workspace(spec)._to_model().model_dump_json(by_alias=True, exclude_none=True))
+    spec = wandb_dashboard.spec("me", "mine", DIGITS)
+    built = json.loads(wandb_dashboard.workspace(spec)._to_model().model_dump_json(by_alias=True, exclude_none=True))
     assert (built["entity"], built["project"], built["displayName"]) == ("me", "mine", "ann2snn digits optimal opi")
     section = built["spec"]["section"]
     for made, meant in zip(section["panelBankConfig"]["sections"], spec["sections"], strict=True):
@@ -182,7 +182,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 def serve(monkeypatch, a_key):
     started = []
 
-    monkeypatch.setattr(dashboard, "LIMIT", LIMIT)
+    monkeypatch.setattr(wandb_dashboard, "LIMIT", LIMIT)
 
     def start(**how):
         server = Server(**how)
@@ -222,6 +222,6 @@ def test_a_refusal_is_one_sentence(ann2snn, serve):
 @installed
 def test_it_takes_no_longer_than_its_limit(serve, monkeypatch):
     serve(silent=True)
-    monkeypatch.setattr(dashboard, "LIMIT", 1)
+    monkeypatch.setattr(wandb_dashboard, "LIMIT", 1)
     with pytest.raises(UserError, match="did not answer within 1 seconds"):
-        dashboard.save(dashboard.spec("me", "mine", {}))
+        wandb_dashboard.save(wandb_dashboard.spec("me", "mine", {}))

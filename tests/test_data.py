@@ -18,8 +18,9 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import functional
 
-from ann2snn.data import crop_flip, load, names
-from ann2snn.data.files import LAYOUTS
+from ann2snn.data.archives import LAYOUTS
+from ann2snn.data.augmentations import crop_flip
+from ann2snn.data.registry import load, names
 from ann2snn.errors import UserError
 
 

@@ -7,12 +7,15 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from sources import put
 
-from ann2snn import convert, data, pipeline, prepare, simulate, sources
+from ann2snn import convert, prepare, simulate
 from ann2snn.baselines.deng_code import residual_additions
-from ann2snn.calibration import Statistics
-from ann2snn.diagnosis import neurons, steps
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.sweeps import Sweep
+from ann2snn.experiments import run_job
+from ann2snn.experiments import source as sources
+from ann2snn.experiments.diagnosis import neurons, steps
+from ann2snn.experiments.sweep import Sweep
 
 T = 8
 
@@ -86,7 +89,7 @@ def test_only_these_read_outs(ann, stats):
 
 def test_a_record_says_read_out_and_calibration(tmp_path):
     """Calibration on augmented images is drawn, and drawn alike every time."""
-    digits, trained = data.load("digits"), put(tmp_path)
+    digits, trained = load("digits"), put(tmp_path)
     table = Sweep("x", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("deng_code", {}),), (4,))
     table = dataclasses.replace(table, methods=(("deng_code", {"readout": "spiking"}),), calibration=64)
     source = sources.Source(digits, trained)
@@ -94,7 +97,7 @@ def test_a_record_says_read_out_and_calibration(tmp_path):
     for transform in ("none", "crop_flip"):
         (job,) = dataclasses.replace(table, calibration_transform=transform).jobs(digits, *next(table.sources()))
         assert (job.readout, job.calibration_transform) == ("spiking", transform)
-        record = pipeline.run(job, [4], source, tmp_path)
+        record = run_job.run(job, [4], source, tmp_path)
         found[transform] = record["T"]["4"]
         assert found[transform]["spikes"]["output"] > 0 and found[transform]["operations"]["output"] == 0
     assert found["none"]["spikes"] != found["crop_flip"]["spikes"]

@@ -7,11 +7,12 @@ import torch
 from sources import put
 from torch import nn
 
-from ann2snn import convert, prepare, reproduction, simulate
-from ann2snn.activations import ThresholdReLU
-from ann2snn.benchmarks import paper
-from ann2snn.diagnosis import evenly_timed, layers, load_all, neurons, steps
-from ann2snn.sweeps import Sweep
+from ann2snn import convert, prepare, simulate
+from ann2snn.cli import reproduce
+from ann2snn.experiments.diagnosis import evenly_timed, layers, load_all, neurons, steps
+from ann2snn.experiments.sweep import Sweep
+from ann2snn.leaderboard.pages import paper
+from ann2snn.networks.activations import ThresholdReLU
 
 T = 8
 
@@ -109,7 +110,7 @@ def test_a_table_of_diagnoses_from_the_command_line(ann2snn, monkeypatch):
     put("runs")
     table = Sweep("tiny", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("optimal", {}),), (4,))
     layers = paper.Table("layers", "Layers", ("tiny",), paper.layer_table, diagnosed=True)
-    monkeypatch.setattr(reproduction, "PROFILES", {"tiny": (table,)})
+    monkeypatch.setattr(reproduce, "PROFILES", {"tiny": (table,)})
     monkeypatch.setattr(paper, "TABLES", (layers,))
     monkeypatch.setattr(paper, "TABLE", {"layers": layers})
     line = "reproduce --profile tiny --only layers --wandb off --device cpu"

@@ -4,14 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import convert, energy, networks, prepare, simulate
-from ann2snn.benchmarks import energy as page  # type: ignore
-from ann2snn.benchmarks import pages  # type: ignore
-from ann2snn.benchmarks.paper import Known  # type: ignore
-from ann2snn.energy import FLOAT32, INT8, MEMORY, REGISTER
+from ann2snn import convert, prepare, simulate
 from ann2snn.errors import UserError
-from ann2snn.metrics import costs, macs_of
-from ann2snn.records import save
+from ann2snn.leaderboard.inputs import Known
+from ann2snn.leaderboard.pages import energy as page
+from ann2snn.leaderboard.pages import write
+from ann2snn.metrics import energy
+from ann2snn.metrics.energy import FLOAT32, INT8, MEMORY, REGISTER
+from ann2snn.metrics.operations import costs, macs_of
+from ann2snn.networks import registry as networks_registry
+from ann2snn.networks.registry import create
+from ann2snn.records.store import save
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,7 @@ def test_every_call_of_a_layer_is_counted(monkeypatch):
         def forward(self, x):
             return self.f(self.b(self.c(self.a(self.c(x)))).flatten(1))
 
-    monkeypatch.setattr(networks, "create", lambda name, **how: Twice())
+    monkeypatch.setattr(networks_registry, "create", lambda name, **how: Twice())
     price = costs(prepare(Twice(), torch.zeros(1, 1, 8, 8)))
     assert macs_of.__wrapped__("digits", "twice") == {
         name: (price.macs[name], price.inside[name]) for name in price.macs
@@ -184,7 +187,7 @@ def test_every_call_of_a_layer_is_counted(monkeypatch):
 
 @pytest.mark.parametrize("network", ["digits_plain", "digits_residual", "test_resnet"])
 def test_a_network_is_counted_by_its_name_as_when_it_is_prepared(network):
-    ann = prepare(networks.create(network, num_classes=10, in_chans=1), torch.zeros(1, 1, 8, 8))
+    ann = prepare(create(network, num_classes=10, in_chans=1), torch.zeros(1, 1, 8, 8))
     price = costs(ann)
     assert macs_of("digits", network) == {name: (price.macs[name], price.inside[name]) for name in price.macs}
     assert 0 < sum(price.inside.values()) < sum(price.macs.values())
@@ -200,6 +203,6 @@ def test_the_mean_is_over_sources(make_record):
 
 
 def test_the_page_is_written_where_there_is_something_to_say(make_record, tmp_path):
-    assert pages.build(tmp_path) == []
+    assert write.build(tmp_path) == []
     save(make_record(n=100, ann=100, T={16: 90}), tmp_path)
-    assert pages.build(tmp_path) == [tmp_path / page.NAME] and pages.check(tmp_path) == []
+    assert write.build(tmp_path) == [tmp_path / page.NAME] and write.check(tmp_path) == []

@@ -21,27 +21,32 @@ from nets import Net, dyadic, dyadic_images, one_thread, random  # noqa: F401
 from oracle import WAYS, compare, engine, oracle
 from torch import nn
 
-from ann2snn import checkpoints, data, networks
-from ann2snn.activations import ThresholdReLU
-from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire  # type: ignore
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import convert, replace_activations
+from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.neurons import IF, Neuron
+from ann2snn.conversion.surgery import replace_activations
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.graph import prepare
-from ann2snn.neurons import IF, Neuron
-from ann2snn.simulation import native, plan, simulate
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import ThresholdReLU
+from ann2snn.networks.registry import create
+from ann2snn.simulation import c_build, c_library, plan
+from ann2snn.simulation.currents import Current, Currents, synapses
 from ann2snn.simulation.layers import Compiled, fired_by, heard_by
 from ann2snn.simulation.plan import Plan
+from ann2snn.simulation.simulate import simulate
 from ann2snn.simulation.spikes import Spikes
-from ann2snn.simulation.synapses import Current, Currents, in_order, synapses
+from ann2snn.simulation.synapses import in_order
+from ann2snn.training import checkpoints
 
 CC = os.environ.get("CC") or "cc"
-needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+needs_library = pytest.mark.skipif(c_library.library() is None, reason="no C compiler")
 
 
 @pytest.mark.skipif(shutil.which(shlex.split(CC)[0]) is None, reason="no C compiler")
 def test_where_there_is_a_compiler_there_is_the_library():
-    assert native.library() is not None
+    assert c_library.library() is not None
 
 
 # every geometry of a layer
@@ -363,14 +368,14 @@ def separable():
 
 def trained():
     file = next((Path(__file__).parents[1] / "results/weights/digits").glob("digits_residual-relu-seed0-*.pt"))
-    return checkpoints.load_source(file)[0], next(iter(data.load("digits").test.batches(20)))[0]
+    return checkpoints.load_source(file)[0], next(iter(load("digits").test.batches(20)))[0]
 
 
 def resnet20():
     """With statistics of batch norm as after training."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        net, images = networks.create("cifar_resnet20", num_classes=10, in_chans=3), torch.randn(4, 3, 32, 32)
+        net, images = create("cifar_resnet20", num_classes=10, in_chans=3), torch.randn(4, 3, 32, 32)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -505,7 +510,7 @@ def test_without_a_working_compiler_there_is_one_line_and_equal_results(compiler
     net, images, values = small()
     compare(net, images, 9, values)
     err = capsys.readouterr().err
-    assert native.library() is None and err.count("\n") == 1
+    assert c_library.library() is None and err.count("\n") == 1
     assert err.startswith("ann2snn: layer.c cannot be compiled (") and "PyTorch does the same, slower." in err
     assert ("no such flag" in err) == (compiler in ("failing", "not of UTF-8"))
     assert not list(fresh.rglob("*.so*"))
@@ -513,10 +518,10 @@ def test_without_a_working_compiler_there_is_one_line_and_equal_results(compiler
 
 @needs_library
 @pytest.mark.parametrize(
-    ("name", "value"), [("FLAGS", ["-O1", "-fPIC"]), ("_openmp", lambda: None)], ids=["plain processor", "no OpenMP"]
+    ("name", "value"), [("FLAGS", ["-O1", "-fPIC"]), ("openmp", lambda: None)], ids=["plain processor", "no OpenMP"]
 )
 def test_machines_without_something_compute_the_same(name, value, fresh, monkeypatch):
-    monkeypatch.setattr(native, name, value)
+    monkeypatch.setattr(c_build, name, value)
     for name in ("residual pool", "bottleneck", "flattened pool"):
         net, images = path(name), dyadic_images(5, (2, 6, 8))
         compare(net, images, 9, neurons(shapes(net, images), "channel", "soft", 0), ways=WAYS[:2])
@@ -528,12 +533,12 @@ def test_machines_without_something_compute_the_same(name, value, fresh, monkeyp
 
 @needs_library
 def test_the_library_is_compiled_once(fresh, monkeypatch):
-    assert native.library() is not None
+    assert c_library.library() is not None
     (file,) = (fresh / "ann2snn").iterdir()
     made = file.stat().st_mtime_ns
-    native.library.cache_clear()
-    monkeypatch.setattr(native, "_build", lambda *_: pytest.fail("compiled again"))
-    assert native.library() is not None and file.stat().st_mtime_ns == made
+    c_library.library.cache_clear()
+    monkeypatch.setattr(c_build, "_build", lambda *_: pytest.fail("compiled again"))
+    assert c_library.library() is not None and file.stat().st_mtime_ns == made
 
 
 @needs_library
@@ -552,7 +557,7 @@ def test_without_a_cache_folder_it_is_compiled_for_the_process(error, fresh, mon
     monkeypatch.setattr(tempfile, "tempdir", str(fresh))
     net, images, values = small()
     compare(net, images, 9, values)
-    assert native.library() is not None and not capsys.readouterr().err
+    assert c_library.library() is not None and not capsys.readouterr().err
 
 
 @needs_library
@@ -561,7 +566,7 @@ def test_without_a_home_it_is_compiled_for_the_process(fresh, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(tempfile, "tempdir", str(fresh))
-    assert native.library() is not None and not list(fresh.rglob("*.so"))
+    assert c_library.library() is not None and not list(fresh.rglob("*.so"))
 
 
 @needs_library
@@ -570,7 +575,7 @@ def test_random_state_and_defaults_of_the_caller_do_not_matter(fresh):
     torch.set_default_dtype(torch.float64)
     try:
         with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
-            assert native.library() is not None
+            assert c_library.library() is not None
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(torch.get_rng_state(), before)
@@ -583,7 +588,7 @@ def test_what_cannot_be_loaded_is_not_kept(fresh, monkeypatch, capsys):
     fake.chmod(0o755)
     monkeypatch.setenv("CC", str(fake))
     monkeypatch.setattr(tempfile, "tempdir", str(fresh))
-    assert native.library() is None and "PyTorch does the same" in capsys.readouterr().err
+    assert c_library.library() is None and "PyTorch does the same" in capsys.readouterr().err
     assert not list(fresh.rglob("*.so"))
 
 
@@ -592,23 +597,23 @@ def test_other_arguments_of_the_compiler_are_another_library(fresh, monkeypatch)
     names = []
     for compiler in (CC, f"{CC} -DOTHER"):
         monkeypatch.setenv("CC", compiler)
-        native.library.cache_clear()
-        names.append(native.library()._name)
+        c_library.library.cache_clear()
+        names.append(c_library.library()._name)
     assert names[0] != names[1]
 
 
 @needs_library
 def test_two_may_compile_at_once(fresh, monkeypatch):
-    build, both = native._build, threading.Barrier(2)
+    build, both = c_build._build, threading.Barrier(2)
 
     def together(compiler, flags, target):
         both.wait(LIMIT)
         build(compiler, flags, target)
         both.wait(LIMIT)
 
-    monkeypatch.setattr(native, "_build", together)
+    monkeypatch.setattr(c_build, "_build", together)
     with ThreadPoolExecutor() as pool:
-        files = {Path(x._name) for x in pool.map(lambda _: native._library(shlex.split(CC), native.FLAGS), range(2))}
+        files = {Path(x._name) for x in pool.map(lambda _: c_build._library(shlex.split(CC), c_build.FLAGS), range(2))}
     assert files == set((fresh / "ann2snn").iterdir()) and len(files) == 1
 
 
@@ -655,7 +660,7 @@ def test_one_image_that_does_not_fit_and_other_errors_are_raised(monkeypatch):
 @needs_library
 def test_the_library_may_run_out_of_memory(monkeypatch, capsys):
     snn, images = small_snn()
-    monkeypatch.setattr(native, "library", lambda: SimpleNamespace(run=lambda layer: 1))
+    monkeypatch.setattr(c_library, "library", lambda: SimpleNamespace(run=lambda layer: 1))
     with pytest.raises(torch.OutOfMemoryError, match="the sums of a layer do not fit into memory"):
         simulate(snn, images, 2, batch=4)
     assert capsys.readouterr().err.count("do not fit into memory; going on with") == 2

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from ann2snn import checkpoints, data, networks, recipes, records, reproduction
-from ann2snn.benchmarks.profiles import PROFILES
-from ann2snn.data.files import LAYOUTS
-from ann2snn.estimate import DATASETS, EXTRAPOLATED, MEASURED, UNKNOWN, Estimates, clock, size, size_of
-from ann2snn.graph import prepare
-from ann2snn.metrics import costs
-from ann2snn.sweeps import Settings, Sweep
+from ann2snn.cli import reproduce
+from ann2snn.data.archives import LAYOUTS
+from ann2snn.data.catalog import DATASETS
+from ann2snn.data.registry import load, names
+from ann2snn.experiments.estimate import EXTRAPOLATED, MEASURED, UNKNOWN, Estimates, clock, size, size_of
+from ann2snn.experiments.profiles import PROFILES
+from ann2snn.experiments.sweep import Settings, Sweep
+from ann2snn.graph.prepare import prepare
+from ann2snn.metrics.operations import costs
+from ann2snn.networks.registry import create
+from ann2snn.records import provenance, store
+from ann2snn.training import checkpoints, recipes
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,17 +27,17 @@ OPI = Sweep("t", "digits", ("digits_plain",), ("relu",), (0,), (("opi", {"reset"
 
 
 def test_datasets_are_as_they_are_read():
-    digits = data.load("digits")
+    digits = load("digits")
     sizes = tuple(len(getattr(digits, split)) for split in ("train", "validation", "test"))
     assert DATASETS["digits"][:3] == (digits.classes, tuple(digits.shape), sizes)
     for name, layouts in LAYOUTS.items():
         assert sum(DATASETS[name][2]) == sum(n for _, n in layouts[0].files.values()) // (1 + (name == "fashion_mnist"))
-    assert set(DATASETS) == set(data.names())
+    assert set(DATASETS) == set(names())
 
 
 @pytest.mark.parametrize("network", ["digits_plain", "digits_residual", "test_resnet"])
 def test_multiply_accumulates_without_weights_are_those_of_the_converted_network(network):
-    net = networks.create(network, num_classes=10, in_chans=1).eval()
+    net = create(network, num_classes=10, in_chans=1).eval()
     macs = costs(prepare(net, torch.zeros(1, 1, 8, 8)), (1, 8, 8)).macs
     assert size_of("digits", network) == (sum(macs.values()), sum(p.numel() for p in net.parameters()))
 
@@ -108,7 +113,7 @@ def test_what_tables_share_is_trained_once_and_what_is_there_is_done(known, tmp_
     need = Estimates([source], settings).need(OPI.parts())
     assert (need.done, need.seconds, need.bytes) == (1, 0, 0)
     with pytest.MonkeyPatch.context() as patch:  # a run on this processor would begin anew
-        patch.setattr(records.machine, "cpu_model", lambda: "another processor")
+        patch.setattr(provenance, "cpu_model", lambda: "another processor")
         assert Estimates([source], settings).need(OPI.parts()).done == 0
     assert ann2snn(f"{line} 2 8".replace("opi", "srp"))[0] == 0  # nothing is read at T = 2, within its warm-up
     assert Estimates([source], settings).need(replace(OPI, methods=(("srp", {}),)).parts()).done == 1
@@ -138,7 +143,7 @@ def test_sizes():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_can_be_read_in_80_columns_without_its_data(ann2snn, monkeypatch, tmp_path, profile):
-    monkeypatch.setattr(reproduction, "RESULTS", Path(__file__).parents[1] / "results")
+    monkeypatch.setattr(reproduce, "RESULTS", Path(__file__).parents[1] / "results")
     code, out, err = ann2snn(f"reproduce --dry-run --profile {profile} --data-root nowhere --device cpu")
     assert (code, err) == (0, "") and "not measured" not in out
     assert max(len(line) for line in out.splitlines() if not line.startswith("missing: ")) <= 80
@@ -160,12 +165,12 @@ def test_missing_public_weights_are_named_with_the_command_that_brings_them(ann2
     ],
 )
 def test_a_table_of_the_paper_is_an_id_too(profile, id, tables):
-    assert {table.id for table in reproduction.select(PROFILES[profile], [id])} == tables
+    assert {table.id for table in reproduce.select(PROFILES[profile], [id])} == tables
 
 
 def test_several_tables_and_rows_run_each_once():
     def ids(*only):
-        found = reproduction.select(PROFILES["quick"], list(only))
+        found = reproduce.select(PROFILES["quick"], list(only))
         return [(table.id, len(table.activations), len(table.methods)) for table in found]
 
     opi, optimal = ids("digits-plain/relu/opi-soft"), ids("digits-residual/relu/optimal-hard")
@@ -198,13 +203,13 @@ def test_a_row_of_cifar_from_the_dry_run_to_the_record(ann2snn, tmp_path):
     line = f"{ROW} --data-root pictures --accept-unofficial-data"
     code, out, _ = ann2snn(f"{line} --dry-run")
     assert code == 0 and "cifar10-augmented  1 " in out and "missing" not in out
-    small = data.load("cifar10", tmp_path / "pictures", accept_unofficial=True)
+    small = load("cifar10", tmp_path / "pictures", accept_unofficial=True)
     info = checkpoints.describe(small, "cifar_resnet20", "threshold_relu:1", 0)
     path = checkpoints.weights_file(small, "cifar_resnet20", "threshold_relu:1", 0, tmp_path / "runs")
     checkpoints.save_source(checkpoints.untrained(info, 0), info, path)
     code, out, err = ann2snn(line)
     assert code == 0 and (tmp_path / "runs/PAPER.md").exists(), err
-    (record,) = records.load_all(tmp_path / "runs")
+    (record,) = store.load_all(tmp_path / "runs")
     assert list(record["T"]) == ["8", "16", "32"] and record["job"]["calibration_transform"] == "crop_flip"
     code, out, _ = ann2snn(f"{line} --dry-run")
     assert code == 0 and "1 (1 done)" in out and "0 s and 0.0 MB" in " ".join(out.split())

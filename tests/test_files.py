@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import checkpoints, files, records
+from ann2snn import files
 from ann2snn.errors import StorageError, UserError
+from ann2snn.records import store
+from ann2snn.training import checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -148,7 +150,7 @@ def test_publish_verifies_weights(ann2snn, make_record, tmp_path):
     for info in infos:
         names = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
         record = make_record(weights=info["weights_hash"], **{name: info[name] for name in names})
-        records.save(record, tmp_path / "runs")
+        store.save(record, tmp_path / "runs")
     whole, tampered, damaged = paths
     held = checkpoints.loads(tampered.read_bytes())
     next(iter(held["state_dict"].values())).view(-1)[0] += 1

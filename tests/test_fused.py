@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ann2snn.baselines.srp import Masked
-from ann2snn.neurons import IF, TimedIF, hard, soft
-from ann2snn.simulation.layers import Eager, fused
+from ann2snn.conversion.neurons import IF, TimedIF, hard, soft
+from ann2snn.simulation.backends import fused
+from ann2snn.simulation.layers import Eager
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning")  # older Tritons
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,10 +34,10 @@ def Fused():
     with pytest.MonkeyPatch.context() as patch:
         if DEVICE == "cpu":
             patch.setenv("TRITON_INTERPRET", "1")
-        from ann2snn.simulation import fused as module
+        from ann2snn.simulation import triton_layer
 
-        yield module.Fused
-    del sys.modules["ann2snn.simulation.fused"]
+        yield triton_layer.Fused
+    del sys.modules["ann2snn.simulation.triton_layer"]
 
 
 def version(module):

@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import checkpoints, data, recipes, training
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import discover
-from ann2snn.graph import prepare
-from ann2snn.simulation import simulate
-from ann2snn.trains import _Bits
+from ann2snn import devices
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.data.registry import load
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.registry import discover
+from ann2snn.simulation.layerwise import _Bits
+from ann2snn.simulation.simulate import simulate
+from ann2snn.training import checkpoints, recipes
+from ann2snn.training import train as training_train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 METHODS = [name for name in discover() if discover()[name].only_on is None]
@@ -27,7 +30,7 @@ def test_bits_come_back():
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.load("digits")
+    return load("digits")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def source(digits):
 
 
 def test_float32_is_computed_in_float32(source, digits):
-    training.accelerator("cuda")
+    devices.accelerator("cuda")
     images, _ = next(digits.test.batches(360))
     ann = prepare(source, images[:1])
     with torch.inference_mode():
@@ -55,7 +58,7 @@ def test_float32_is_computed_in_float32(source, digits):
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_convert_alike(name, source, digits):
     """Rounding may move a spike: hardly ever an image's class, and next to nothing of the counts."""
-    training.accelerator("cuda")
+    devices.accelerator("cuda")
     images, _ = next(digits.test.batches(360))
     calibration, results = next(digits.train.batches(512))[0], []
     for device in ("cpu", "cuda"):
@@ -71,24 +74,24 @@ def test_methods_convert_alike(name, source, digits):
 
 
 def test_a_training_goes_on_bit_for_bit(digits, tmp_path, monkeypatch):
-    from ann2snn import lightning
+    from ann2snn.training import lightning_module
 
     def train(root):
         return checkpoints.load_source(
-            training.train(digits, "digits_plain", "relu", 0, root, device="cuda", progress=False)
+            training_train.train(digits, "digits_plain", "relu", 0, root, device="cuda", progress=False)
         )[1]["weights_hash"]
 
     short = dataclasses.replace(recipes.RECIPES["digits"], epochs=3)
     monkeypatch.setitem(recipes.RECIPES, "digits", short)
     whole = train(tmp_path / "whole")
 
-    def stop(self, trainer, module, real=lightning.EpochCheckpoint.on_train_epoch_end):
+    def stop(self, trainer, module, real=lightning_module.EpochCheckpoint.on_train_epoch_end):
         real(self, trainer, module)
         if trainer.current_epoch == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(lightning.EpochCheckpoint, "on_train_epoch_end", stop)
+        patch.setattr(lightning_module.EpochCheckpoint, "on_train_epoch_end", stop)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train(tmp_path / "parts")
     assert list((tmp_path / "parts").rglob("last.ckpt"))

@@ -9,13 +9,17 @@ import torch.nn.functional as F
 from nets import Net, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import QCFS, TCL, ThresholdReLU
-from ann2snn.conversion import convert, replace_activations
+from ann2snn.conversion.neurons import IF
+from ann2snn.conversion.surgery import replace_activations
 from ann2snn.errors import UserError
-from ann2snn.graph import Affine, MaxPool, NotConvertible, activations, prepare
+from ann2snn.graph.modules import Affine, MaxPool
+from ann2snn.graph.network import activations
 from ann2snn.graph.operations import LINEAR
-from ann2snn.neurons import IF
-from ann2snn.simulation import simulate
+from ann2snn.graph.prepare import prepare
+from ann2snn.graph.report import NotConvertible
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import QCFS, TCL, ThresholdReLU
+from ann2snn.simulation.simulate import simulate
 
 SHAPE = (3, 9, 7)
 

@@ -12,12 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import checkpoints, data, formats, imports, networks, records, tracking
-from ann2snn.data import Normalise
+from ann2snn.data.registry import load, names
+from ann2snn.data.split import Normalise
 from ann2snn.errors import UserError
-from ann2snn.imports import CHECKPOINTS, import_state_dict, import_weights
+from ann2snn.experiments.source import Source
 from ann2snn.leaderboard.rows import sections
-from ann2snn.sources import Source
+from ann2snn.networks import registry as networks_registry
+from ann2snn.networks.registry import create
+from ann2snn.records import job, store
+from ann2snn.tracking import wandb_runs
+from ann2snn.training import checkpoints, pretrained, state_dict_formats
+from ann2snn.training.pretrained import CHECKPOINTS, import_state_dict, import_weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 import authors  # noqa: E402
@@ -36,7 +41,7 @@ def pin(monkeypatch, name, file, checkpoint=None):
 
 def published(path, network="cifar_resnet20", in_chans=3):
     """A file as akamaster publishes it, of a network that no one trained."""
-    net = networks.create(network, num_classes=10, in_chans=in_chans)
+    net = create(network, num_classes=10, in_chans=in_chans)
     state = {f"module.{key}": value for key, value in net.state_dict().items()}
     torch.save({"state_dict": state, "best_prec1": 91.7}, path)
     return net
@@ -47,8 +52,8 @@ def test_the_pins():
     assert checkpoint.sha256 == "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"
     assert (checkpoint.file, checkpoint.recipe) == ("resnet20-12fca82f.th", "akamaster-12fca82f")
     assert checkpoint.normalise == Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255.0)
-    assert {c.network for c in CHECKPOINTS.values()} <= set(networks.names())
-    assert {c.dataset for c in CHECKPOINTS.values()} <= set(data.names())
+    assert {c.network for c in CHECKPOINTS.values()} <= set(networks_registry.names())
+    assert {c.dataset for c in CHECKPOINTS.values()} <= set(names())
 
 
 def test_a_checkpoint_becomes_a_source(ann2snn, tmp_path, monkeypatch):
@@ -59,7 +64,7 @@ def test_a_checkpoint_becomes_a_source(ann2snn, tmp_path, monkeypatch):
     path = Path(f"here/sources/cifar10/cifar_resnet20-relu/imported-{recipe}/weights.pt")
     named = f"--dataset cifar10 --network cifar_resnet20 --activation relu --recipe {recipe}"
     assert out == f"{path}\nnow: ann2snn sweep {named} --runs here\n"
-    assert path == imports.find("here", "cifar10", "cifar_resnet20", "relu", recipe)
+    assert path == pretrained.find("here", "cifar10", "cifar_resnet20", "relu", recipe)
     found, info = checkpoints.load_source(path)
     assert checkpoints.weights_hash(found) == info["weights_hash"] == checkpoints.weights_hash(net)
     assert (info["seed"], info["data_hash"], info["training_seconds"]) == (None, None, None)
@@ -97,7 +102,7 @@ def test_a_pinned_file_must_hold_the_networks_weights(content, tmp_path, monkeyp
     elif content == "a tensor":
         torch.save(torch.ones(3), file)
     elif content == "code":
-        torch.save({"state_dict": networks.create("digits_plain", num_classes=10, in_chans=1)}, file)
+        torch.save({"state_dict": create("digits_plain", num_classes=10, in_chans=1)}, file)
     elif content == "one weight too few":
         held = torch.load(file)
         del held["state_dict"]["module.linear.bias"]
@@ -123,7 +128,7 @@ def test_bad_input_is_one_sentence(ann2snn, line, says):
 
 
 def test_data_in_another_normalisation():
-    digits = data.load("digits")
+    digits = load("digits")
     digits = dataclasses.replace(digits, train=digits.train.augmented("crop_flip"))
     other = digits.normalised({"mean": (0.25,), "std": (0.5,), "scale": 8.0})
     assert other.hash == digits.hash and digits.normalised(None) is digits
@@ -151,9 +156,9 @@ def test_a_sweep_of_imported_weights(ann2snn, twins, tmp_path):
     assert ann2snn(line)[0] == 0
     code, out, err = ann2snn(f"{line} --recipe {twins[2]}")
     assert code == 0 and "digits_plain  threshold_relu:1  -" in out, err
-    imported, trained = records.load_all("runs")
+    imported, trained = store.load_all("runs")
     assert (imported["job"]["seed"], imported["job"]["recipe"]) == (None, twins[2])
-    path = records.Job(**imported["job"]).path("runs")
+    path = job.Job(**imported["job"]).path("runs")
     assert path.exists() and path.parent == Path("runs/records/digits/digits_plain/threshold_relu-1/imported")
     assert imported["ann"] == trained["ann"] | {"validation": {"n": 0, "correct": 0}}
     assert imported["T"]["2"]["validation"] == {"n": 0, "correct": 0, "undecided": 0}
@@ -168,7 +173,7 @@ def test_a_sweep_of_imported_weights(ann2snn, twins, tmp_path):
     code, out, _ = ann2snn(f"recheck {path}")
     assert code == 0 and "agrees (the same environment" in out
     assert ann2snn("publish --uncommitted")[0] == 0  # the record goes out, the weights of others do not
-    assert len(records.load_all("results")) == 2
+    assert len(store.load_all("results")) == 2
     assert [p.name.split("-seed0-")[0] for p in Path("results/weights/digits").iterdir()] == [
         "digits_plain-threshold_relu-1"
     ]
@@ -181,7 +186,7 @@ def test_inspect_calibrates_on_the_images_that_the_network_wants(ann2snn, twins)
 
 
 def test_imported_weights_are_of_one_dataset(twins):
-    digits = data.load("digits")
+    digits = load("digits")
     with pytest.raises(UserError, match="was trained on other data than this others"):
         Source(dataclasses.replace(digits, name="others"), twins[1])
     copy = dataclasses.replace(digits, hash="0" * 64)
@@ -210,13 +215,13 @@ def test_validation_of_imported_weights_is_no_validation(make_record):
             Table = staticmethod(lambda *_: None)
 
         run = Run()
-        tracking._fill_record(record, Wandb, run)
+        wandb_runs._fill_record(record, Wandb, run)
         assert ("snn/validation" in run.logged, "ann/validation" in run.summary) == (known, known)
         assert "snn/test" in run.logged and "ann/test" in run.summary
         Run.summary.clear()
 
 
-QCFS = formats.FORMATS["qcfs"].url
+QCFS = state_dict_formats.FORMATS["qcfs"].url
 OF_AUTHORS = {  # by our network: format, activation, what their code makes of a state dict
     "deng_vgg16": ("deng2021", "threshold_relu:2", authors.deng_vgg16, authors.deng_vgg16_forward),
     "deng_resnet20": ("deng2021", "threshold_relu:1", authors.deng_resnet20, authors.deng_resnet20_forward),
@@ -272,18 +277,20 @@ def test_the_names_of_larger_networks(name, network, state, monkeypatch):
         self |= {f"{name}.bias": torch.zeros(shape[0])} if bias else {}
 
     monkeypatch.setattr(authors.State, "weights", weights)
-    form = formats.FORMATS[name]
+    form = state_dict_formats.FORMATS[name]
     with torch.device("meta"):
         activation = {"deng2021": "threshold_relu:3", "qcfs": "qcfs:8"}[name]
-        net = networks.create(network, num_classes=1000, in_chans=3, activation=activation)
-    found = formats.translate(state(), form, network, net)
+        net = create(network, num_classes=1000, in_chans=3, activation=activation)
+    found = state_dict_formats.translate(state(), form, network, net)
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in net.state_dict().items()}
 
 
 def test_every_format_has_the_normalisation_of_its_authors():
-    deng, li, qcfs = (form.normalise["cifar100"] for form in formats.FORMATS.values())
+    deng, li, qcfs = (form.normalise["cifar100"] for form in state_dict_formats.FORMATS.values())
     for name in ("deng2021", "qcfs"):
-        assert formats.FORMATS[name].normalise["imagenet"] == Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        assert state_dict_formats.FORMATS[name].normalise["imagenet"] == Normalise(
+            (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        )
     assert deng == li == Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
     pixels = torch.tensor([129, 124, 112], dtype=torch.uint8).reshape(3, 1, 1)
     expected = torch.tensor([-0.3 / 68.2, -0.1 / 65.4, -0.4 / 70.4])
@@ -317,7 +324,7 @@ def test_importing_from_the_command_line(ann2snn, tmp_path):
     path = Path(f"here/sources/cifar100/qcfs_resnet20-qcfs-8/imported-{recipe}/weights.pt")
     assert (code, err) == (0, "")
     assert out == f"{path}\nnow: ann2snn sweep {named} --recipe {recipe} --runs here\n"
-    assert path == imports.find("here", "cifar100", "qcfs_resnet20", "qcfs:8", recipe)
+    assert path == pretrained.find("here", "cifar100", "qcfs_resnet20", "qcfs:8", recipe)
 
 
 @pytest.mark.parametrize(

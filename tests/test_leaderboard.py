@@ -6,14 +6,17 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.text import Text
 
-from ann2snn import comparison, leaderboard, tracking
-from ann2snn.benchmarks.profiles import METHODS  # type: ignore
-from ann2snn.commands import accuracies
+from ann2snn.cli.output import accuracies
 from ann2snn.errors import UserError
-from ann2snn.leaderboard import figures, panels, tables
-from ann2snn.leaderboard.markdown import escaped
+from ann2snn.experiments.profiles import METHODS  # type: ignore
+from ann2snn.leaderboard import build, diff, paired
+from ann2snn.leaderboard.figures import accuracy, dashboard, style
+from ann2snn.leaderboard.format import escaped
+from ann2snn.leaderboard.pages import leaderboard
 from ann2snn.leaderboard.rows import sections, steps
-from ann2snn.records import Job, label, load_all, save
+from ann2snn.records.job import Job, label
+from ann2snn.records.store import load_all, save
+from ann2snn.tracking import wandb_runs
 
 RELU = {"network": "plain", "activation": "relu"}
 
@@ -145,7 +148,7 @@ def test_steps_are_paired_by_image_and_adjusted_over_all(make_record):
 def test_a_significant_fall_is_listed_with_its_seeds(make_record, publish):
     fall = make_record(n=40, T={2: range(40), 4: range(15, 40), 8: range(15, 40)}, seed=2, calibration_seed=7)
     root = publish(fall, make_record(n=40, T={2: 5, 4: 6, 8: 5}))
-    leaderboard.build(root)
+    build.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     assert "over all 4 pairs" in text
     assert "1 of them fall significantly" in text
@@ -161,14 +164,14 @@ def test_insignificant_falls_are_one_sentence(make_record, publish):
         make_record(n=40, T={2: range(40), 4: range(7, 40), 8: range(7, 40)}),
         make_record(n=40, T={1: 3, 2: 4, 4: 5, 8: 5}, seed=1),
     )
-    leaderboard.build(root)
+    build.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     assert "None of the 5 adjacent-T pairs falls significantly (1 fall; smallest adjusted p = 0.078)." in text
 
 
 def test_a_significant_rise_is_no_fall(make_record, publish):
     root = publish(make_record(n=40, T={2: 0, 4: 40}))
-    leaderboard.build(root)
+    build.build(root)
     assert (
         "None of the 1 adjacent-T pairs falls significantly (none falls at all)."
         in (root / "LEADERBOARD.md").read_text()
@@ -185,7 +188,7 @@ def test_markdown_cells(make_record, publish):
         make_record(seed=1, T={16: 7, 256: 8}, ann=10, options={"reset": "hard"}, ann_validation=9),
         make_record(seed=0, T={8: 9}, ann=9, activation="threshold_relu:1", recipe="long-76543210"),
     )
-    leaderboard.build(root)
+    build.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     soft, hard, threshold = table(text, "Accuracy (%)")
     assert (soft["source"], soft["method"], hard["method"]) == ("relu, short", "optimal", "optimal reset=hard")
@@ -208,7 +211,7 @@ def test_markdown_cells(make_record, publish):
 
 def test_unofficial_data_is_marked(make_record, publish):
     root = publish(make_record(official=False), make_record(data_hash="e" * 64))
-    leaderboard.build(root)
+    build.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     assert "† Measured on data whose checksum is not the official one." in text
     assert {(row["source"], row["method"]) for row in table(text, "Accuracy (%)")} == {
@@ -220,7 +223,7 @@ def test_unofficial_data_is_marked(make_record, publish):
 
 def test_csv_has_every_number(make_record, publish):
     root = publish(*(make_record(seed=s, ann=9, T={8: a, 16: 9}, validation={8: 4}) for s, a in [(0, 6), (1, 8)]))
-    leaderboard.build(root)
+    build.build(root)
     first, second = lines_of(root)
     assert [first["T"], second["T"], first["n"], first["n_test"], first["options"]] == [
         "8",
@@ -248,13 +251,13 @@ def test_csv_has_every_number(make_record, publish):
     assert {name: float(first[name]) for name in numbers} == pytest.approx(numbers, abs=1e-6)
     # one source: no std, and no reference without a ReLU ANN: empty, not 0
     root = publish(make_record(activation="threshold_relu:1"), name="other")
-    leaderboard.build(root)
+    build.build(root)
     (line,) = lines_of(root)
     assert line["accuracy_std"] == line["distance_mean"] == line["distance_std"] == "" and line["loss_std"] == ""
 
 
 def test_no_record_is_a_user_error(tmp_path):
-    for function in (leaderboard.build, leaderboard.check):
+    for function in (build.build, build.check):
         with pytest.raises(UserError, match="no finished record"):
             function(tmp_path)
 
@@ -267,13 +270,13 @@ def test_built_is_fresh_and_the_same_again(make_record, publish):
     files = {root / name for name in ("LEADERBOARD.md", "leaderboard.csv")}
     names = [f"{begin}digits-{net}" for begin in ("", "dashboard-") for net in ("plain", "residual")]
     files |= {root / "figures" / f"{name}.{kind}" for name in names for kind in ("svg", "png")}
-    assert set(leaderboard.check(root)) == files
-    assert set(leaderboard.build(root)) == files
+    assert set(build.check(root)) == files
+    assert set(build.build(root)) == files
     before = {path: path.read_bytes() for path in files}
-    assert leaderboard.check(root) == leaderboard.build(root) == []
+    assert build.check(root) == build.build(root) == []
     for path in files:
         path.unlink()
-    leaderboard.build(root)
+    build.build(root)
     assert before == {path: path.read_bytes() for path in files}  # no date, no machine
 
 
@@ -287,36 +290,36 @@ def test_built_is_fresh_and_the_same_again(make_record, publish):
 )
 def test_an_edited_or_missing_file_is_stale(make_record, publish, name):
     root = publish(make_record())
-    leaderboard.build(root)
+    build.build(root)
     path = root / name
     data = path.read_bytes()
     path.write_bytes(data.replace(b"data sha256 ", b"data sha256 0") if b"data sha256" in data else data + b" ")
-    assert leaderboard.check(root) == [path]
+    assert build.check(root) == [path]
     path.unlink()
-    assert leaderboard.check(root) == [path]
-    leaderboard.build(root)
+    assert build.check(root) == [path]
+    build.build(root)
     assert path.read_bytes() == data
 
 
 def test_a_new_record_makes_all_stale_and_a_figure_without_records_goes(make_record, publish):
     root = publish(make_record())
-    leaderboard.build(root)
+    build.build(root)
     publish(make_record(seed=1, T={8: 7}))
-    assert len(leaderboard.check(root)) == 6
-    leaderboard.build(root)
+    assert len(build.check(root)) == 6
+    build.build(root)
     orphan = root / "figures" / "digits-gone.svg"
     orphan.write_text("")
-    assert leaderboard.check(root) == [orphan]
-    leaderboard.build(root)
+    assert build.check(root) == [orphan]
+    build.build(root)
     assert not orphan.exists()
 
 
 def test_a_changed_prediction_alone_is_seen(make_record, publish):
     """The same count of right images, other images: only the falls can tell."""
     root = publish(make_record(n=40, T={2: range(20), 4: range(18)}))
-    leaderboard.build(root)
+    build.build(root)
     publish(make_record(n=40, T={2: range(20), 4: range(20, 38)}))
-    assert leaderboard.check(root) == [root / "LEADERBOARD.md"]
+    assert build.check(root) == [root / "LEADERBOARD.md"]
 
 
 # ------------------------------------------------------------------------------------------------------ comparison
@@ -326,9 +329,9 @@ def test_comparison_is_over_what_both_have(make_record, publish):
     """Committed: seeds 0 and 1, T = 4 8. Today: seed 0 alone, T = 8 16, one more image right."""
     committed = publish(*(make_record(seed=s, T={4: 5, 8: 6 + s}) for s in range(2)))
     today = publish(make_record(seed=0, T={8: 7, 16: 8}), make_record(method="opi"), name="runs")
-    (row,) = leaderboard.compare(load_all(today), load_all(committed))
+    (row,) = diff.compare(load_all(today), load_all(committed))
     assert row == ("digits / plain / relu", "optimal", 8, 0.7, 0.6, 0.1)
-    assert leaderboard.comparison_table([row]).splitlines() == [
+    assert diff.comparison_table([row]).splitlines() == [
         "digits / plain / relu",
         "                      today         committed      difference",
         "T =                  8   16   32     8   16   32     8   16   32",
@@ -336,19 +339,19 @@ def test_comparison_is_over_what_both_have(make_record, publish):
         "",
         "0 of 1 cells (all T's) are equal; the largest difference: 10.00 points.",
     ]
-    same = leaderboard.comparison_table(leaderboard.compare(load_all(committed), load_all(committed)))
+    same = diff.comparison_table(diff.compare(load_all(committed), load_all(committed)))
     assert "    =    -    -" in same and "2 of 2 cells" in same
     assert max(map(len, same.splitlines())) <= 80
-    far = leaderboard.comparison_table([row._replace(today=1.0, committed=0.0, difference=1.0)])
+    far = diff.comparison_table([row._replace(today=1.0, committed=0.0, difference=1.0)])
     assert "optimal            100    -    -   0.0    -    -  +100    -    -" in far.splitlines()
-    assert "No result" in leaderboard.comparison_table([])
+    assert "No result" in diff.comparison_table([])
 
 
 def test_the_longest_label_of_a_profile_on_the_digits_fits_80_columns():
     longest = max((label(method, options) for method, options in METHODS), key=len)
-    row = leaderboard.Compared("digits / digits_plain / relu", longest, 8, 1.0, 0.0, 1.0)
+    row = diff.Compared("digits / digits_plain / relu", longest, 8, 1.0, 0.0, 1.0)
     assert longest == "robust_norm reset=hard"
-    assert max(map(len, leaderboard.comparison_table([row]).splitlines())) <= 80
+    assert max(map(len, diff.comparison_table([row]).splitlines())) <= 80
 
 
 # ----------------------------------------------------------------------------------------------------------- figures
@@ -365,59 +368,59 @@ def crossed(make_record):
 
 
 def test_figure_shows_every_curve_and_carries_its_stamp(make_record):
-    from ann2snn.leaderboard import figures
+    from ann2snn.leaderboard.figures import accuracy
 
     records = crossed(make_record)
     records.append(make_record(method="fire_once", options={}, T={8: 9}))
     (section,) = sections(records)
-    curves = figures.curves(section)
+    curves = accuracy.curves(section)
     assert {(c["source"], c["method"], c["reset"]) for c in curves} == {
         *((a, "optimal", r) for a in ("relu", "threshold_relu:1") for r in ("soft", "hard")),
         ("relu", "fire_once", ""),
     }
     assert curves[1]["T"] == {1: [25.0, 7.0711], 8: [90.0, 0.0]}
-    files_have_the_stamp_of_their_curves(figures, records)
+    files_have_the_stamp_of_their_curves(accuracy, records)
 
 
 def files_have_the_stamp_of_their_curves(module, records):
-    from ann2snn.leaderboard import figures
+    from ann2snn.leaderboard.figures import style
 
     (section,), (other,) = sections(records), sections(records[1:])
     curves = module.curves(section)
-    files, stamp = figures.render(module, section, curves), figures.stamp(module, section, curves)
+    files, stamp = style.render(module, section, curves), style.stamp(module, section, curves)
     assert files["png"].startswith(b"\x89PNG") and b"<svg" in files["svg"]
     assert all(stamp.encode() in data for data in files.values())
-    assert figures.stamp(module, other, module.curves(other)) != stamp
+    assert style.stamp(module, other, module.curves(other)) != stamp
 
 
 def test_panels_show_what_the_dashboard_shows(make_record):
-    from ann2snn.leaderboard import panels
+    from ann2snn.leaderboard.figures import dashboard
 
     records = crossed(make_record)
     (section,) = sections(records)
-    relu, threshold = panels.curves(section)
+    relu, threshold = dashboard.curves(section)
     assert (relu["source"], threshold["source"], relu["reset"]) == ("relu", "threshold_relu:1", "soft")
     assert relu["accuracy"] == {1: [25.0, 7.071068], 8: [90.0, 0.0]}
     assert relu["loss"] == {1: [75.0, 7.071068], 8: [10.0, 0.0]}
     assert relu["operations"] == {1: [50.0, 0.0], 8: [400.0, 0.0]}
     assert relu["ms"] == {1: [50.0, 0.0], 8: [50.0, 0.0]}
     assert (relu["ann"], relu["macs"], relu["machines"]) == ([100.0, 0.0], 640, ["a processor, 2 threads"])
-    files_have_the_stamp_of_their_curves(panels, records)
+    files_have_the_stamp_of_their_curves(dashboard, records)
 
 
 def test_panels_of_rows_without_reset_spikes_or_equal_grids(make_record):
-    from ann2snn.leaderboard import figures, panels
+    from ann2snn.leaderboard.figures import dashboard, style
 
     silent = make_record(method="fire_once", options={}, T={8: 1})
     silent["T"]["8"]["operations"] = {"conv": 0}
     silent["T"]["8"]["seconds"] = 0.0
     (section,) = sections([silent, make_record(method="other", options={"reset": "hard"}, seed=None, T={2: 5})])
-    curves = panels.curves(section)
+    curves = dashboard.curves(section)
     assert [(c["method"], c["reset"], c["ann"][1]) for c in curves] == [
         ("fire_once", "", None),
         ("other", "hard", None),
     ]
-    assert figures.render(panels, section, curves)["png"].startswith(b"\x89PNG")
+    assert style.render(dashboard, section, curves)["png"].startswith(b"\x89PNG")
 
 
 def test_markup_in_names_is_shown_as_text(make_record):
@@ -425,7 +428,7 @@ def test_markup_in_names_is_shown_as_text(make_record):
     hostile = "a|b<script>alert(1)</script>`c`\n# d [e](f)"
     plain = [make_record({8: 9}), make_record({8: 8}, method="opi")]
     assert escaped(plain) == plain
-    text = tables.markdown([make_record({8: 9}, network=hostile, method="m|n", recipe=f"{hostile}-01234567")])
+    text = leaderboard.markdown([make_record({8: 9}, network=hostile, method="m|n", recipe=f"{hostile}-01234567")])
     assert "<script>" not in text and "&lt;script&gt;" in text and "\n# d" not in text and "[e](f)" not in text
     assert table(text, "Accuracy (%)")[0]["method"] == "m&#124;n reset=soft"
 
@@ -460,17 +463,17 @@ def test_a_record_has_one_label_everywhere(make_record, publish):
     text, job = "mmse error=floor", Job(**records[1]["job"])
     (section,) = sections(records)
     assert [row.job.label for row in section.rows] == [section.method(row) for row in section.rows] == ["mmse", text]
-    assert table(tables.markdown(records), "Accuracy (%)")[1]["method"] == text
-    assert {curve["method"] for drawer in (figures, panels) for curve in drawer.curves(section)} == {"mmse", text}
-    assert comparison.title(records[1]) == f"digits plain relu seed 0: {text}"
-    assert leaderboard.compare(records, records)[1].row == text
+    assert table(leaderboard.markdown(records), "Accuracy (%)")[1]["method"] == text
+    assert {curve["method"] for drawer in (accuracy, dashboard) for curve in drawer.curves(section)} == {"mmse", text}
+    assert paired.title(records[1]) == f"digits plain relu seed 0: {text}"
+    assert diff.compare(records, records)[1].row == text
     assert text in accuracies(records).splitlines()[-1]
-    assert tracking._row(job).startswith(f"{text}, digits/plain/relu, ")
+    assert wandb_runs._row(job).startswith(f"{text}, digits/plain/relu, ")
 
 
 def test_a_line_style_says_the_reset_and_the_legend_does_not(make_record):
     (section,) = sections([make_record({16: 9}, options={"reset": reset}, **RELU) for reset in ("soft", "hard")])
-    assert [(curve["method"], curve["reset"]) for curve in figures.curves(section)] == [
+    assert [(curve["method"], curve["reset"]) for curve in accuracy.curves(section)] == [
         ("optimal", "hard"),
         ("optimal", "soft"),
     ]
@@ -480,11 +483,11 @@ def test_a_dollar_in_a_name_is_no_mathematics(make_record):
     """Of two dollars a name, `a$_b$c` would lose both, and `$\\x$` would end the drawing."""
     records = [make_record({8: 9, 16: 9}, network=r"$\x$", recipe=f"r{k}$-0123456{k}") for k in range(2)]
     (section,) = sections(records)
-    for drawer in (figures, panels):
+    for drawer in (accuracy, dashboard):
         drawn = drawer.curves(section)
-        assert figures.render(drawer, section, drawn)["png"]
-    with rc_context(figures.STYLE):
-        figure = panels.draw(section, panels.curves(section))
+        assert style.render(drawer, section, drawn)["png"]
+    with rc_context(style.STYLE):
+        figure = dashboard.draw(section, dashboard.curves(section))
         figure.canvas.draw()
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert texts and not any(text.get_parse_math() for text in texts)

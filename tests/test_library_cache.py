@@ -11,10 +11,10 @@ import subprocess
 import pytest
 
 from ann2snn import files
-from ann2snn.simulation import native
+from ann2snn.simulation import c_build, c_library
 
 CC = os.environ.get("CC") or "cc"
-needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+needs_library = pytest.mark.skipif(c_library.library() is None, reason="no C compiler")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
@@ -28,7 +28,7 @@ def loads(kept, monkeypatch):
         target.write_bytes(files.unseal(content)[0])
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name, *mode: happened.append(name) or load(name, *mode))
-    monkeypatch.setattr(native, "_build", build)
+    monkeypatch.setattr(c_build, "_build", build)
     return happened
 
 
@@ -38,9 +38,9 @@ def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        native.library.cache_clear()
-        native.library()
-    native.library.cache_clear()
+        c_library.library.cache_clear()
+        c_library.library()
+    c_library.library.cache_clear()
     return folder / "ann2snn"
 
 
@@ -78,7 +78,7 @@ def test_a_library_that_is_not_as_it_was_made_is_made_again(kind, kept, fresh, l
     (file,) = (fresh / "ann2snn").iterdir()
     content = file.read_bytes()
     NOT_LOADED[kind](file, content)
-    assert native.library() is not None and not capsys.readouterr().err
+    assert c_library.library() is not None and not capsys.readouterr().err
     before = loads[: loads.index("built")]
     assert (str(file) in before) == (kind in ("sealed garbage", "another library"))
     if kind == "another library":  # its name stays taken in this process
@@ -91,14 +91,14 @@ def test_a_library_that_is_not_as_it_was_made_is_made_again(kind, kept, fresh, l
 def test_the_cache_is_this_users_alone(umask, fresh):
     before = os.umask(umask)
     try:
-        assert native._cache() == fresh / "ann2snn"
+        assert c_build._cache() == fresh / "ann2snn"
         files.write_atomic(fresh / "ann2snn" / "file", b"x", mode=0o600)
     finally:
         os.umask(before)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (fresh / "ann2snn", fresh / "ann2snn" / "file")]
     assert modes == [0o700, 0o600]
     (fresh / "ann2snn").chmod(0o777)
-    assert stat.S_IMODE(native._cache().stat().st_mode) == 0o700
+    assert stat.S_IMODE(c_build._cache().stat().st_mode) == 0o700
 
 
 @needs_library
@@ -116,7 +116,7 @@ def test_nothing_of_another_user_is_loaded(what, kept, fresh, loads):
         shutil.copytree(kept, folder)
         os.chown(folder if what == "folder" else next(folder.iterdir()), 1234, 1234)
     path = str(folder / next(kept.iterdir()).name)
-    assert native.library() is not None
+    assert c_library.library() is not None
     assert path not in loads[: loads.index("built")]
     assert (path in loads) == (what == "file")  # where the folder is ours it is replaced
 
@@ -127,5 +127,5 @@ def test_a_folder_that_is_not_ours_is_left_alone(kept, fresh, loads, monkeypatch
     (file,) = (fresh / "ann2snn").iterdir()
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     before = file.stat()
-    assert native.library() is None and "PyTorch does the same" in capsys.readouterr().err
+    assert c_library.library() is None and "PyTorch does the same" in capsys.readouterr().err
     assert str(file) not in loads and file.stat() == before

@@ -9,13 +9,16 @@ from nets import Net, dyadic, dyadic_images, one_thread, random  # noqa: F401
 from oracle import compare
 from torch import nn
 
-from ann2snn.conversion import convert, replace_activations
+from ann2snn.conversion.neurons import IF
+from ann2snn.conversion.surgery import replace_activations
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool, NotConvertible, activations, called, prepare
-from ann2snn.graph.modules import WEIGHTED
-from ann2snn.metrics import costs
-from ann2snn.neurons import IF
-from ann2snn.simulation import simulate
+from ann2snn.graph.modules import WEIGHTED, MaxPool
+from ann2snn.graph.network import activations, called
+from ann2snn.graph.prepare import prepare
+from ann2snn.graph.report import NotConvertible
+from ann2snn.methods.convert import convert
+from ann2snn.metrics.operations import costs
+from ann2snn.simulation.simulate import simulate
 from ann2snn.simulation.spikes import MOVES, Spikes, apply
 
 SHAPE = (4, 3, 6)

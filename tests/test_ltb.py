@@ -3,11 +3,11 @@ import torch
 from nets import one_thread, random  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import ThresholdReLU
-from ann2snn.conversion import convert
+from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
-from ann2snn.graph import prepare
-from ann2snn.neurons import Neuron
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import ThresholdReLU
 
 
 def chain():

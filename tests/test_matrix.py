@@ -1,16 +1,17 @@
 import pytest
 
-from ann2snn import leaderboard
-from ann2snn.benchmarks import findings, matrix, method_tables, pages  # type: ignore
-from ann2snn.benchmarks.profiles import MATRIX, VARIANTS  # type: ignore
-from ann2snn.comparison import paired
-from ann2snn.conversion import discover, find
-from ann2snn.leaderboard import figures, methods
+from ann2snn.experiments.profiles import MATRIX, VARIANTS
+from ann2snn.leaderboard import build
+from ann2snn.leaderboard.figures import methods as figure
+from ann2snn.leaderboard.figures import style
+from ann2snn.leaderboard.pages import findings, method_tables, methods, write
+from ann2snn.leaderboard.paired import paired
 from ann2snn.leaderboard.published import Published
 from ann2snn.leaderboard.rows import sections
-from ann2snn.recipes import RECIPES
-from ann2snn.records import save
-from ann2snn.significance import holm
+from ann2snn.methods.registry import discover, find
+from ann2snn.metrics.significance import holm
+from ann2snn.records.store import save
+from ann2snn.training.recipes import RECIPES
 
 N = 400
 
@@ -262,12 +263,12 @@ def test_other_calibrations_stand_beside_the_usual_one(made):
 def test_the_page_is_written_and_checked(made, tmp_path):
     for record in some(made)[:4]:
         save(record, tmp_path)
-    assert pages.build(tmp_path) == [tmp_path / "ENERGY.md"] and not (tmp_path / "METHODS.md").exists()
+    assert write.build(tmp_path) == [tmp_path / "ENERGY.md"] and not (tmp_path / "METHODS.md").exists()
     save(some(made)[4], tmp_path)
-    assert tmp_path / "METHODS.md" in pages.check(tmp_path) == pages.build(tmp_path)
-    assert pages.check(tmp_path) == []
+    assert tmp_path / "METHODS.md" in write.check(tmp_path) == write.build(tmp_path)
+    assert write.check(tmp_path) == []
     save(made("spike_norm"), tmp_path)
-    assert tmp_path / "METHODS.md" in pages.check(tmp_path)
+    assert tmp_path / "METHODS.md" in write.check(tmp_path)
 
 
 def test_quantisers_against_starts(made):
@@ -285,7 +286,7 @@ def test_quantisers_against_starts(made):
 
 
 def test_every_method_is_told_in_a_sentence():
-    lines = matrix.method_list().splitlines()[2:]
+    lines = methods.method_list().splitlines()[2:]
     assert len(lines) == len({method for method, _ in VARIANTS})
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     assert all(len(cell) > 5 for _, paper, _, *told in cells for cell in (paper, *told))
@@ -295,37 +296,37 @@ def test_every_method_is_told_in_a_sentence():
 def test_the_figure(made, tmp_path):
     records = some(made)
     (section,) = sections(records)
-    assert [curve["method"] for curve in methods.curves(section)][0].startswith("channel_norm")
-    assert not methods.curves(sections(records[:4])[0])
+    assert [curve["method"] for curve in figure.curves(section)][0].startswith("channel_norm")
+    assert not figure.curves(sections(records[:4])[0])
     records.append(made("accumulate_then_fire", {"per_channel": False}, right=370))
     (section,) = sections(records)
-    assert [curve["reference"] for curve in methods.curves(section)] == [True, *[False] * 5]
+    assert [curve["reference"] for curve in figure.curves(section)] == [True, *[False] * 5]
     for record in records:
         save(record, tmp_path)
-    leaderboard.build(tmp_path)
+    build.build(tmp_path)
     assert (tmp_path / "figures" / "methods-digits-plain.png").exists()
-    assert leaderboard.check(tmp_path) == []
+    assert build.check(tmp_path) == []
     records[0] = made("optimal", right=299)
     (changed,) = sections(records)
-    stamps = {figures.stamp(methods, section, methods.curves(section)) for section in (section, changed)}
+    stamps = {style.stamp(figure, section, figure.curves(section)) for section in (section, changed)}
     assert len(stamps) == 2
 
 
 def test_sources_of_two_recipes_have_a_panel_each(made):
     public = some(made, recipe="akamaster-12fca82f", seed=None)
     (section,) = sections([*public, *some(made)[:4]])
-    assert {curve["source"] for curve in methods.curves(section)} == {"relu, akamaster"}  # of the other there are four
+    assert {curve["source"] for curve in figure.curves(section)} == {"relu, akamaster"}  # of the other there are four
     (section,) = sections([*public, *some(made)])
-    drawn = [(curve["source"], curve["method"], curve["n"]) for curve in methods.curves(section)]
+    drawn = [(curve["source"], curve["method"], curve["n"]) for curve in figure.curves(section)]
     assert len(set(drawn)) == 10 and {source for source, *_ in drawn} == {"relu, akamaster", "relu, short"}
 
 
 def test_methods_of_one_panel_have_different_colours():
     panels = [list("abcde"), list("abcfg"), list("abhij")]
-    looks = methods.looks_of(panels)
+    looks = figure.looks_of(panels)
     assert all(len({looks[name][1] for name in panel}) == 5 for panel in panels)
     assert len(set(looks.values())) == len(looks) == 10
-    assert len({marker for marker, _ in methods.looks_of([list("abcdef")]).values()}) == 2  # a colour comes again
+    assert len({marker for marker, _ in figure.looks_of([list("abcdef")]).values()}) == 2  # a colour comes again
 
 
 def test_short_tables_and_figures_show_the_main_sources(made):

@@ -13,15 +13,18 @@ from nets import dyadic, dyadic_images, one_thread, random, residual  # noqa: F4
 from torch import nn
 
 import ann2snn
-from ann2snn import conversion
-from ann2snn.activations import ThresholdReLU, make
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import convert, discover, find, load_plugin, replace_activations
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.neurons import IF, RESETS, Neuron
+from ann2snn.conversion.surgery import replace_activations
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
-from ann2snn.neurons import IF, RESETS, Neuron
-from ann2snn.options import Count, Positive, Quantile, annotations, checked
-from ann2snn.simulation import simulate
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods import registry as methods_registry
+from ann2snn.methods.convert import convert
+from ann2snn.methods.options import Count, Positive, Quantile, annotations, checked
+from ann2snn.methods.registry import discover, find, load_plugin
+from ann2snn.networks.activations import ThresholdReLU, make
+from ann2snn.simulation.simulate import simulate
 
 METHODS = sorted(discover())
 each_method = pytest.mark.parametrize("name", METHODS)
@@ -375,7 +378,7 @@ def f({}):
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr(conversion, "METHODS", dict(conversion.METHODS))
+    monkeypatch.setattr(methods_registry, "METHODS", dict(methods_registry.METHODS))
 
 
 def test_plugin(tmp_path, registry, ann, stats, images):
@@ -419,13 +422,13 @@ def test_wrong_plugins(name, text, words, tmp_path, registry):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=words):
         load_plugin(tmp_path / name)
-    assert set(conversion.METHODS) == set(METHODS)
+    assert set(methods_registry.METHODS) == set(METHODS)
 
 
 def test_a_plugin_never_takes_a_name_of_the_suite(tmp_path):
     """Also where it is the first thing that a process loads."""
     (tmp_path / "mine.py").write_text(PLUGIN.format(name="optimal"))
-    code = f"from ann2snn.conversion import load_plugin; load_plugin({str(tmp_path / 'mine.py')!r})"
+    code = f"from ann2snn.methods.registry import load_plugin; load_plugin({str(tmp_path / 'mine.py')!r})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert re.search("Two methods are called 'optimal': rename the one in .*mine.py", ran.stderr)
 
@@ -468,7 +471,7 @@ def test_neurons_that_take_a_whole_train():
 
 
 def test_a_warmup_counts_as_steps_and_is_not_read(registry, ann, stats, images):
-    @conversion.method(paper="nobody1999")
+    @methods_registry.method(paper="nobody1999")
     def late(ann, stats, *, warmup=3):
         return replace_activations(ann, lambda a: IF(stats[a.name].max))
 
@@ -487,7 +490,7 @@ def test_a_warmup_counts_as_steps_and_is_not_read(registry, ann, stats, images):
 def test_what_a_signature_asks_for(registry, ann, stats, images):
     seen = []
 
-    @conversion.method(paper="nobody1999", only_on="threshold_relu")
+    @methods_registry.method(paper="nobody1999", only_on="threshold_relu")
     def curious(ann, stats, T, images, generator):
         seen.append((T, images, torch.rand(1, generator=generator)))
         return replace_activations(ann, lambda a: IF(1.0))

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from nets import Net, dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.conversion import convert, replace_activations
-from ann2snn.graph import prepare
-from ann2snn.metrics import costs
-from ann2snn.neurons import IF
-from ann2snn.simulation import simulate
+from ann2snn.conversion.neurons import IF
+from ann2snn.conversion.surgery import replace_activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.metrics.operations import costs
+from ann2snn.simulation.simulate import simulate
 
 SHAPE = (2, 5, 4)
 

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ann2snn import activations, networks
-from ann2snn.activations import ThresholdReLU
 from ann2snn.errors import UserError
-from ann2snn.graph import prepare
+from ann2snn.graph.prepare import prepare
+from ann2snn.networks import activations
+from ann2snn.networks import registry as networks_registry
+from ann2snn.networks.activations import ThresholdReLU
+from ann2snn.networks.registry import _NETWORKS, input_shape, names, register_with_timm
 
-SHAPES = {name: networks.input_shape(name) for name in networks.names()}
+SHAPES = {name: input_shape(name) for name in names()}
 CARDS = {  # activation calls, parameters, multiply-accumulates
     "digits_plain": (4, 22_954, None),
     "digits_residual": (5, 19_706, None),
@@ -34,7 +36,7 @@ CARDS = {  # activation calls, parameters, multiply-accumulates
     "qcfs_vgg16": (15, 33_642_442, 332_111_872),
     "qcfs_vgg16_imagenet": (15, 138_361_768, 15_470_264_320),
 }
-SMALL = [name for name in networks.names() if "imagenet" not in name]  # those take seconds for an image
+SMALL = [name for name in names() if "imagenet" not in name]  # those take seconds for an image
 
 
 def classes_of(name):
@@ -43,7 +45,7 @@ def classes_of(name):
 
 def create(name, activation="relu", num_classes=None):
     classes = num_classes or classes_of(name)
-    return networks.create(name, num_classes=classes, in_chans=SHAPES[name][0], activation=activation)
+    return networks_registry.create(name, num_classes=classes, in_chans=SHAPES[name][0], activation=activation)
 
 
 def weight_layers(net, shape):
@@ -71,16 +73,16 @@ def macs(layers):
 
 
 def test_every_network_is_in_the_table():
-    assert networks.names() == sorted(CARDS)
+    assert names() == sorted(CARDS)
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", names())
 def test_card(name):
     calls, parameters, operations = CARDS[name]
     with torch.device("meta"):
         net = create(name, "threshold_relu:0.5")
         layers = weight_layers(net, SHAPES[name])
-    card = " ".join(networks._NETWORKS[name].__doc__.split())
+    card = " ".join(_NETWORKS[name].__doc__.split())
     assert sum(p.numel() for p in net.parameters()) == parameters
     assert f"{parameters:,} parameters" in card
     if operations:
@@ -168,7 +170,7 @@ def test_classes_and_batch(name, classes):
     torch.testing.assert_close(torch.cat([net(x[:1]), net(x[1:])]), y, rtol=1e-4, atol=1e-5 * y.abs().max().item())
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", names())
 def test_every_activation_call_is_a_module_of_its_own(name):
     with torch.device("meta"):
         net, calls = create(name, "threshold_relu:0.5").eval(), []
@@ -205,12 +207,12 @@ def test_option_a_shortcut():
 
 
 def test_input_shapes():
-    found = [networks.input_shape(name) for name in ("digits_plain", "digits_residual", "cifar_resnet20", "resnet18")]
+    found = [input_shape(name) for name in ("digits_plain", "digits_residual", "cifar_resnet20", "resnet18")]
     assert found == [(1, 8, 8), (1, 8, 8), (3, 32, 32), (3, 224, 224)]
 
 
 def test_timm_network_takes_the_activation():
-    net = networks.create("test_resnet", num_classes=10, in_chans=1, activation="threshold_relu:1").eval()
+    net = networks_registry.create("test_resnet", num_classes=10, in_chans=1, activation="threshold_relu:1").eval()
     assert net(torch.rand(3, 1, 8, 8)).shape == (3, 10)
     assert sum(p.numel() for p in net.parameters()) == 373_370
     assert sum(isinstance(m, ThresholdReLU) for m in net.modules()) == 12
@@ -229,26 +231,28 @@ def test_timm_network_takes_the_activation():
 )
 def test_what_cannot_be_made_is_refused_by_name(name, message):
     with pytest.raises(UserError, match=message):
-        networks.create(name, num_classes=10, in_chans=1, activation="threshold_relu:1")
+        networks_registry.create(name, num_classes=10, in_chans=1, activation="threshold_relu:1")
 
 
 def test_timm_network_without_act_layer_keeps_its_relu():
-    assert any(isinstance(m, nn.ReLU) for m in networks.create("dla46_c", num_classes=10, in_chans=1).modules())
+    assert any(
+        isinstance(m, nn.ReLU) for m in networks_registry.create("dla46_c", num_classes=10, in_chans=1).modules()
+    )
 
 
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert networks.create("digits_plain", num_classes=10, in_chans=1) is not None
+    assert networks_registry.create("digits_plain", num_classes=10, in_chans=1) is not None
     with pytest.raises(UserError, match=r"'digits_plan'; the nearest are: digits_plain.*\. timm, .* not installed"):
-        networks.create("digits_plan", num_classes=10, in_chans=1)
+        networks_registry.create("digits_plan", num_classes=10, in_chans=1)
 
 
 def test_timm_makes_our_networks():
     import timm
 
-    networks.register_with_timm()
-    networks.register_with_timm()  # a second time is no warning
-    assert set(networks.names()) <= set(timm.list_models())
+    register_with_timm()
+    register_with_timm()  # a second time is no warning
+    assert set(names()) <= set(timm.list_models())
     net = timm.create_model("digits_plain", num_classes=7)
     assert net(torch.rand(2, 1, 8, 8)).shape == (2, 7) and any(isinstance(m, nn.ReLU) for m in net.modules())
     chosen = {"in_chans": 2, "act_layer": activations.make("threshold_relu:1")}

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ann2snn.conversion.neurons import IF, hard, soft
 from ann2snn.errors import UserError
-from ann2snn.neurons import IF, hard, soft
 
 powers = st.sampled_from([1 / 4, 1 / 2, 1.0, 2.0, 4.0])
 dyadic = st.integers(-256, 256).map(lambda k: k / 64)

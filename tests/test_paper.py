@@ -2,12 +2,13 @@
 
 import pytest
 
-from ann2snn.benchmarks import pages, paper
-from ann2snn.benchmarks.paper import TABLES, Known
-from ann2snn.benchmarks.profiles import PROFILES
+from ann2snn.experiments.profiles import PROFILES
+from ann2snn.leaderboard.inputs import Known
+from ann2snn.leaderboard.pages import paper, write
+from ann2snn.leaderboard.pages.paper import TABLES
 from ann2snn.leaderboard.published import Published
-from ann2snn.recipes import RECIPES
-from ann2snn.records import save
+from ann2snn.records.store import save
+from ann2snn.training.recipes import RECIPES
 
 BN_FREE, CIFAR = RECIPES["bn_free"].key, RECIPES["cifar"].key
 VGG = {"dataset": "cifar10", "network": "deng_vgg16", "activation": "threshold_relu:1", "recipe": BN_FREE}
@@ -260,7 +261,7 @@ def test_the_page_says_whose_data_are_unofficial_and_what_is_second_hand(make_re
 
 def test_the_page_is_written_and_checked(make_record, tmp_path):
     save(make_record(n=10, T={16: 9}, official=False, **VGG), tmp_path)
-    assert tmp_path / "PAPER.md" in pages.check(tmp_path) == pages.build(tmp_path)
-    assert pages.check(tmp_path) == pages.build(tmp_path) == []
+    assert tmp_path / "PAPER.md" in write.check(tmp_path) == write.build(tmp_path)
+    assert write.check(tmp_path) == write.build(tmp_path) == []
     save(make_record(n=10, T={16: 8}, official=False, **VGG), tmp_path)
-    assert tmp_path / "PAPER.md" in pages.check(tmp_path)
+    assert tmp_path / "PAPER.md" in write.check(tmp_path)

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from ann2snn import IF, Statistics, UserError, convert, networks, prepare, replace_activations, simulate, threshold
+from ann2snn import IF, Statistics, UserError, convert, prepare, replace_activations, simulate, threshold
 from ann2snn.benchmarks.peers import PEERS, agreement
+from ann2snn.networks.registry import create
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nets import Net, dyadic, dyadic_images, one_thread, residual  # noqa: E402, F401
@@ -99,7 +100,7 @@ def test_peers_agree_on_large_networks(name, pixels, classes):
     """Random weights: outputs differ by rounding, or where a membrane so near to its threshold moved a spike."""
     torch.manual_seed(0)
     images = torch.randn(4, 3, pixels, pixels)
-    ann = prepare(networks.create(name, num_classes=classes, in_chans=3).eval(), images)
+    ann = prepare(create(name, num_classes=classes, in_chans=3).eval(), images)
     snn = convert(ann, "opi", images)
     ours = simulate(snn, images, 4)
     assert all(ours.spikes(4).values())

@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ann2snn.benchmarks import photographs
-from ann2snn.benchmarks.photographs import main
+from ann2snn.benchmarks.studies import photographs
+from ann2snn.benchmarks.studies.photographs import main
 from ann2snn.errors import UserError
-from ann2snn.records import unpack
+from ann2snn.leaderboard.photographs import WEIGHTS, table
+from ann2snn.records.packing import unpack
+from ann2snn.simulation import simulate as simulation_simulate
 
 STRIDES = [2] + [s for stride in (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1) for s in (stride, 1)]
 WIDTHS = [8, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256]
@@ -58,7 +60,7 @@ def inputs(arrays, tmp_path, monkeypatch):
     """(weights, images, root), and the hash of these weights in the place of the real one's."""
     weights, images = tmp_path / "weights.npz", tmp_path / "images"
     np.savez(weights, **arrays)
-    monkeypatch.setitem(photographs.WEIGHTS, "sha256", hashlib.sha256(weights.read_bytes()).hexdigest())
+    monkeypatch.setitem(WEIGHTS, "sha256", hashlib.sha256(weights.read_bytes()).hexdigest())
     images.mkdir()
     random = np.random.RandomState(2)
     with (images / "images.csv").open("w", newline="") as file:
@@ -107,10 +109,10 @@ def test_a_picture_is_its_middle(tmp_path):
 
 
 def test_from_files_to_the_table(inputs, arrays, capsys):
-    assert "Not run" in photographs.table(inputs[2])
+    assert "Not run" in table(inputs[2])
     assert run(inputs, "--T", "2", "16") == 0
     shown = capsys.readouterr().out.partition("\n\n")[2]
-    assert shown.strip() == photographs.table(inputs[2]).strip()
+    assert shown.strip() == table(inputs[2]).strip()
     record = json.loads((inputs[2] / "photographs.json").read_text())
     assert record["pictures"] | {"hash": ""} == {"hash": "", "calibration": 4, "measured": 4}
 
@@ -153,12 +155,12 @@ def test_what_agrees_with_itself_is_100_percent(inputs, monkeypatch):
     monkeypatch.setattr(photographs, "evenly_timed", lambda snn, T: net)
     record = photographs.measure(*inputs, (3,))
     assert {found["3"]["agree"] for found in record["results"].values()} == {4}
-    lines = [line.split("|") for line in photographs.table(inputs[2]).splitlines() if line.startswith("| ")]
+    lines = [line.split("|") for line in table(inputs[2]).splitlines() if line.startswith("| ")]
     assert [line[2].strip() for line in lines[1:8]] == ["100.0"] * 7
 
 
 def test_it_goes_on_where_it_was(inputs, monkeypatch):
-    simulated, simulate = [], photographs.simulate
+    simulated, simulate = [], simulation_simulate.simulate
 
     def noted(snn, images, T, at):
         simulated.append(at)
@@ -243,6 +245,6 @@ def test_the_real_table_fits_80_columns(tmp_path):
     results = {name: {str(t): at for t in (*photographs.T, 256)} for name in ("robust_norm", "max_norm, hard")}
     record = {"pictures": {"measured": 500, "calibration": 500}, "ann": {"correct": 500}, "results": results}
     (tmp_path / "photographs.json").write_text(json.dumps(record | {"network": {"macs": 13_570_048}}))
-    text = photographs.table(tmp_path)
+    text = table(tmp_path)
     assert text.count("100.0") == 15 and "most 4.4 points" in text and text.count("73.62") == 14
     assert max(map(len, text.splitlines())) <= 80

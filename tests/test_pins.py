@@ -7,9 +7,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from ann2snn.checkpoints import load_source
-from ann2snn.recipes import RECIPES
-from ann2snn.records import Job, load, unpack
+from ann2snn.records.job import Job
+from ann2snn.records.packing import unpack
+from ann2snn.records.store import load
+from ann2snn.training.checkpoints import load_source
+from ann2snn.training.recipes import RECIPES
 
 RESULTS = Path(__file__).parents[1] / "results"
 PINS = Path(__file__).with_name("pins.json")

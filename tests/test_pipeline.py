@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import data, pipeline, records, sweeps
-from ann2snn.conversion import find
+from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.records import unpack
-from ann2snn.simulation import simulate
-from ann2snn.sources import Source
-from ann2snn.sweeps import Settings, Sweep
+from ann2snn.experiments import run_job, sweep
+from ann2snn.experiments.source import Source
+from ann2snn.experiments.sweep import Settings, Sweep
+from ann2snn.methods.registry import find
+from ann2snn.records import provenance, store
+from ann2snn.records.job import Job
+from ann2snn.records.packing import unpack
+from ann2snn.simulation.simulate import simulate
+from ann2snn.training import checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -29,7 +33,7 @@ TABLE = Sweep(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return Source(data.load("digits"), put(tmp_path_factory.mktemp("sources")))
+    return Source(load("digits"), put(tmp_path_factory.mktemp("sources")))
 
 
 def job_of(source, method="optimal", **options):
@@ -50,10 +54,10 @@ def numbers(record):
 
 def test_a_kill_between_a_record_and_the_end_of_its_notebook_leaves_nothing(source, tmp_path):
     job = job_of(source)
-    record = pipeline.run(job, (1, 2), source, tmp_path)
+    record = run_job.run(job, (1, 2), source, tmp_path)
     left = job.path(tmp_path).with_suffix(".partial.json")
     left.write_text("{}")
-    assert numbers(pipeline.run(job, (1, 2), source, tmp_path)) == numbers(record)
+    assert numbers(run_job.run(job, (1, 2), source, tmp_path)) == numbers(record)
     assert not left.exists()
 
 
@@ -70,14 +74,14 @@ def simulations(monkeypatch):
             raise KeyboardInterrupt
         return simulate(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "simulate", counted)
+    monkeypatch.setattr(run_job, "simulate", counted)
     return Counter
 
 
 @pytest.mark.parametrize("method", ["optimal", "opi"])
 def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method):
-    record = pipeline.run(job_of(source, method), [1, 4], source, tmp_path)
-    assert records.load(records.Job(**record["job"]).path(tmp_path)) == json.loads(json.dumps(record))
+    record = run_job.run(job_of(source, method), [1, 4], source, tmp_path)
+    assert store.load(Job(**record["job"]).path(tmp_path)) == json.loads(json.dumps(record))
     images, labels = source.data.test.__getitems__(range(360))
     stats = source.statistics(1024, 0)[0]
     for t in (1, 4):
@@ -95,84 +99,84 @@ def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method)
 
 def test_a_record_says_where_its_source_was_trained(source, tmp_path, monkeypatch):
     monkeypatch.setitem(source.info, "trained_on", ["a machine", "another"])
-    record = pipeline.run(job_of(source), [1], source, tmp_path)
+    record = run_job.run(job_of(source), [1], source, tmp_path)
     assert record["source"]["trained_on"] == ["a machine", "another"]
 
 
 def test_methods_without_T_run_once_and_others_once_a_T(source, tmp_path, simulations):
-    pipeline.run(job_of(source, "opi"), [1, 2, 4], source, tmp_path)
+    run_job.run(job_of(source, "opi"), [1, 2, 4], source, tmp_path)
     assert simulations.count == 2  # test and validation
-    pipeline.run(job_of(source, "optimal"), [1, 2, 4], source, tmp_path)
+    run_job.run(job_of(source, "optimal"), [1, 2, 4], source, tmp_path)
     assert simulations.count == 2 + 6
 
 
 @pytest.mark.parametrize("method", ["optimal", "opi"])
 def test_further_T_leave_the_old_ones_alone(source, tmp_path, simulations, method):
-    first = pipeline.run(job_of(source, method), [1, 2], source, tmp_path)
+    first = run_job.run(job_of(source, method), [1, 2], source, tmp_path)
     before = simulations.count
-    both = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path)
+    both = run_job.run(job_of(source, method), [1, 2, 4], source, tmp_path)
     assert simulations.count == before + 2
     assert both["T"]["2"] == first["T"]["2"] and list(both["T"]) == ["1", "2", "4"]
-    assert numbers(both) == numbers(pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path / "at once"))
+    assert numbers(both) == numbers(run_job.run(job_of(source, method), [1, 2, 4], source, tmp_path / "at once"))
     count = simulations.count
-    again = pipeline.run(job_of(source, method), [2], source, tmp_path)
+    again = run_job.run(job_of(source, method), [2], source, tmp_path)
     assert simulations.count == count and again["T"] == both["T"]
 
 
 def test_every_T_says_which_code_made_it(source, tmp_path, monkeypatch):
-    ours, record = records.provenance, {}
+    ours, record = provenance.provenance, {}
     for commit, grid in (("a", [1]), ("b", [1, 2])):
-        monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"commit": commit})  # noqa: B023
-        record = pipeline.run(job_of(source), grid, source, tmp_path)
+        monkeypatch.setattr(run_job.provenance, "provenance", lambda **how: ours(**how) | {"commit": commit})  # noqa: B023
+        record = run_job.run(job_of(source), grid, source, tmp_path)
     assert [at["commit"] for at in record["T"].values()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 5])
 def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, simulations, stop_at):
-    whole = pipeline.run(job_of(source), [1, 2, 4], source, tmp_path / "whole")
+    whole = run_job.run(job_of(source), [1, 2, 4], source, tmp_path / "whole")
     done, simulations.stop_at = simulations.count, simulations.count + stop_at
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(job_of(source), [1, 2, 4], source, tmp_path)
-    assert records.load_all(tmp_path / "nothing") == [] and not list(tmp_path.glob("records/**/*-????????.json"))
+        run_job.run(job_of(source), [1, 2, 4], source, tmp_path)
+    assert store.load_all(tmp_path / "nothing") == [] and not list(tmp_path.glob("records/**/*-????????.json"))
     simulations.stop_at = None
-    resumed = pipeline.run(job_of(source), [1, 2, 4], source, tmp_path)
+    resumed = run_job.run(job_of(source), [1, 2, 4], source, tmp_path)
     assert numbers(resumed) == numbers(whole)
     assert simulations.count - done == 6 + 1  # only what was in flight is done twice
 
 
 @pytest.mark.parametrize("method", ["optimal", "opi"])
 def test_an_interrupted_job_goes_on_at_other_T(source, tmp_path, simulations, method):
-    whole = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path / "whole")
+    whole = run_job.run(job_of(source, method), [1, 2, 4], source, tmp_path / "whole")
     simulations.stop_at = simulations.count + 2
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(job_of(source, method), [1, 2], source, tmp_path)
+        run_job.run(job_of(source, method), [1, 2], source, tmp_path)
     simulations.stop_at = None
-    resumed = pipeline.run(job_of(source, method), [1, 2, 4], source, tmp_path)
+    resumed = run_job.run(job_of(source, method), [1, 2, 4], source, tmp_path)
     assert numbers(resumed) == numbers(whole)
 
 
 def test_a_finished_job_is_found_as_it_is(source, tmp_path, simulations):
-    first = pipeline.run(job_of(source), [1, 2], source, tmp_path)
+    first = run_job.run(job_of(source), [1, 2], source, tmp_path)
     count = simulations.count
-    assert pipeline.run(job_of(source), [1, 2], source, tmp_path) == json.loads(json.dumps(first))
+    assert run_job.run(job_of(source), [1, 2], source, tmp_path) == json.loads(json.dumps(first))
     assert simulations.count == count
 
 
 def test_what_cannot_be_converted_is_not_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps.training, "train", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(sweep.train, "train", lambda *_, **__: pytest.fail("it was trained"))
     table = replace(TABLE, networks=("efficientnet_lite0",), activations=("relu",))
-    monkeypatch.setattr(sweeps.checkpoints.networks, "create", lambda *_, **__: torch.nn.Sequential(
+    monkeypatch.setattr(checkpoints.networks, "create", lambda *_, **__: torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.GELU()))  # fmt: skip
-    outcome = sweeps.sweep([table], Settings(tmp_path))
+    outcome = sweep.sweep([table], Settings(tmp_path))
     assert not outcome.records and "gelu" in outcome.failed[0][1]
     with pytest.raises(UserError, match="gelu"):
-        sweeps.sweep([table], Settings(tmp_path), named=True)
+        sweep.sweep([table], Settings(tmp_path), named=True)
 
 
 def test_chunks_of_any_size_give_the_same_record(source, tmp_path, monkeypatch):
-    whole = pipeline.run(job_of(source), [4], source, tmp_path / "whole")
-    monkeypatch.setattr(pipeline, "CHUNK", 120)
-    parts = pipeline.run(job_of(source), [4], source, tmp_path / "parts")
+    whole = run_job.run(job_of(source), [4], source, tmp_path / "whole")
+    monkeypatch.setattr(run_job, "CHUNK", 120)
+    parts = run_job.run(job_of(source), [4], source, tmp_path / "parts")
     differ = unpack(whole["T"]["4"]["test"]["predictions"]) != unpack(parts["T"]["4"]["test"]["predictions"])
     assert differ.sum() <= 3  # batches of 120 and 360 round differently
     assert len(differ) == 360 and parts["T"]["4"]["validation"]["n"] == 360
@@ -182,25 +186,25 @@ def test_what_another_environment_left_half_done_is_not_mixed_in(source, tmp_pat
     job = job_of(source)
     simulations.stop_at = 3
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(job, [1, 2], source, tmp_path)
+        run_job.run(job, [1, 2], source, tmp_path)
     partial = next(tmp_path.rglob("*.partial.json"))
     partial.write_text(json.dumps(json.loads(partial.read_text()) | {"fingerprint": "another"}))
-    pipeline.run(job, [1, 2], source, tmp_path)
+    run_job.run(job, [1, 2], source, tmp_path)
     assert simulations.count == 3 + 4
     for T, damaged in ((4, '{"half'), (8, "[]")):
         partial.write_text(damaged)
-        pipeline.run(job, [1, 2, T], source, tmp_path)
+        run_job.run(job, [1, 2, T], source, tmp_path)
         assert not partial.exists()
 
 
 def test_parts_of_unclean_code_are_not_mixed_in(source, tmp_path, simulations, monkeypatch):
-    ours = records.provenance
-    monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"dirty": True})
+    ours = provenance.provenance
+    monkeypatch.setattr(run_job.provenance, "provenance", lambda **how: ours(**how) | {"dirty": True})
     simulations.stop_at = 3
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(job_of(source), [1, 2], source, tmp_path)
-    monkeypatch.setattr(pipeline.records, "provenance", lambda **how: ours(**how) | {"dirty": False})
-    pipeline.run(job_of(source), [1, 2], source, tmp_path)
+        run_job.run(job_of(source), [1, 2], source, tmp_path)
+    monkeypatch.setattr(run_job.provenance, "provenance", lambda **how: ours(**how) | {"dirty": False})
+    run_job.run(job_of(source), [1, 2], source, tmp_path)
     assert simulations.count == 3 + 4
 
 
@@ -209,34 +213,34 @@ def test_a_whole_number_and_a_float_are_one_job(source):
 
 
 def test_what_another_process_saved_meanwhile_is_kept(source, tmp_path, monkeypatch):
-    whole = pipeline.run(job_of(source), [4, 8], source, tmp_path / "whole")
-    ours, mark = pipeline.converted, {"dirty": True}
+    whole = run_job.run(job_of(source), [4, 8], source, tmp_path / "whole")
+    ours, mark = run_job.converted, {"dirty": True}
 
     def meanwhile(job, *how):
-        monkeypatch.setattr(pipeline, "converted", ours)
-        other = pipeline.run(job, [8], source, tmp_path)
-        records.save(other | {"provenance": other["provenance"] | mark}, tmp_path)
+        monkeypatch.setattr(run_job, "converted", ours)
+        other = run_job.run(job, [8], source, tmp_path)
+        store.save(other | {"provenance": other["provenance"] | mark}, tmp_path)
         return ours(job, *how)
 
-    monkeypatch.setattr(pipeline, "converted", meanwhile)
-    both = pipeline.run(job_of(source), [4], source, tmp_path)
+    monkeypatch.setattr(run_job, "converted", meanwhile)
+    both = run_job.run(job_of(source), [4], source, tmp_path)
     assert numbers(both) == numbers(whole) and both["provenance"]["dirty"] is True
-    assert numbers(records.load(job_of(source).path(tmp_path))) == numbers(whole)
-    assert pipeline.run(job_of(source), [16], source, tmp_path)["provenance"]["dirty"] is True
+    assert numbers(store.load(job_of(source).path(tmp_path))) == numbers(whole)
+    assert run_job.run(job_of(source), [16], source, tmp_path)["provenance"]["dirty"] is True
 
 
 def test_a_record_of_another_environment_is_put_aside_where_it_has_more(source, tmp_path, capsys):
     job = job_of(source)
-    before = pipeline.run(job, [1, 2], source, tmp_path)
+    before = run_job.run(job, [1, 2], source, tmp_path)
     elsewhere = before | {"provenance": before["provenance"] | {"cpu": "another"}}
-    path = records.save(elsewhere, tmp_path)
-    assert list(pipeline.run(job, [2, 4], source, tmp_path)["T"]) == ["2", "4"]
+    path = store.save(elsewhere, tmp_path)
+    assert list(run_job.run(job, [2, 4], source, tmp_path)["T"]) == ["2", "4"]
     (aside,) = path.parent.glob("*.old")
-    assert json.loads(aside.read_text())["T"].keys() == {"1", "2"} and len(records.load_all(tmp_path)) == 1
+    assert json.loads(aside.read_text())["T"].keys() == {"1", "2"} and len(store.load_all(tmp_path)) == 1
     assert f"{aside.name} keeps T = 1, made in another environment." in capsys.readouterr().err
-    records.save(elsewhere, tmp_path)
+    store.save(elsewhere, tmp_path)
     aside.unlink()
-    pipeline.run(job, [1, 2], source, tmp_path)
+    run_job.run(job, [1, 2], source, tmp_path)
     assert not list(path.parent.glob("*.old"))
 
 
@@ -250,20 +254,20 @@ def test_a_sweep_goes_on_without_what_it_lacks(tmp_path, capfd):
     put(tmp_path)
     absent = replace(TABLE, id="absent", dataset="cifar10")
     strange = replace(TABLE, id="strange", methods=(("optimal", {"colour": "red"}),))
-    outcome = sweeps.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
+    outcome = sweep.sweep([absent, strange, TABLE], Settings(tmp_path, data_root=tmp_path / "no data"))
     assert capfd.readouterr().err.startswith("cifar10 is left out: CIFAR10 is not in ")
     assert len(outcome.records) == 2
     ((first, why),), ((second, reason),) = outcome.skipped, outcome.failed
     assert (first, second) == ("absent", "strange") and "no option 'colour'" in reason and "cifar" in why.lower()
-    assert records.load_all(tmp_path) == [json.loads(json.dumps(r)) for r in sorted(outcome.records, key=_name)]
+    assert store.load_all(tmp_path) == [json.loads(json.dumps(r)) for r in sorted(outcome.records, key=_name)]
 
 
 def test_a_sweep_runs_the_sources_that_a_method_is_for(tmp_path):
     put(tmp_path, activation="qcfs:4")
     both = replace(TABLE, activations=("qcfs:4", "relu"), methods=(("qcfs", {}),), T=(1,))
-    (record,) = sweeps.sweep([both], Settings(tmp_path)).records
+    (record,) = sweep.sweep([both], Settings(tmp_path)).records
     assert record["job"]["activation"] == "qcfs:4"
-    ((table, reason),) = sweeps.sweep([replace(both, activations=("relu",))], Settings(tmp_path)).skipped
+    ((table, reason),) = sweep.sweep([replace(both, activations=("relu",))], Settings(tmp_path)).skipped
     assert table == "t" and "none of these converts networks trained with relu" in reason
 
 
@@ -292,15 +296,15 @@ def test_a_killed_sweep_goes_on(tmp_path):
         assert in_the_middle(tmp_path / "killed", finished)
     made = {}
     for root in ("left alone", "killed"):
-        outcome = sweeps.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
+        outcome = sweep.sweep([TABLE], Settings(tmp_path / root, device="cpu"))
         assert not outcome.skipped + outcome.failed
-        made[root] = [numbers(record) for record in records.load_all(tmp_path / root)]
+        made[root] = [numbers(record) for record in store.load_all(tmp_path / root)]
     assert len(made["killed"]) == 2 and made["killed"] == made["left alone"]
     assert not list((tmp_path / "killed").rglob("*.partial.json"))
 
 
 if __name__ == "__main__":
-    root, finished, original = Path(sys.argv[1]), int(sys.argv[2]), pipeline.simulate
+    root, finished, original = Path(sys.argv[1]), int(sys.argv[2]), run_job.simulate
 
     def stop_in_the_middle(*arguments, **options):
         if in_the_middle(root, finished):
@@ -308,5 +312,5 @@ if __name__ == "__main__":
             sys.stdin.read()
         return original(*arguments, **options)
 
-    pipeline.simulate = stop_in_the_middle
-    sweeps.sweep([TABLE], Settings(root, device="cpu"))
+    run_job.simulate = stop_in_the_middle
+    sweep.sweep([TABLE], Settings(root, device="cpu"))

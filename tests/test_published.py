@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ann2snn import data, networks
+from ann2snn.data.registry import names
 from ann2snn.errors import UserError
 from ann2snn.leaderboard.published import COLUMNS, CONFIDENCES, DATASETS, Published, find, load
+from ann2snn.networks import registry as networks_registry
 
 FILE = Path(__file__).parents[1] / "results" / "published.csv"
 ROWS = load(FILE)
@@ -146,7 +147,7 @@ def test_a_bare_name_says_that_it_is_one():
 
 def test_the_file():
     assert len(ROWS) == FILE.read_text(encoding="utf-8").count("\n") - 1 > 500
-    assert {row.dataset for row in ROWS} == set(DATASETS) and set(DATASETS) - {"mnist"} <= set(data.names())
+    assert {row.dataset for row in ROWS} == set(DATASETS) and set(DATASETS) - {"mnist"} <= set(names())
     assert {row.confidence for row in ROWS} == set(CONFIDENCES)
     for row in ROWS:
         assert row.T is not None or row.ann == row.accuracy, row  # an ANN's own row
@@ -162,7 +163,7 @@ def test_networks_are_ours_or_timms():
     import timm
 
     for name in {row.network for row in ROWS} - {""}:
-        assert name in networks.names() or timm.is_model(name), name
+        assert name in networks_registry.names() or timm.is_model(name), name
 
 
 def test_one_network_has_one_architecture():

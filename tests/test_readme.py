@@ -2,9 +2,9 @@
 
 import pytest
 
-from ann2snn.benchmarks import readme  # type: ignore
 from ann2snn.errors import UserError
-from ann2snn.records import save
+from ann2snn.leaderboard.pages import readme
+from ann2snn.records.store import save
 
 HARD = {"reset": "hard"}
 

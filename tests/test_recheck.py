@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ann2snn import data, imports, networks, pipeline, recheck, records, rounding, training
-from ann2snn.data import image_hashes
+from ann2snn.data.registry import load
+from ann2snn.data.split import Split
 from ann2snn.errors import UserError
-from ann2snn.records import Job, pack, unpack
-from ann2snn.sources import Source
-from ann2snn.sweeps import Settings, Sweep
+from ann2snn.experiments import recheck, rounding, run_job
+from ann2snn.experiments.source import Source
+from ann2snn.experiments.sweep import Settings, Sweep
+from ann2snn.networks.registry import create
+from ann2snn.records import image_hashes, store
+from ann2snn.records.job import Job
+from ann2snn.records.packing import pack, unpack
+from ann2snn.training import checkpoints, pretrained
 
 FIELDS = ("digits_plain", "threshold_relu:1", 0)
 CHANGED = [3, 77, 200]  # test images that are others in the copy
@@ -22,7 +27,7 @@ CHANGED = [3, 77, 200]  # test images that are others in the copy
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.load("digits")
+    return load("digits")
 
 
 def with_images(digits, places, split="test", hash="e" * 64):
@@ -30,7 +35,7 @@ def with_images(digits, places, split="test", hash="e" * 64):
     part = getattr(digits, split)
     images = part.images.clone()
     images[part.indices[torch.tensor(places)], 0, 0, 0] ^= 1
-    changed = data.Split(images, part.labels, part.indices, part.normalise)
+    changed = Split(images, part.labels, part.indices, part.normalise)
     return dataclasses.replace(digits, **{split: changed}, hash=hash, official=False)
 
 
@@ -38,14 +43,14 @@ def with_images(digits, places, split="test", hash="e" * 64):
 def elsewhere(digits, tmp_path_factory):
     """(root, path of a record made on a copy of the digits, the copy)."""
     root, copy = tmp_path_factory.mktemp("results"), with_images(digits, CHANGED)
-    info = training.describe(copy, "digits_plain", "threshold_relu:1", 0)
+    info = checkpoints.describe(copy, "digits_plain", "threshold_relu:1", 0)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        net = networks.create("digits_plain", num_classes=10, in_chans=1, activation="threshold_relu:1")
-    training.save_source(net, info, weights := root / training.weights_file(copy, *FIELDS, root))
+        net = create("digits_plain", num_classes=10, in_chans=1, activation="threshold_relu:1")
+    checkpoints.save_source(net, info, weights := root / checkpoints.weights_file(copy, *FIELDS, root))
     table = Sweep("t", "digits", *((x,) for x in FIELDS), (("optimal", {}),), (2, 4))
     (job,) = table.jobs(copy, *FIELDS)
-    pipeline.run(job, [2, 4], Source(copy, weights, "cpu"), root)
+    run_job.run(job, [2, 4], Source(copy, weights, "cpu"), root)
     image_hashes.write(copy, root)
     return root, job.path(root), copy
 
@@ -120,18 +125,18 @@ def test_hashes_find_the_images_that_are_equal(digits):
     assert image_hashes.of_training(copy) == image_hashes.of_training(digits)
     labels, test = digits.test.labels.clone(), digits.test
     labels[9] = (labels[9] + 1) % 10
-    other = dataclasses.replace(digits, test=data.Split(test.images, labels, test.indices, test.normalise))
+    other = dataclasses.replace(digits, test=Split(test.images, labels, test.indices, test.normalise))
     assert (image_hashes.of_test(other) != image_hashes.of_test(digits)).nonzero()[0].tolist() == [9]
 
 
 def test_publish_writes_the_hashes_of_unofficial_data(make_record, digits, tmp_path, monkeypatch):
     copy = with_images(digits, CHANGED)
     monkeypatch.setattr(image_hashes, "load", lambda *_, **__: copy)
-    records.save(make_record(), tmp_path)
+    store.save(make_record(), tmp_path)
     assert image_hashes.publish(tmp_path, None) == []  # official data
-    records.save(make_record(official=False, data_hash="a" * 64), tmp_path)
+    store.save(make_record(official=False, data_hash="a" * 64), tmp_path)
     assert image_hashes.publish(tmp_path, None) == []  # not the data found here
-    records.save(make_record(official=False, data_hash=copy.hash), tmp_path)
+    store.save(make_record(official=False, data_hash=copy.hash), tmp_path)
     (path,) = image_hashes.publish(tmp_path, None)
     assert path == tmp_path / "images/digits-eeeeeeee.json"
     assert image_hashes.publish(tmp_path, None) == []  # there already
@@ -153,8 +158,8 @@ def test_an_edited_method_is_named(elsewhere, tmp_path):
 def test_what_an_edited_method_made_is_put_aside_under_its_name(elsewhere, tmp_path, capsys):
     root, path, copy = elsewhere
     moved = tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64))
-    job = Job(**records.load(moved)["job"])
-    pipeline.run(job, [4], Source(copy, training.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
+    job = Job(**store.load(moved)["job"])
+    run_job.run(job, [4], Source(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
     err = capsys.readouterr().err
     assert "keeps T = 2, made with another " in err and "optimal.py." in err and "environment" not in err
 
@@ -171,12 +176,12 @@ def test_what_differs_of_the_environment_is_named(elsewhere, tmp_path):
 
 def test_missing_weights_name_the_command_that_makes_them(make_record, tmp_path):
     def says(**job):
-        path = records.save(make_record(**job), tmp_path)
+        path = store.save(make_record(**job), tmp_path)
         with pytest.raises(UserError) as error:
-            recheck.find_weights(path, records.load(path), tmp_path / "runs")
+            recheck.find_weights(path, store.load(path), tmp_path / "runs")
         return str(error.value)
 
-    public = imports.CHECKPOINTS["resnet20-akamaster"]
+    public = pretrained.CHECKPOINTS["resnet20-akamaster"]
     fields = {"dataset": "cifar10", "network": "cifar_resnet20", "official": False}
     text = says(seed=None, recipe=public.recipe, **fields)
     assert f"`ann2snn import resnet20-akamaster FILE` brings them, with {public.file} of {public.url}" in text
@@ -195,10 +200,10 @@ def test_weights_in_the_runs_folder_are_found(elsewhere, tmp_path):
     lonely = tmp_path / path.relative_to(root)
     lonely.parent.mkdir(parents=True)
     lonely.write_bytes(path.read_bytes())
-    record = records.load(lonely)
+    record = store.load(lonely)
     with pytest.raises(UserError, match="No weights with the recorded hash"):
         recheck.find_weights(lonely, record, tmp_path / "runs")
-    assert recheck.find_weights(lonely, record, root) == training.weights_file(copy, *FIELDS, root)
+    assert recheck.find_weights(lonely, record, root) == checkpoints.weights_file(copy, *FIELDS, root)
 
 
 # ------------------------------------------------------------------------------------------------------------- rounding
@@ -224,7 +229,7 @@ def test_allowed_by_hand():
 
 def test_perturbed_weights_differ_as_rounding_does(elsewhere):
     root, _, copy = elsewhere
-    source = Source(copy, training.weights_file(copy, *FIELDS, root), "cpu")
+    source = Source(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu")
     stats, _ = source.statistics(64, 0)
     before = [p.clone() for p in source.ann.parameters()]
     other, others = rounding.perturbed(source.ann, stats, 1)

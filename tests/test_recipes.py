@@ -11,10 +11,11 @@ import torch
 from nets import one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.conversion import convert
-from ann2snn.graph import activations, prepare
-from ann2snn.neurons import Neuron
-from ann2snn.simulation import simulate
+from ann2snn.conversion.neurons import Neuron
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.simulation.simulate import simulate
 
 ann2snn = pytest.importorskip("spikingjelly.activation_based.ann2snn")
 functional = pytest.importorskip("spikingjelly.activation_based.functional")

@@ -17,22 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ann2snn.cli.publish import publish_records as publish
+from ann2snn.devices import cpu_model
 from ann2snn.errors import UserError
-from ann2snn.records import (
-    Job,
-    cpu_model,
-    load,
-    load_all,
-    machine,
-    pack,
-    provenance,
-    publish,
-    save,
-    unpack,
-    weights_path,
-    write_atomic,
-)
-from ann2snn.significance import holm, mcnemar_exact
+from ann2snn.files import write_atomic
+from ann2snn.metrics.significance import holm, mcnemar_exact
+from ann2snn.records import provenance as provenance_module
+from ann2snn.records.job import Job
+from ann2snn.records.packing import pack, unpack
+from ann2snn.records.provenance import provenance
+from ann2snn.records.store import load, load_all, save, weights_path
 
 JOB = Job(
     "digits", "d" * 64, "plain", "threshold_relu:1", "short-01234567", 3, "robust_norm", 1, {"reset": "hard"}, 100
@@ -257,7 +251,7 @@ def test_provenance(monkeypatch):
     assert (here["device"], here["threads"], here["batch"], here["calibration_hash"]) == ("cpu", 2, 64, "c")
     assert here["cpu"] == cpu_model() != ""
     assert here["versions"]["python"].startswith("3.")
-    monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/cli.py", "sweep"])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/__main__.py", "sweep"])
     assert provenance(device="cpu", threads=2, batch=64, calibration_hash="c")["command"] == "ann2snn sweep"
     monkeypatch.setattr(
         sys, "argv", ["/home/someone/ann2snn", "sweep", "--runs", "/mnt/disk/runs", "--data-root", "data"]
@@ -277,10 +271,10 @@ def checkout(tmp_path, monkeypatch):
     """A git checkout in which `provenance` believes to be."""
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
-    module = tmp_path / "ann2snn" / "records" / "machine.py"
+    module = tmp_path / "ann2snn" / "records" / "provenance.py"
     module.parent.mkdir(parents=True)
     module.write_text("")
-    monkeypatch.setattr(machine, "__file__", str(module))
+    monkeypatch.setattr(provenance_module, "__file__", str(module))
     return tmp_path
 
 
@@ -428,7 +422,8 @@ def test_holm_never_lowers_and_keeps_the_order(pvalues):
 
 
 def test_no_torch_and_no_matplotlib_at_import():
-    code = "import sys, ann2snn.leaderboard; print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
-    root = Path(machine.__file__).parents[2]
+    code = "import sys, ann2snn.leaderboard.build\n"
+    code += "print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
+    root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -47,7 +47,7 @@ def checkout(tmp_path, monkeypatch):
     for name in ("reproduce.sh", "requirements.lock", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, root)
     (root / "ann2snn" / "__init__.py").touch()
-    (root / "ann2snn" / "cli.py").write_text(CLI)
+    (root / "ann2snn" / "__main__.py").write_text(CLI)
     for tool in TOOLS:
         (bin / tool).symlink_to(shutil.which(tool))
     executable(bin / "uv", UV)
@@ -112,7 +112,11 @@ def test_the_lock_is_hashed_and_names_no_index():
 def test_every_package_is_in_the_distribution():
     setuptools = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent.relative_to(CHECKOUT) for path in (CHECKOUT / "ann2snn").rglob("__init__.py")}
-    names = {".".join(folder.parts) for folder in folders} | {"ann2snn.baselines", "ann2snn.benchmarks"}
+    names = {".".join(folder.parts) for folder in folders} | {
+        "ann2snn.baselines",
+        "ann2snn.benchmarks",
+        "ann2snn.benchmarks.studies",
+    }
     assert set(setuptools["packages"]) == names
 
 
@@ -237,8 +241,9 @@ def test_paths_are_the_callers_and_the_job_runs_in_the_checkout(checkout, tmp_pa
 
 
 def test_help_installs_nothing(checkout):
-    for name in ("__init__", "cli", "errors", "facts", "parsing", "streams", "threads"):
+    for name in ("__init__", "__main__", "errors", "interrupts"):
         shutil.copy(CHECKOUT / "ann2snn" / f"{name}.py", checkout / "ann2snn")
+    shutil.copytree(CHECKOUT / "ann2snn" / "cli", checkout / "ann2snn" / "cli")
     code, output, error = run(checkout, "--help")
     assert (code, error) == (0, "")
     assert "./reproduce.sh test" in output and "--profile" in output

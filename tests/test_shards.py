@@ -12,11 +12,13 @@ from threading import Timer
 import pytest
 import torch
 
-from ann2snn import records, reproduction, shards
-from ann2snn.benchmarks.profiles import PROFILES
+from ann2snn.cli import reproduce
 from ann2snn.errors import UserError
-from ann2snn.estimate import trainings
-from ann2snn.sweeps import Sweep
+from ann2snn.experiments import shards
+from ann2snn.experiments.estimate import trainings
+from ann2snn.experiments.profiles import PROFILES
+from ann2snn.experiments.sweep import Sweep
+from ann2snn.records import store
 
 sys.path.insert(0, str(Path(__file__).parent))
 from limits import LIMIT  # noqa: E402
@@ -31,7 +33,7 @@ TINY = (
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(reproduction, "PROFILES", {"tiny": TINY})
+    monkeypatch.setattr(reproduce, "PROFILES", {"tiny": TINY})
 
 
 def parts_of(profile):
@@ -87,7 +89,7 @@ def test_what_is_no_shard_is_one_sentence(ann2snn, text):
 def numbers(root):
     """The records without what clock, command and machine say."""
     out = {}
-    for record in records.load_all(root):
+    for record in store.load_all(root):
         T = {t: {k: v for k, v in at.items() if not k.endswith("seconds")} for t, at in record["T"].items()}
         out[record["id"]] = record | {"T": T, "provenance": None}
     return out
@@ -122,7 +124,7 @@ def test_one_job_on_each_device(ann2snn, tmp_path, monkeypatch):
     next((tmp_path / "runs/sources").rglob("seed1-*/weights.pt")).write_bytes(b"no weights")
     line = "reproduce --profile quick --only digits-plain/threshold_relu-1/opi-soft --wandb off --device cpu,cpu"
     code, out, err = ann2snn(line)
-    assert {r["job"]["seed"] for r in records.load_all(tmp_path / "runs")} == {0, 2}
+    assert {r["job"]["seed"] for r in store.load_all(tmp_path / "runs")} == {0, 2}
     assert "cpu | failed digits digits_plain threshold_relu:1 seed 1: " in err
     assert "2 records in" in out and err.count("building tables") == 1 and (tmp_path / "runs/LEADERBOARD.md").exists()
     assert code == 2 and err.splitlines()[-1].startswith("ann2snn: The run on cpu failed")
@@ -153,7 +155,7 @@ def test_a_process_sees_its_device_and_a_failure_is_of_its_device(stand_in, monk
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert shards.on_devices(["cuda:0", "cuda:1"], ["reproduce", "--shard", "2/3"]) == ["cuda:1"]
     assert sorted(capsys.readouterr().err.splitlines()) == [
-        f"cuda:{k} | {seen[k]}: -m ann2snn.cli reproduce --shard 2/3 --device cuda --shard {k + 1}/2" for k in (0, 1)
+        f"cuda:{k} | {seen[k]}: -m ann2snn reproduce --shard 2/3 --device cuda --shard {k + 1}/2" for k in (0, 1)
     ]
 
 

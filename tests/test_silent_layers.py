@@ -9,12 +9,13 @@ import torch
 from nets import Net, one_thread, random  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import make
-from ann2snn.conversion import convert, discover, find
+from ann2snn.conversion.neurons import RESETS
 from ann2snn.errors import UserError
-from ann2snn.graph import prepare
-from ann2snn.neurons import RESETS
-from ann2snn.simulation import simulate
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.methods.registry import discover, find
+from ann2snn.networks.activations import make
+from ann2snn.simulation.simulate import simulate
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
@@ -88,7 +89,7 @@ def test_an_output_that_is_never_positive_cannot_spike(images):
 
 
 def test_inspect_shows_a_silent_layer(ann2snn, tmp_path):
-    from ann2snn import checkpoints
+    from ann2snn.training import checkpoints
 
     net, info = checkpoints.load_source(put(tmp_path))
     layer = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)][1]

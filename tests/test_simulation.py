@@ -11,15 +11,18 @@ from nets import Net, dyadic, dyadic_images, one_thread, random, residual  # noq
 from oracle import TWO_THREADS, WAYS, compare, engine
 from torch import nn
 
-from ann2snn.conversion import convert
+from ann2snn.conversion.neurons import IF
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool, prepare
-from ann2snn.neurons import IF
-from ann2snn.simulation import Result, native, simulate
+from ann2snn.graph.modules import MaxPool
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.simulation import c_library
 from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
+from ann2snn.simulation.result import Result
+from ann2snn.simulation.simulate import simulate
 
-needs_library = pytest.mark.skipif(native.library() is None, reason="no C compiler")
+needs_library = pytest.mark.skipif(c_library.library() is None, reason="no C compiler")
 
 
 class Blocks(nn.Module):

@@ -1,6 +1,6 @@
 """The page of timings says no more than they do."""
 
-from ann2snn.benchmarks import speed  # type: ignore
+from ann2snn.benchmarks import speed
 
 
 def test_two_experiments_on_both_sides_of_a_target_give_no_verdict():

@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from ann2snn import commands, threads
-from ann2snn.threads import Machine, cgroup_quota, choose, default
+from ann2snn.cli import commands, process
+from ann2snn.experiments import cpu_threads
+from ann2snn.experiments.cpu_threads import Machine, cgroup_quota, choose, default
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,10 @@ def test_the_default():
 
 
 def test_a_folder_of_results_keeps_its_number(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(threads, "this_machine", lambda: Machine(4, 4, math.inf, 0.0))
+    monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(4, 4, math.inf, 0.0))
     assert choose("cifar10", tmp_path / "dry", 4, remember=False) == 4 and not (tmp_path / "dry").exists()
     assert choose("cifar10", tmp_path, 4) == 4 and capsys.readouterr().err == ""
-    monkeypatch.setattr(threads, "this_machine", lambda: Machine(4, 4, math.inf, 3.0))
+    monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(4, 4, math.inf, 3.0))
     assert choose("cifar10", tmp_path, 4) == 4 and choose("cifar10", tmp_path / "new", 4) == 1
     assert capsys.readouterr().err == (
         "1 of 4 CPU threads (the machine is busy, load 3.0); --threads N takes another number.\n"
@@ -88,7 +89,7 @@ def test_a_folder_of_results_keeps_its_number(tmp_path, monkeypatch, capsys):
 def test_a_command_runs_on_its_threads(ann2snn, monkeypatch, line, environ, n):
     seen, before = [], torch.get_num_threads()
     monkeypatch.setattr(commands, "train", lambda options: seen.append(torch.get_num_threads()))
-    monkeypatch.setattr(threads, "this_machine", lambda: Machine(2, 2, math.inf, 0.0))
+    monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(2, 2, math.inf, 0.0))
     monkeypatch.delenv("OMP_NUM_THREADS") if environ is None else monkeypatch.setenv("OMP_NUM_THREADS", environ)
     torch.set_num_threads(2)  # as torch does by itself, or on account of OMP_NUM_THREADS
     try:
@@ -101,9 +102,9 @@ def test_a_command_runs_on_its_threads(ann2snn, monkeypatch, line, environ, n):
 def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
     for given, policy in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)):
         environ = dict(given)
-        threads.sleep_while_waiting(environ)
+        process.sleep_while_waiting(environ)
         assert environ.get("OMP_WAIT_POLICY") == policy
     code = "import os; from ann2snn import cli; cli.main(['compare', 'a', 'b']); print(os.environ['OMP_WAIT_POLICY'])"
-    env = {name: value for name, value in os.environ.items() if name not in threads.WAITING}
+    env = {name: value for name, value in os.environ.items() if name not in process.WAITING}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout == "passive\n"

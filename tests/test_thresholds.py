@@ -9,14 +9,16 @@ from oracle import Spiking, engine
 from test_calibration import copies
 from torch import nn
 
-from ann2snn.activations import ThresholdReLU
 from ann2snn.baselines.mmse import GRID, mmse_threshold, squared_errors
-from ann2snn.calibration import Statistics
-from ann2snn.conversion import UNREACHABLE, convert
-from ann2snn.diagnosis import neurons
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.thresholds import UNREACHABLE
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
-from ann2snn.simulation import simulate
+from ann2snn.experiments.diagnosis import neurons
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import ThresholdReLU
+from ann2snn.simulation.simulate import simulate
 
 
 def by_name(snn):

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from ann2snn import tracking
 from ann2snn.errors import UserError
-from ann2snn.records import Job, pack
+from ann2snn.records.job import Job
+from ann2snn.records.packing import pack
+from ann2snn.tracking import wandb_runs
 
 JOB = Job(
     dataset="digits",
@@ -79,8 +80,8 @@ def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr(tracking, "_unreachable", False)
-    tracking._notice.cache_clear()
+    monkeypatch.setattr(wandb_runs, "_unreachable", False)
+    wandb_runs._notice.cache_clear()
 
 
 def runs(directory):
@@ -106,15 +107,15 @@ def history(run):
 )
 def test_default_mode(monkeypatch, variable, expected):
     monkeypatch.setenv("WANDB_MODE", variable)
-    assert tracking.mode() == expected
-    assert tracking.mode("off") == "off"
+    assert wandb_runs.mode() == expected
+    assert wandb_runs.mode("off") == "off"
 
 
 def test_a_key_makes_online_the_default(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert tracking.mode() == "online"
+    assert wandb_runs.mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert tracking.mode() == "offline"
+    assert wandb_runs.mode() == "offline"
 
 
 def test_a_key_in_netrc_makes_online_the_default(monkeypatch, tmp_path):
@@ -122,19 +123,19 @@ def test_a_key_in_netrc_makes_online_the_default(monkeypatch, tmp_path):
 
     host = wandb.setup().settings.base_url.partition("://")[2]
     (tmp_path / "netrc").write_text(f"machine elsewhere.example login user password {'k' * 40}\n")
-    assert tracking.mode() == "offline"
+    assert wandb_runs.mode() == "offline"
     (tmp_path / "netrc").write_text(f"machine {host} login user password {'k' * 40}\n")
-    assert tracking.mode() == "online"
+    assert wandb_runs.mode() == "online"
 
 
 def test_unknown_mode():
     with pytest.raises(UserError, match="offline, online, off, not 'on'"):
-        tracking.mode("on")
+        wandb_runs.mode("on")
 
 
 def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
     one = record()
-    tracking.log_record(one, tmp_path, "offline")
+    wandb_runs.log_record(one, tmp_path, "offline")
     (run,) = runs(tmp_path)
     (summary,) = inspect(run, "--summary")
     rows = [row for row in history(run) if "T" in row]
@@ -148,7 +149,7 @@ def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
         key: one[key] for key in ("data", "source", "provenance")
     }
     assert config["size"] == one["network"]
-    assert config["row"] == tracking._row(JOB) and "optimal, digits/tiny/threshold_relu:1, " in config["row"]
+    assert config["row"] == wandb_runs._row(JOB) and "optimal, digits/tiny/threshold_relu:1, " in config["row"]
     assert rows == [
         {
             "T": T,
@@ -171,7 +172,7 @@ def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
 
 
 def test_T_is_the_axis_of_the_curves_and_the_group_is_the_source(tmp_path):
-    tracking.log_record(record(), tmp_path, "offline")
+    wandb_runs.log_record(record(), tmp_path, "offline")
     lines = inspect(runs(tmp_path)[0])
     (run,) = (line["run"] for line in lines if line["type"] == "run")
     metrics = [line["metric"] for line in lines if line["type"] == "metric"]
@@ -183,7 +184,7 @@ def test_T_is_the_axis_of_the_curves_and_the_group_is_the_source(tmp_path):
 
 def test_runs_that_differ_in_their_seeds_only_are_of_one_row():
     def row(**change):
-        return tracking._row(replace(JOB, **change))
+        return wandb_runs._row(replace(JOB, **change))
 
     assert row() == row(seed=2) == row(calibration_seed=1)
     others = [{"calibration": 100}, {"options": {"reset": "hard"}}, {"recipe": "other-0"}, {"method_version": 2}]
@@ -193,18 +194,18 @@ def test_runs_that_differ_in_their_seeds_only_are_of_one_row():
 def test_nothing_is_written_outside_the_folder(tmp_path, monkeypatch):
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name)
-    tracking.log_record(record(), tmp_path / "tracking", "offline")
+    wandb_runs.log_record(record(), tmp_path / "tracking", "offline")
     staged = [line["artifact"] for line in inspect(runs(tmp_path / "tracking")[0]) if line["type"] == "artifact"]
     paths = [content["local_path"] for artifact in staged for content in artifact["manifest"]["contents"]]
     assert paths and all(path.startswith(str(tmp_path / "tracking")) for path in paths)
 
 
 def test_a_record_is_logged_once_and_anew_when_it_has_grown(tmp_path):
-    tracking.log_record(record(), tmp_path, "offline")
+    wandb_runs.log_record(record(), tmp_path, "offline")
     before = runs(tmp_path)
-    tracking.log_record(record(), tmp_path, "offline")
+    wandb_runs.log_record(record(), tmp_path, "offline")
     assert runs(tmp_path) == before
-    tracking.log_record(record(grid=(1, 2, 16, 32)), tmp_path, "offline")
+    wandb_runs.log_record(record(grid=(1, 2, 16, 32)), tmp_path, "offline")
     (run,) = runs(tmp_path)
     assert [row["T"] for row in history(run) if "T" in row] == [1, 2, 16, 32]
 
@@ -212,11 +213,11 @@ def test_a_record_is_logged_once_and_anew_when_it_has_grown(tmp_path):
 def test_a_run_that_failed_half_way_is_logged_again(tmp_path, capfd):
     one = record()
     counts = one["T"]["16"].pop("spikes")
-    tracking.log_record(one, tmp_path, "offline")
+    wandb_runs.log_record(one, tmp_path, "offline")
     assert f"W&B: no record {JOB.id} (KeyError: 'spikes'); going on" in capfd.readouterr().err
     assert not (tmp_path / "wandb" / "logged" / JOB.id).exists()
     one["T"]["16"]["spikes"] = counts
-    tracking.log_record(one, tmp_path, "offline")
+    wandb_runs.log_record(one, tmp_path, "offline")
     assert [row["T"] for row in history(runs(tmp_path)[-1]) if "T" in row] == [1, 2, 16]
 
 
@@ -227,7 +228,7 @@ def test_leaderboard(tmp_path):
     (tmp_path / "figures").mkdir()
     Image.new("RGB", (4, 3)).save(tmp_path / "figures" / "digits-tiny.png")
     for _ in range(2):
-        tracking.log_tables(tmp_path, tmp_path / "tracking", "offline")
+        wandb_runs.log_tables(tmp_path, tmp_path / "tracking", "offline")
     (run,) = runs(tmp_path / "tracking")
     (table,) = run.glob("files/media/table/leaderboard_*.table.json")
     table = json.loads(table.read_text())
@@ -255,7 +256,7 @@ def test_training_curves(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.25)
 
-    logger = tracking.training_logger(SOURCE | {"epochs": 1}, tmp_path, "offline")
+    logger = wandb_runs.training_logger(SOURCE | {"epochs": 1}, tmp_path, "offline")
     logger.log_hyperparams({"lr": 0.25})
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -276,7 +277,7 @@ def test_training_curves(tmp_path):
 
 
 def test_trouble_with_the_logger_is_no_trouble_of_the_training(tmp_path, capfd):
-    logger = tracking.training_logger(SOURCE, tmp_path, "offline")
+    logger = wandb_runs.training_logger(SOURCE, tmp_path, "offline")
     logger.finalize("failed")
     logger.log_metrics({"train/loss": 1.5}, step=10)
     logger.log_metrics({"train/loss": 0.5}, step=20)
@@ -285,9 +286,9 @@ def test_trouble_with_the_logger_is_no_trouble_of_the_training(tmp_path, capfd):
 
 def everything(directory, mode):
     (directory / "leaderboard.csv").write_text("dataset\ndigits\n")
-    tracking.log_record(record(), directory / "tracking", mode)
-    tracking.log_tables(directory, directory / "tracking", mode)
-    return tracking.training_logger(SOURCE, directory / "tracking", mode)
+    wandb_runs.log_record(record(), directory / "tracking", mode)
+    wandb_runs.log_tables(directory, directory / "tracking", mode)
+    return wandb_runs.training_logger(SOURCE, directory / "tracking", mode)
 
 
 def test_off_writes_nothing(tmp_path, capfd):
@@ -299,7 +300,7 @@ def test_off_writes_nothing(tmp_path, capfd):
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_without_wandb(tmp_path, capfd, monkeypatch, mode):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert tracking.mode() == "offline"
+    assert wandb_runs.mode() == "offline"
     assert everything(tmp_path, mode) is None
     assert not (tmp_path / "tracking").exists()
     assert capfd.readouterr().err == "W&B: wandb is not installed; nothing is logged there\n"
@@ -312,7 +313,7 @@ def test_a_wandb_that_cannot_be_imported(tmp_path, capfd, monkeypatch, mode, err
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
         monkeypatch.delitem(sys.modules, name)
-    assert tracking.mode() == "offline"
+    assert wandb_runs.mode() == "offline"
     assert everything(tmp_path, mode) is None and not (tmp_path / "tracking").exists()
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1 and "cannot be imported" in lines[0] and "protobuf" in lines[0]
@@ -325,9 +326,9 @@ def test_a_key_but_no_network(tmp_path, capfd, monkeypatch):
     modes, init = [], wandb.init
     monkeypatch.setattr(wandb, "init", lambda *a, **k: modes.append(k["mode"]) or init(*a, **k))
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    monkeypatch.setitem(tracking.SETTINGS, "init_timeout", 1)
-    monkeypatch.setitem(tracking.SETTINGS, "base_url", "http://127.0.0.1:9")
-    assert everything(tmp_path, tracking.mode()) is not None
+    monkeypatch.setitem(wandb_runs.SETTINGS, "init_timeout", 1)
+    monkeypatch.setitem(wandb_runs.SETTINGS, "base_url", "http://127.0.0.1:9")
+    assert everything(tmp_path, wandb_runs.mode()) is not None
     assert modes == ["online", "offline", "offline", "offline"]
     assert [run.name.split("-")[0] for run in runs(tmp_path / "tracking")].count("offline") == 3
     error = capfd.readouterr().err

@@ -7,12 +7,13 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import make
-from ann2snn.conversion import convert
+from ann2snn.conversion.neurons import IF
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
-from ann2snn.neurons import IF
-from ann2snn.simulation import simulate
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import make
+from ann2snn.simulation.simulate import simulate
 
 OWN = {"qcfs": "qcfs:4", "slip_relu": "slip_relu:4:0.5", "tcl": "tcl"}
 

@@ -16,13 +16,19 @@ import pytest
 import torch
 from torch import nn
 
-from ann2snn import activations, checkpoints, data, networks, recipes, training
-from ann2snn.activations import ThresholdReLU
-from ann2snn.checkpoints import load_source, weights_hash
+from ann2snn import devices
+from ann2snn.data.registry import load
+from ann2snn.devices import hardware
 from ann2snn.errors import UserError
-from ann2snn.recipes import Recipe
-from ann2snn.records import hardware
-from ann2snn.training import train
+from ann2snn.networks import activations
+from ann2snn.networks import registry as networks_registry
+from ann2snn.networks.activations import ThresholdReLU
+from ann2snn.networks.registry import _NETWORKS
+from ann2snn.training import checkpoints, initialization, recipes
+from ann2snn.training import train as training_train
+from ann2snn.training.checkpoints import load_source, weights_hash
+from ann2snn.training.recipes import Recipe
+from ann2snn.training.train import train
 
 SHORT = Recipe("short", epochs=4, batch_size=16, lr=0.05, augmentation="crop_flip")  # 80 images: 5 steps an epoch
 
@@ -33,7 +39,7 @@ class Untouchable:
 
 
 def small_digits():
-    digits = data.load("digits")
+    digits = load("digits")
     return dataclasses.replace(digits, train=digits.train.subset(range(80)), test=Untouchable())
 
 
@@ -59,7 +65,7 @@ NETS = {net.__name__: net for net in (dropout_net, plain_net, kaiming_net)}
 
 def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "_NETWORKS", networks._NETWORKS | NETS)
+        patch.setattr(networks_registry, "_NETWORKS", _NETWORKS | NETS)
         patch.setitem(recipes.RECIPES, "digits", recipe)
         patch.setattr(checkpoints, "write_atomic", options.pop("write_atomic", checkpoints.write_atomic))
         return train(small_digits(), network, activation, seed, root, **{"progress": False, "device": "cpu"} | options)
@@ -67,7 +73,7 @@ def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **
 
 def read(path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "_NETWORKS", networks._NETWORKS | NETS)
+        patch.setattr(networks_registry, "_NETWORKS", _NETWORKS | NETS)
         return load_source(path)
 
 
@@ -88,12 +94,12 @@ def die():
 
 def killed_at(what, when, root):
     """A training that is killed in a step, half-way through writing a checkpoint, or the finished weights."""
-    from ann2snn import lightning
+    from ann2snn.training import lightning_module
 
     calls = iter(range(1, 1000))
     if what == "step":
-        step = lightning.Source.training_step
-        lightning.Source.training_step = lambda *a: die() if next(calls) > when else step(*a)
+        step = lightning_module.Source.training_step
+        lightning_module.Source.training_step = lambda *a: die() if next(calls) > when else step(*a)
         return run(root)
 
     write = checkpoints.write_atomic
@@ -104,12 +110,12 @@ def killed_at(what, when, root):
             content = content[: len(content) // 2]
         write(path, content)
 
-    lightning.write_atomic = half
+    lightning_module.write_atomic = half
     return run(root, write_atomic=half)
 
 
 if __name__ == "__main__":  # one import of Lightning for all kills
-    import ann2snn.lightning  # noqa: F401
+    import ann2snn.training.lightning_module  # noqa: F401
 
     for what, when in KILLS.items():
         child = os.fork()
@@ -159,11 +165,11 @@ def test_a_source_says_where_it_was_trained_in_the_order_of_its_epochs(tmp_path,
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("ann2snn.lightning.hardware", lambda device: "the first machine")
-    monkeypatch.setattr("ann2snn.lightning.EpochCheckpoint.on_train_epoch_start", stop)
+    monkeypatch.setattr("ann2snn.training.lightning_module.hardware", lambda device: "the first machine")
+    monkeypatch.setattr("ann2snn.training.lightning_module.EpochCheckpoint.on_train_epoch_start", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, recipe=plan)
-    monkeypatch.setattr("ann2snn.lightning.hardware", lambda device: "the second")
+    monkeypatch.setattr("ann2snn.training.lightning_module.hardware", lambda device: "the second")
     _, info = read(run(tmp_path, recipe=plan))
     assert info["trained_on"] == ["the first machine", "the second"]
 
@@ -210,7 +216,7 @@ def test_every_field_of_a_recipe_is_in_its_key(field):
 
 
 def test_cache_has_a_place_for_every_source(tmp_path, monkeypatch):
-    monkeypatch.setattr("ann2snn.lightning.fit", lambda *a, **k: {"training_seconds": 0.0})
+    monkeypatch.setattr("ann2snn.training.lightning_module.fit", lambda *a, **k: {"training_seconds": 0.0})
     digits = small_digits()
     runs = [
         run(tmp_path),
@@ -290,7 +296,7 @@ def test_pytorch_s_own_initialisation_is_an_option(tmp_path):
 def test_he_s_initialisation_keeps_the_second_moment_from_layer_to_layer():
     """On layers that widen, where fan-out shrinks it."""
     net = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 16, 4096), nn.ReLU())
-    training._reset(net, 0, "fan_in")
+    initialization._reset(net, 0, "fan_in")
     assert all((p == 0).all() for name, p in net.named_parameters() if name.endswith("bias"))
     x = torch.randn(64, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     for layer in (net[:2], net[2:]):
@@ -332,7 +338,7 @@ def test_a_training_that_goes_on_may_train_thresholds(tmp_path, monkeypatch):
 
 
 def test_order_of_an_epoch():
-    from ann2snn.lightning import EpochOrder
+    from ann2snn.training.lightning_module import EpochOrder
 
     def order(seed, epoch):
         sampler = EpochOrder(50, seed)
@@ -345,7 +351,7 @@ def test_order_of_an_epoch():
 
 
 def test_every_epoch_has_its_own_order(tmp_path, monkeypatch):
-    from ann2snn.lightning import EpochOrder
+    from ann2snn.training.lightning_module import EpochOrder
 
     orders, draw = [], EpochOrder.__iter__
     monkeypatch.setattr(EpochOrder, "__iter__", lambda self: iter(orders.append(list(draw(self))) or orders[-1]))
@@ -411,7 +417,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_stays_one(tmp_path, monkeypatch):
     def interrupted(self, batch, index):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ann2snn.lightning.Source.training_step", interrupted)
+    monkeypatch.setattr("ann2snn.training.lightning_module.Source.training_step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
@@ -435,7 +441,7 @@ def test_wrong_names(options, message, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_absent_cuda(tmp_path):
-    assert training.accelerator("auto") == "cpu"
+    assert devices.accelerator("auto") == "cpu"
     with pytest.raises(UserError, match="no CUDA device"):
         run(tmp_path, device="cuda")
 
@@ -542,7 +548,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
     """With activations a quarter as large and threshold 1 a network learns what it learns with threshold 4: bit for
     bit, as all factors are powers of two and the epsilon of batch norm is lost in rounding. A trained threshold has its
     own start in both."""
-    from ann2snn import lightning
+    from ann2snn.training import lightning_module
 
     def learnt(y_th, gamma):
         torch.manual_seed(0)
@@ -555,8 +561,8 @@ def test_gamma_is_a_change_of_units(activation, norm):
         net = nn.Sequential(*filter(None, layers))
         recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
         if gamma:
-            training._rescale(net, gamma)
-        optimizer = torch.optim.SGD(lightning.groups(net, recipe), recipe.lr, 0.5, nesterov=True)
+            initialization._rescale(net, gamma)
+        optimizer = torch.optim.SGD(lightning_module.groups(net, recipe), recipe.lr, 0.5, nesterov=True)
         images = torch.randn(8, 1, 8, 8)
         for _ in range(5):
             optimizer.zero_grad()
@@ -576,28 +582,28 @@ def test_gamma_is_a_change_of_units(activation, norm):
 
 
 def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(tmp_path, monkeypatch, capsys):
-    from ann2snn.benchmarks import recipes
+    from ann2snn.benchmarks.studies import recipe_search  # type: ignore
 
     monkeypatch.setitem(recipes.RECIPES, "squeezed1", None)  # which is taken away again afterwards
     which = f"--dataset digits --network digits_plain --root {tmp_path} --factor".split() + ["lr 0.1", "batch 64"]
     monkeypatch.setattr("sys.argv", ["recipes", *which])
-    assert recipes.main() == 0
+    assert recipe_search.main() == 0
     table = capsys.readouterr().out
     paths = sorted(tmp_path.rglob("weights.pt"), key=lambda path: path.stat().st_mtime)
     for path, line in zip(paths, table.splitlines()[2:], strict=True):
-        correct = recipes.Source(data.load("digits"), path).result("validation")["correct"]
+        correct = recipe_search.Source(load("digits"), path).result("validation")["correct"]
         assert f" {100 * correct / 360:.2f} " in line
     monkeypatch.setattr("sys.argv", ["recipes", *which, "--network", "no_such_network"])
-    assert recipes.main() == 2 and "no_such_network" in capsys.readouterr().err
+    assert recipe_search.main() == 2 and "no_such_network" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["recipes", *which])
-    monkeypatch.setattr(training, "untrained", lambda *_: pytest.fail("it was trained again"))
-    assert recipes.main() == 0 and capsys.readouterr().out == table
+    monkeypatch.setattr(training_train, "untrained", lambda *_: pytest.fail("it was trained again"))
+    assert recipe_search.main() == 0 and capsys.readouterr().out == table
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """The checkpoint of a training that was stopped after its second epoch."""
-    from ann2snn import lightning
+    from ann2snn.training import lightning_module
 
     root, calls = tmp_path_factory.mktemp("interrupted"), []
 
@@ -607,7 +613,7 @@ def interrupted(tmp_path_factory):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(lightning.EpochCheckpoint, "on_train_epoch_start", stop)
+        patch.setattr(lightning_module.EpochCheckpoint, "on_train_epoch_start", stop)
         run(root)
     (checkpoint,) = (path for path in root.rglob("*") if path.is_file())
     return root, checkpoint

@@ -4,13 +4,14 @@ from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from oracle import engine
 from torch import nn
 
-from ann2snn import simulation
-from ann2snn.conversion import convert, replace_activations
-from ann2snn.diagnosis import neurons, steps
-from ann2snn.graph import prepare
-from ann2snn.neurons import IF, TimedIF
-from ann2snn.simulation import simulate
-from ann2snn.trains import layer_by_layer
+from ann2snn.conversion.neurons import IF, TimedIF
+from ann2snn.conversion.surgery import replace_activations
+from ann2snn.experiments.diagnosis import neurons, steps
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.simulation import simulate as simulation_simulate
+from ann2snn.simulation.layerwise import layer_by_layer
+from ann2snn.simulation.simulate import simulate
 
 WAYS = [{}, {"compiled": False}, {"compiled": True, "block": 3}]
 
@@ -33,7 +34,7 @@ def test_currentsequal_the_plain_loop(way, net, T, part, monkeypatch):
     snn = replace_activations(ann, lambda a: IF(2.0, shift=0.25, v_init=0.5))
     names = {module.name: place for place, module in neurons(snn).items()}
     truth = list(steps(snn, images, T))
-    monkeypatch.setattr(simulation, "batch_for", lambda *_: part)
+    monkeypatch.setattr(simulation_simulate, "batch_for", lambda *_: part)
     seen = []
     with engine(**way):
         layer_by_layer(snn, images, T, lambda neuron, train: seen.append((neuron.name, *whole(train))))

@@ -7,14 +7,15 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import make
 from ann2snn.baselines.cos import Calibrated
 from ann2snn.baselines.srp import Masked
-from ann2snn.conversion import convert
+from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
-from ann2snn.neurons import Neuron
-from ann2snn.simulation import simulate
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import make
+from ann2snn.simulation.simulate import simulate
 
 THRESHOLDS = {"a1": 2.0, "a2": 4.0, "a3": 2.0}
 

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from ann2snn.errors import UserError
-from ann2snn.graph import activations, prepare
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
 
 X = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(0))
 

@@ -10,14 +10,16 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, random, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.activations import QCFS, ThresholdReLU
 from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire
 from ann2snn.baselines.permute import Permuted, in_other_order, orders
 from ann2snn.baselines.tpp import Probabilistic, draws
-from ann2snn.conversion import convert, replace_activations
-from ann2snn.graph import activations, prepare
-from ann2snn.neurons import IF, Neuron
-from ann2snn.simulation import simulate
+from ann2snn.conversion.neurons import IF, Neuron
+from ann2snn.conversion.surgery import replace_activations
+from ann2snn.graph.network import activations
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.networks.activations import QCFS, ThresholdReLU
+from ann2snn.simulation.simulate import simulate
 
 METHODS = ("accumulate_then_fire", "da_qcfs", "tpp", "permute")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ann2snn.data import Data, Normalise, dataset, in_memory
-from ann2snn.data.files import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.registry import dataset
+from ann2snn.data.split import Data, Normalise, in_memory
 
 CIFAR10 = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ann2snn.data import Data, Normalise, dataset, sha256, split_of
+from ann2snn.data.registry import dataset
+from ann2snn.data.split import Data, Normalise, sha256, split_of
 from ann2snn.errors import UserError
 
 PERMUTATION = "1f867892c0c3af81a9b7c136ea59e794711704fc4281a8b43b7d6cf3e1e4a63d"

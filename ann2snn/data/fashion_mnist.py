@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ann2snn.data import Data, Normalise, dataset, in_memory
-from ann2snn.data.files import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.registry import dataset
+from ann2snn.data.split import Data, Normalise, in_memory
 from ann2snn.errors import UserError
 
 

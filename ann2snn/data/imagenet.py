@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ann2snn.data import Data, Normalise, dataset, three_splits
-from ann2snn.data.files import absent, accepted, unofficial
+from ann2snn.data.archives import absent, accepted, unofficial
+from ann2snn.data.registry import dataset
+from ann2snn.data.split import Data, Normalise, three_splits
 from ann2snn.errors import UserError
 
 IMAGENET = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -13,7 +13,7 @@ from ann2snn.graph.modules import CONVOLUTIONS, Affine
 from ann2snn.graph.operations import aten, operation
 
 if TYPE_CHECKING:
-    from ann2snn.graph.writer import Writer
+    from ann2snn.graph.rewriter import Writer
 
 TARGETS = (aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor, aten.add.Tensor, aten.add_.Tensor,
            aten.sub.Tensor, aten.sub_.Tensor, aten.rsub.Scalar, aten.neg.default)  # fmt: skip

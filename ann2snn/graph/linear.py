@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from ann2snn.graph import reasons
+from ann2snn.graph import not_convertible
 from ann2snn.graph.modules import Contraction, MaxPool
 from ann2snn.graph.operations import LINEAR, argument, operation
 
 if TYPE_CHECKING:
-    from ann2snn.graph.writer import Writer
+    from ann2snn.graph.rewriter import Writer
 
 
 def reshape(writer: "Writer", node: fx.Node) -> None:
@@ -31,16 +31,16 @@ def reshape(writer: "Writer", node: fx.Node) -> None:
 
 def expand(writer: "Writer", node: fx.Node) -> None:
     if len(node.meta["val"].shape) != len(node.args[0].meta["val"].shape):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     _by_shape(writer, node, torch.broadcast_to)
 
 
 def _by_shape(writer: "Writer", node: fx.Node, function: Callable) -> None:
     source, after = node.args[0], node.meta["val"].shape
     if source not in writer.env:
-        return writer.refuse(node, reasons.SIZES)
+        return writer.refuse(node, not_convertible.SIZES)
     if not writer.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     writer.call(node, function, writer.env[source], (-1, *after[1:]))
 
 
@@ -60,7 +60,7 @@ def take(writer: "Writer", node: fx.Node) -> None:
         case _:
             index = slice(argument(node, "start"), argument(node, "end"), argument(node, "step"))
     if dim == 0:
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     writer.call(node, operator.getitem, writer.env[source], (*[slice(None)] * dim, index))
 
 
@@ -68,18 +68,18 @@ def index(writer: "Writer", node: fx.Node) -> None:
     """`x[:, indices]` with one list of numbers."""
     given = {dim: n for dim, n in enumerate(node.args[1]) if n is not None}
     if 0 in given:
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     ((dim, indices), *more) = given.items()
     values = writer.tensors.get(indices.name)
     if more or values is None or values.dim() != 1 or values.dtype != torch.long:
-        return writer.refuse(node, reasons.UNKNOWN)
+        return writer.refuse(node, not_convertible.UNKNOWN)
     writer.call(node, torch.index_select, writer.env[node.args[0]], dim, writer.operand(indices))
 
 
 def split(writer: "Writer", node: fx.Node) -> None:
     """`chunk`, `split` and `unbind`: nothing is written, every part is a slice of its own."""
     if _split_dim(node) == 0:
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     writer.env[node] = writer.env[node.args[0]]
     writer.say(node, "linear")
 
@@ -103,13 +103,13 @@ def pool(writer: "Writer", node: fx.Node) -> None:
     """The largest (or smallest) value of windows, or over whole dimensions."""
     positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
     if any(user.users for user in positions):
-        return writer.refuse(node, reasons.POSITIONS)
+        return writer.refuse(node, not_convertible.POSITIONS)
     if not writer.keeps_batch(node):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     kind, arguments = operation(node).removesuffix("_with_indices"), node.args[1:]
     if kind in ("max", "min"):
         if not arguments or isinstance(arguments[0], fx.Node):
-            return writer.refuse(node, reasons.COMPARES if arguments else reasons.UNKNOWN)
+            return writer.refuse(node, not_convertible.COMPARES if arguments else not_convertible.UNKNOWN)
         kind, arguments = f"a{kind}", ([arguments[0]], *arguments[1:])
     writer.module(node, MaxPool(kind, *arguments), writer.env[node.args[0]], "stateful pool")
 
@@ -119,15 +119,15 @@ def scale(writer: "Writer", node: fx.Node) -> None:
     x, y = node.args
     division = "div" in operation(node)
     if node.kwargs:  # a quotient that is rounded
-        return writer.refuse(node, reasons.UNKNOWN)
+        return writer.refuse(node, not_convertible.UNKNOWN)
     if isinstance(x, fx.Node) and x.name in writer.tensors and not division:
         x, y = y, x
     if not isinstance(x, fx.Node) or x.name in writer.tensors:
-        return writer.refuse(node, reasons.DATA)
+        return writer.refuse(node, not_convertible.DATA)
     if isinstance(y, fx.Node) and y.name not in writer.tensors:
-        return writer.refuse(node, reasons.DATA if division else reasons.PRODUCT)
+        return writer.refuse(node, not_convertible.DATA if division else not_convertible.PRODUCT)
     if not writer.keeps_batch(node):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     factor = writer.operand(y) if isinstance(y, fx.Node) else y
     writer.call(node, torch.div if division else torch.mul, writer.env[x], factor)
 
@@ -141,9 +141,9 @@ def contraction(writer: "Writer", node: fx.Node) -> None:
         equation = _matmul(*map(_dims, operands))
     fixed = [n.name in writer.tensors for n in operands]
     if len(operands) > 2 or all(fixed) or (len(operands) == 2 and not any(fixed)):
-        return writer.refuse(node, reasons.PRODUCT)
+        return writer.refuse(node, not_convertible.PRODUCT)
     if not writer.keeps_batch(node):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     if len(operands) == 1:
         return writer.call(node, torch.einsum, equation, writer.env[operands[0]])
     if fixed[0]:
@@ -167,7 +167,7 @@ def _dims(node: fx.Node) -> int:
 def plain(writer: "Writer", node: fx.Node) -> None:
     """An operation of the table LINEAR, with its own arguments."""
     if not writer.keeps_batch(node) or _turns_images(node):
-        return writer.refuse(node, reasons.BATCH)
+        return writer.refuse(node, not_convertible.BATCH)
     function = LINEAR[node.target]
     own = any(n.name in writer.tensors for n in node.all_input_nodes)
     own |= function in (torch.add, torch.sub, torch.rsub) and not isinstance(node.args[1], fx.Node)

@@ -3,10 +3,11 @@
 import json
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.graph_module import reduce_graph_module
 
 from ann2snn.errors import UserError
+from ann2snn.networks.activations import ThresholdReLU
 
 FACTS = ("shape", "method", "version", "options", "T", "depends_on_T", "warmup")
 
@@ -63,3 +64,16 @@ def _rebuild(body: dict, import_block: str) -> Network:
     network = Network(module, module.graph)  # type: ignore[arg-type]
     network.meta = meta
     return network
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
+    """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
+    return {str(m.name): m for m in called(ann).values() if isinstance(m, ThresholdReLU)}
+
+
+def called(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
+    """The module of every node that calls one, in forward order."""
+    return {n: net.get_submodule(n.target) for n in net.graph.nodes if n.op == "call_module"}

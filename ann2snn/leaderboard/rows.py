@@ -10,9 +10,10 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import TypeVar
 
-from ann2snn.facts import DATASETS
-from ann2snn.records import Job, label, recipe_name, unpack
-from ann2snn.significance import holm, mcnemar_exact
+from ann2snn.data.catalog import DATASETS
+from ann2snn.metrics.significance import holm, mcnemar_exact
+from ann2snn.records.job import Job, label, recipe_name
+from ann2snn.records.packing import unpack
 
 WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
 Number = TypeVar("Number")

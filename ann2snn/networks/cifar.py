@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ann2snn.networks import network
 from ann2snn.networks.deng import VGG16, plain
 from ann2snn.networks.digits import BasicBlock
+from ann2snn.networks.registry import network
 
 
 @network(shape=(3, 32, 32))

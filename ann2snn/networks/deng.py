@@ -10,7 +10,7 @@ for layer into the same network for inference.
 
 from torch import Tensor, nn
 
-from ann2snn.networks import network
+from ann2snn.networks.registry import network
 
 CIFARNET = "128 256 A 512 A 1024 512"
 VGG16_1X1 = "64 64 A 128 128 A 256 256 256* A 512 512 512* A 512 512 512*"

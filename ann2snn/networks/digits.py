@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ann2snn.networks import network
+from ann2snn.networks.registry import network
 
 
 @network(shape=(1, 8, 8))

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from ann2snn.networks import network
 from ann2snn.networks.cifar import _kaiming
+from ann2snn.networks.registry import network
 
 BLOCKS = "16 32/2 32 64/2 64 128/2 128 128 128 128 128 256/2 256"
 

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ann2snn.files import slug
+
 PROTOCOL = 1  # raised when the meaning of any number in a record changes
 
 
@@ -68,7 +70,7 @@ def label(method: str, options: dict) -> str:
 
     Of a method that is not known here all options, by name.
     """
-    from ann2snn.conversion import METHODS, discover  # which imports torch
+    from ann2snn.methods.registry import METHODS, discover  # which imports torch
 
     known = METHODS.get(method) or discover().get(method)
     defaults = known.options if known else {}
@@ -79,11 +81,6 @@ def label(method: str, options: dict) -> str:
 def recipe_name(key: str) -> str:
     """`cifar-0123abcd` -> `cifar`."""
     return key.rpartition("-")[0]
-
-
-def slug(value) -> str:
-    """`value` as one part of a path: `threshold_relu:1` is `threshold_relu-1`."""
-    return "".join(c if c.isalnum() or c in "._+" else "-" for c in str(value))
 
 
 def _canonical(value) -> str:

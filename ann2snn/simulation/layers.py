@@ -2,65 +2,24 @@
 their `step` or `run`.
 """
 
+
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
 
 import functools
-import sys
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
-from ann2snn.simulation import native
-from ann2snn.simulation.spikes import Spikes, by_channel
-from ann2snn.simulation.synapses import Current, Currents, Value, dense, in_order, layout
+from ann2snn.conversion.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
+from ann2snn.simulation import c_library
+from ann2snn.simulation.backends import compiled, in_bytes
+from ann2snn.simulation.currents import Current, Currents, Value, dense
+from ann2snn.simulation.spikes import Spikes, by_channel, cut
+from ann2snn.simulation.synapses import in_order, layout
 
 Emitted = Tensor | Spikes
-
-
-def compiled(module: nn.Module) -> bool:
-    """Whether `layer.c` does what this module does: a kind of IF, in float32 on the CPU, with a reset it knows."""
-    return _plain(module, "cpu") and native.library() is not None
-
-
-def in_bytes(module: nn.Module) -> bool:
-    """Whether PyTorch runs a layer whose spikes are bytes, for the synapses of `layer.c` to hear."""
-    return isinstance(module, WholeTrain) and _in_float32(module.worth, "cpu") and native.library() is not None
-
-
-def fused(module: nn.Module) -> bool:
-    """Whether the kernel of `fused.py` does: the same on a GPU."""
-    return _plain(module, "cuda") and _triton_works()
-
-
-@functools.cache
-def _triton_works() -> bool:
-    """Whether Triton is there and can compile; else, after one line of notice, PyTorch does the same, more slowly."""
-    try:
-        from ann2snn.simulation.fused import Fused
-
-        one = torch.ones(1, 1, device="cuda")
-        Fused(IF(1.0).to(one), one).run(one, None, [1], 1)
-        return True
-    except Exception as error:  # of many kinds, where a part of its tool chain is absent
-        reason = str(error).strip().splitlines()[:1]
-        print(f"ann2snn: Triton does not work ({''.join(reason)}); PyTorch does the same, slower.", file=sys.stderr)
-        return False
-
-
-def _plain(module: nn.Module, device: str) -> bool:
-    if not isinstance(module, IF) or module.reset not in (soft, hard):
-        return False
-    kind = type(module)
-    if kind.fire is not IF.fire or (kind.init, kind.step) not in ((k.init, k.step) for k in (IF, TimedIF, StagedIF)):
-        return False
-    return _in_float32(module.v_th, device)
-
-
-def _in_float32(value: Tensor, device: str) -> bool:
-    return value.dtype == torch.float32 and value.device.type == device
 
 
 def fired_by(neuron: IF, currents: Tensor | Currents) -> Tensor:
@@ -82,14 +41,6 @@ def _run(neuron: IF, currents: Tensor | Currents) -> tuple["Compiled", Spikes]:
     layer = Compiled(neuron, currents.shape[1:])
     parts = currents.parts if isinstance(currents, Currents) else (currents.flatten(0, 1), None)
     return layer, layer.run(*parts, [steps], 0)[0]
-
-
-def cut(neuron: IF, t: int, pieces: list[int]) -> list[int]:
-    """The pieces that come after step t; one of them in two where the neuron's second stage begins in it."""
-    if not isinstance(neuron, StagedIF) or not 0 < neuron.first - t < sum(pieces):
-        return pieces
-    ends = sorted({*accumulate(pieces), neuron.first - t})
-    return [end - begin for begin, end in pairwise([0, *ends])]
 
 
 class Compiled:
@@ -152,7 +103,7 @@ class Compiled:
                 still = len(tensor) == self.shape[0] and sum(pieces) > 1
                 values[name] = tensor if still else tensor[done * self.shape[0] :]
                 values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
-            native.run(steps=steps, out=out[done * self.shape[0] :], **values)
+            c_library.run(steps=steps, out=out[done * self.shape[0] :], **values)
             done += steps
             if isinstance(self.neuron, StagedIF):
                 self.membrane.copy_(self.neuron.after(self.t + done, self.membrane))

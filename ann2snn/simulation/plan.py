@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
-from ann2snn.graph import MaxPool, called
-from ann2snn.neurons import Neuron
-from ann2snn.simulation.layers import Compiled, Eager, Whole, compiled, fused, in_bytes
+from ann2snn.graph.modules import MaxPool
+from ann2snn.graph.network import called
+from ann2snn.simulation.backends import compiled, fused, in_bytes
+from ann2snn.simulation.currents import Current, dense, synapses
+from ann2snn.simulation.layers import Compiled, Eager, Whole
 from ann2snn.simulation.spikes import Spikes, apply
-from ann2snn.simulation.synapses import Current, Synapses, dense, synapses
+from ann2snn.simulation.synapses import Synapses
 
 
 class Plan:
@@ -119,7 +122,7 @@ class Plan:
         if node in self.compiled:
             return Compiled(self.modules[node], torch.Size((size, *current.shape[1:])))
         if node in self.fused:
-            from ann2snn.simulation.fused import Fused
+            from ann2snn.simulation.triton_layer import Fused
 
             return Fused(self.modules[node], current[:size])
         if not hasattr(self.modules[node], "step"):

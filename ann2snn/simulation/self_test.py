@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ann2snn.simulation import native
+from ann2snn.simulation import c_call
 from ann2snn.simulation.spikes import Spikes
-from ann2snn.simulation.synapses import Current, Synapses, in_order
+from ann2snn.simulation.synapses import Synapses, in_order
 
 
 def passes(library) -> bool:
@@ -27,12 +27,12 @@ def _equal(library, kernel: int, hard: bool) -> bool:
         layer = nn.Conv2d(3, channels, kernel, padding=1, dtype=torch.float32)
     layer.load_state_dict({"weight": weight, "bias": bias})
     one = torch.ones(channels, dtype=torch.float32)
-    current = Current(Synapses(layer, one[:3]), Spikes(spikes.to(torch.uint8), one[:1]))
+    synapses, x = Synapses(layer, one[:3]), Spikes(spikes.to(torch.uint8), one[:1])
     shapes = {"membrane": (batch, torch.float32), "counts": (batch, torch.int16), "out": (steps * batch, torch.uint8)}
-    state = {name: torch.zeros(n, *current.shape[1:], dtype=dtype) for name, (n, dtype) in shapes.items()}
+    state = {name: torch.zeros(n, *synapses.shape(x.shape)[1:], dtype=dtype) for name, (n, dtype) in shapes.items()}
     state = {name: in_order(value) for name, value in state.items()}
     neurons = {"v_th": one, "shift": shift * one, "hard": hard, **state}
-    native.call(library, steps=steps, images=batch, **current.values, **neurons)
+    c_call.call(library, steps=steps, images=batch, **synapses.of_input(x), **neurons)
     m, fired = torch.zeros((), dtype=torch.double), []
     for x in spikes.double().split(batch):
         m = m + F.conv2d(x, weight, bias, padding=1) + shift  # exact in single precision too

@@ -2,12 +2,17 @@
 
 import functools
 import operator
+
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (a module's methods are typed as what its attributes may be)
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ann2snn.conversion.neurons import IF, StagedIF
 from ann2snn.graph.operations import NEAREST
 
 
@@ -85,3 +90,11 @@ def _sum_pool(x: Spikes, kernel, stride=None, padding=0, ceil_mode=False, includ
     rows = functools.reduce(torch.add, (x.counts[:, :, i::h] for i in range(h)))
     sums = functools.reduce(torch.add, (rows[:, :, :, j::w] for j in range(w)))
     return Spikes(sums, x.amplitude / (divisor or h * w), most)
+
+
+def cut(neuron: IF, t: int, pieces: list[int]) -> list[int]:
+    """The pieces that come after step t; one of them in two where the neuron's second stage begins in it."""
+    if not isinstance(neuron, StagedIF) or not 0 < neuron.first - t < sum(pieces):
+        return pieces
+    ends = sorted({*accumulate(pieces), neuron.first - t})
+    return [end - begin for begin, end in pairwise([0, *ends])]

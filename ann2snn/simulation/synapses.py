@@ -1,14 +1,11 @@
-"""The synapses of a layer, in the order of `layer.c`."""
+"""The weights of a layer, packed in the order of `layer.c`."""
 
-from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn.simulation import native
-from ann2snn.simulation.spikes import Spikes, by_channel
+from ann2snn.simulation.spikes import Spikes
 
 LANES = 16  # of a vector in layer.c
 WIDE = 4 * LANES
@@ -49,6 +46,18 @@ class Synapses:
             "weights": padded.reshape(tiles, tile, channels, *kernel).permute(0, 2, 3, 4, 1).contiguous(),
         }  # fmt: skip
 
+    def of_input(self, x: Spikes | Tensor) -> dict[str, Any]:
+        """The arguments of `layer.c` for an input (B, C, H, W) or (B, C)."""
+        (height, width), size = x.shape[2:] if len(x.shape) == 4 else (1, 1), self.size(x.shape)
+        spikes = isinstance(x, Spikes)
+        given = {"spikes": in_order(x.counts), "most": x.most} if spikes else {"values": in_order(x), "most": 1}
+        sizes = {"height": height, "width": width, "out_height": size[0], "out_width": size[1]}
+        return self.values | given | sizes
+
+    def shape(self, shape: torch.Size) -> torch.Size:
+        """The shape of the current for inputs (B, C, H, W) or (B, C)."""
+        return torch.Size((shape[0], self.channels, *(self.size(shape) if len(shape) == 4 else ())))
+
     def size(self, shape: torch.Size) -> tuple[int, int]:
         """(height, width) of the output for inputs (B, C, H, W) or (B, C)."""
         if len(shape) == 2:
@@ -57,83 +66,6 @@ class Synapses:
         sides = zip(shape[2:], self.place["padding"], reach, self.place["stride"], strict=True)
         height, width = ((n + 2 * p - r - 1) // s + 1 for n, p, r, s in sides)
         return height, width
-
-
-class Current:
-    """What synapses make of their input (B, ...), not computed before someone asks for it."""
-
-    def __init__(self, synapses: Synapses, x: Spikes | Tensor):
-        self.synapses, self.x = synapses, x
-        images, most = len(x.shape) == 4, 1
-        if isinstance(x, Spikes):
-            self.source, self.input, most = "spikes", in_order(x.counts), x.most
-        else:
-            self.source, self.input = "values", in_order(x)
-        (height, width), size = x.shape[2:] if images else (1, 1), synapses.size(x.shape)
-        self.shape = torch.Size((len(self.input), synapses.channels, *(size if images else ())))
-        self.values = synapses.values | {self.source: self.input, "most": most}
-        self.values |= {"height": height, "width": width, "out_height": size[0], "out_width": size[1]}
-
-    @cached_property
-    def dense(self) -> Tensor:
-        out = torch.empty(self.shape, memory_format=layout(len(self.shape)))
-        native.run(steps=1, images=len(self.input), out_current=out, **self.values)
-        return out
-
-
-Value = Tensor | Spikes | Current
-
-
-class Currents:
-    """The currents of a batch at all steps, (T, B, ...): the sum of one or two parts, computed where someone asks."""
-
-    def __init__(self, parts: tuple[Value, Value | None], steps: int, size: int):
-        """Each part (T * B, ...), or (B, ...) where it is the same at all steps."""
-        self.parts, self.shape = parts, torch.Size((steps, size, *parts[0].shape[1:]))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, steps: slice) -> "Currents":
-        (first, end, _), size = steps.indices(len(self)), self.shape[1]
-        x, y = (p if p is None or p.shape[0] == size else _rows(p, first * size, end * size) for p in self.parts)
-        assert x is not None
-        return Currents((x, y), end - first, size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Step by step, (B, ...)."""
-        for t in range(len(self)):
-            x, y = self[t : t + 1].parts
-            yield dense(x) if y is None else dense(x) + dense(y)
-
-
-def _rows(value: Value, first: int, end: int) -> Any:
-    if isinstance(value, Spikes):
-        return Spikes(value.counts[first:end], value.amplitude, value.most)
-    return Current(value.synapses, _rows(value.x, first, end)) if isinstance(value, Current) else value[first:end]
-
-
-def dense(value) -> Any:
-    if isinstance(value, list | tuple) and any(isinstance(v, Spikes | Current) for v in value):
-        return [dense(v) for v in value]
-    return value.dense if isinstance(value, Spikes | Current) else value
-
-
-def synapses(layer: nn.Conv2d | nn.Linear, x: Spikes | Tensor) -> Synapses | None:
-    """A layer for such inputs, where `layer.c` has it: on spikes all linear ones and convolutions of one group or one
-    for each channel, else convolutions of one pixel."""
-    spikes = isinstance(x, Spikes)
-    if isinstance(layer, nn.Conv2d):
-        one, depthwise = layer.groups == 1, layer.groups == layer.in_channels == layer.out_channels
-        point = (
-            layer.kernel_size == layer.stride == (1, 1) and layer.padding == (0, 0) and layer.out_channels > 2 * LANES
-        )
-        there = by_channel(x.amplitude) and (one or depthwise) if spikes else one and point
-        if not there or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            return None
-    elif not spikes or len(x.shape) != 2:
-        return None
-    return Synapses(layer, x.amplitude.reshape(-1).expand(x.shape[1]) if spikes else None)
 
 
 def in_order(tensor: Tensor) -> Tensor:

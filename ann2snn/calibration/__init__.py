@@ -1,0 +1,1 @@
+"""Activation statistics on calibration images."""

@@ -1,0 +1,285 @@
+"""The commands."""
+
+import ast
+import json
+import os
+import re
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ann2snn.cli.output import accuracies, report_left_out
+from ann2snn.errors import UserError, unknown
+
+
+def run(options) -> int | None:
+    """The command, with the methods of its plug-ins, on its number of CPU threads."""
+    command = globals()[options.command]
+    for file in getattr(options, "plugin", ()):
+        from ann2snn.methods.registry import load_plugin
+
+        load_plugin(file)
+    if not hasattr(options, "threads"):
+        return command(options)
+    import torch
+
+    from ann2snn.experiments.cpu_threads import choose, cpu_threads
+
+    n, own = options.threads, torch.get_num_threads()
+    if n is None and "OMP_NUM_THREADS" not in os.environ and not options.device.startswith("cuda"):
+        remember = not getattr(options, "dry_run", False)
+        n = choose(getattr(options, "dataset", None), options.runs, own, remember)
+    with cpu_threads(n):
+        return command(options)
+
+
+def settings(options):
+    from ann2snn.experiments.sweep import Settings
+    from ann2snn.tracking import wandb_runs
+
+    return Settings(
+        runs=options.runs,
+        data_root=options.data_root,
+        accept_unofficial=options.accept_unofficial_data,
+        device=options.device,
+        wandb=wandb_runs.mode(options.wandb),
+    )
+
+
+def reproduce(options) -> int:
+    from ann2snn.cli.reproduce import reproduce
+
+    return reproduce(options, settings(options))
+
+
+def train(options) -> int:
+    from ann2snn.data.registry import load
+    from ann2snn.experiments.sweep import check_source, source_of
+
+    data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+    seed = 0 if options.seed is None else options.seed
+    which = data, options.network, options.activation, seed, settings(options), options.recipe
+    check_source(*which)
+    source = source_of(*which)
+    found = source.result("validation")
+    print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
+    return 0
+
+
+def import_weights(options) -> int:
+    from ann2snn.training.pretrained import CHECKPOINTS, import_state_dict, import_weights
+    from ann2snn.training.state_dict_formats import FORMATS
+
+    name, chosen = options.checkpoint, {what: getattr(options, what) for what in ("dataset", "network", "activation")}
+    if name in FORMATS:
+        if not all(chosen.values()):
+            raise UserError(f"Weights in the names of {name} need --dataset, --network and --activation.")
+        path, info = import_state_dict(name, options.file, options.runs, **chosen)
+    else:
+        if name in CHECKPOINTS and any(chosen.values()):
+            raise UserError(f"{name} is one file of one network: leave out --dataset, --network and --activation.")
+        path, info = import_weights(name, options.file, options.runs)
+    named = " ".join(f"--{name} {info[name]}" for name in ("dataset", "network", "activation", "recipe"))
+    print(f"{path}\nnow: ann2snn sweep {named} --runs {options.runs}")
+    return 0
+
+
+def sweep(options) -> int:
+    from ann2snn.experiments import sweep as experiments_sweep
+    from ann2snn.leaderboard import build
+    from ann2snn.leaderboard.pages import write
+    from ann2snn.methods.registry import find
+    from ann2snn.tracking import wandb_runs
+
+    table, run = _table(options), settings(options)
+    if options.dry_run:
+        from ann2snn.cli.reproduce import listing
+
+        table.check()
+        print(listing("sweep", table.parts(), run))
+        return 0
+    if options.limit:
+        with tempfile.TemporaryDirectory() as scratch:
+            outcome = experiments_sweep.sweep([table], run, partial(_first, options.limit, Path(scratch)), named=True)
+    else:
+        outcome = experiments_sweep.sweep([table], run, named=True)
+    for activation in table.activations:
+        left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
+        reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
+        outcome.skipped += zip((f"{name} on {activation}" for name in left_out), reasons, strict=True)
+    if outcome.records:
+        print(accuracies(outcome.records))
+    if outcome.records and options.limit:
+        n = outcome.records[0]["data"]["n"]["test"]
+        print(f"\nOn the first {n} test images only (--limit): no record is kept, and no table shows this.")
+    elif outcome.records:
+        build.build(options.runs)
+        write.build(options.runs)
+        wandb_runs.log_tables(options.runs, options.runs, run.wandb)
+        print(f"\nrecords, tables and figures: {options.runs}")
+    return report_left_out(outcome)
+
+
+def _table(options):
+    """The jobs that the options of `sweep` name."""
+    from ann2snn.experiments.sweep import Sweep
+    from ann2snn.methods.registry import find
+
+    extra = dict(_option(text) for text in options.option)
+    if "reset" in extra:
+        raise UserError("The reset rule is no --option: name it with --reset.")
+    methods = []
+    for name in options.method:
+        takes_reset = "reset" in find(name).options
+        for reset in options.reset if takes_reset else [None]:
+            methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
+    return Sweep(
+        "sweep",
+        options.dataset,
+        tuple(options.network),
+        tuple(options.activation),
+        _seeds(options),
+        tuple(methods),
+        tuple(sorted(set(options.T))),
+        options.calibration,
+        tuple(options.calibration_seed),
+        options.calibration_transform,
+        recipe=options.recipe,
+    )
+
+
+def _first(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
+    """Runs the jobs of a source on its first n images; the records go to a folder that is removed afterwards."""
+    from ann2snn.experiments.sweep import sweep_source
+
+    splits = {split: getattr(source.data, split) for split in ("test", "validation")}
+    few = {split: images.subset(range(min(n, len(images)))) for split, images in splits.items()}
+    source.data = replace(source.data, official=False, **few)
+    sweep_source(name, source, jobs, T, replace(run, runs=scratch, wandb="off"), outcome)
+
+
+def _seeds(options) -> tuple[int | None, ...]:
+    """Of the trainings; None for imported weights, whose recipe ends in the hash of their file."""
+    from ann2snn.training.pretrained import CHECKPOINTS
+    from ann2snn.training.recipes import RECIPES
+
+    if options.recipe in (None, *RECIPES):
+        seeds = [0] if options.seed is None else options.seed
+        return tuple(seeds) if isinstance(seeds, list) else (seeds,)
+    if not re.fullmatch(r".+-[0-9a-f]{8}", options.recipe):
+        raise unknown("recipe", options.recipe, [*RECIPES, *(known.recipe for known in CHECKPOINTS.values())])
+    if options.seed is not None:
+        raise UserError(
+            f"{options.recipe} is no recipe of a training, and imported weights have no seed: leave --seed out, or take"
+            f" one of the recipes {', '.join(RECIPES)}."
+        )
+    return (None,)
+
+
+def diagnose(options) -> int:
+    from ann2snn.data.registry import load
+    from ann2snn.experiments import diagnosis
+    from ann2snn.experiments.sweep import check_source, source_of
+
+    data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+    (seed,) = _seeds(options)
+    which = data, options.network, options.activation, seed, settings(options), options.recipe
+    check_source(*which)
+    found = diagnosis.diagnose(source_of(*which), options.T, options.limit or options.images)
+    print(diagnosis.report(found))
+    if options.limit:
+        print(f"\nOn the first {found['images']} test images only (--limit): nothing is kept.")
+    else:
+        print(f"\n{diagnosis.save(found, options.runs)}")
+    return 0
+
+
+def _option(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--option takes NAME=VALUE, such as quantile=0.99, not {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def inspect(options) -> int:
+    from ann2snn.cli import inspect as inspection
+
+    return inspection.inspect(options)
+
+
+def leaderboard(options) -> int:
+    from ann2snn.leaderboard import build
+    from ann2snn.leaderboard.pages import readme, write
+
+    if options.check:
+        stale = build.check(options.root) + write.check(options.root)
+        stale += readme.check(options.readme, options.root) if options.readme else []
+        if stale:
+            also = f" --readme {options.readme}" if options.readme else ""
+            raise UserError(
+                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard{also}` and commit what it writes."
+            )
+        print(f"{options.root} is fresh.")
+        return 0
+    written = build.build(options.root) + write.build(options.root)
+    if options.readme:
+        readme.update(options.readme, options.root)
+    print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
+    return 0
+
+
+def dashboard(options) -> int:
+    from ann2snn.data import registry as data_registry
+    from ann2snn.methods.registry import find
+    from ann2snn.networks import registry as networks_registry
+    from ann2snn.tracking import wandb_dashboard, wandb_runs
+
+    entity = options.entity or os.environ.get("WANDB_ENTITY")
+    names = {kind: getattr(options, kind) for kind in wandb_dashboard.FILTERS}
+    for kind, check in {"dataset": data_registry.check, "network": networks_registry.check, "method": find}.items():
+        for name in names[kind]:
+            check(name)
+    spec = wandb_dashboard.spec(entity, options.project or wandb_runs.project(), names)
+    print(json.dumps(spec, indent=2) if options.dry_run else wandb_dashboard.save(spec))
+    return 0
+
+
+def compare(options) -> int:
+    from ann2snn.leaderboard import paired
+    from ann2snn.records import store
+
+    made = store.load(options.first), store.load(options.second)
+    print(json.dumps(paired.as_dict(*made), indent=2) if options.json else paired.report(*made))
+    return 0
+
+
+def recheck(options) -> int:
+    from ann2snn.experiments import recheck_report
+    from ann2snn.experiments.sweep import Settings
+
+    run = Settings(options.runs, options.data_root, options.accept_unofficial_data, options.device)
+    return recheck_report.report(options.record, run, options.weights, options.json)
+
+
+def list_(options) -> int:
+    from ann2snn.cli import listing
+
+    print(listing.text(options.what))
+    return 0
+
+
+def completion(options) -> int:
+    from ann2snn.cli import completion
+
+    print(completion.script(options.shell), end="")
+    return 0
+
+
+def publish(options) -> int:
+    from ann2snn.cli.publish import publish
+
+    return publish(options)

@@ -1,0 +1,68 @@
+"""`ann2snn list`: what there is, by name, with a line each."""
+
+import inspect
+import re
+from textwrap import shorten
+
+from tabulate import tabulate
+
+from ann2snn.data.catalog import DATASETS
+from ann2snn.data.registry import names
+from ann2snn.methods.registry import discover
+from ann2snn.networks.registry import functions
+from ann2snn.training.recipes import RECIPES
+
+WIDTH = 80
+
+
+def text(what: str) -> str:
+    """The methods, datasets, networks or recipes as a table of 80 columns."""
+    return {"methods": methods, "datasets": datasets, "networks": own_networks, "recipes": recipes}[what]()
+
+
+def methods() -> str:
+    found = sorted(discover().values(), key=lambda method: method.name)
+    for_one = {m.name: f", for {m.only_on} sources" if m.only_on else "" for m in found}
+    return _lines([(m.name, f"{m.paper}{for_one[m.name]}: {first_sentence(m.function)}") for m in found])
+
+
+def datasets() -> str:
+    rows = []
+    for name in names():
+        known = DATASETS.get(name)
+        rows.append([name, *([known.classes, _size(known.shape), *known.images] if known else ["-"] * 5)])
+    return _table(rows, ["dataset", "classes", "image", "training", "validation", "test"])
+
+
+def own_networks() -> str:
+    lines = [(name, first_sentence(function)) for name, function in functions().items()]
+    return f"{_lines(lines)}\n\nAnd every network of timm, by its name there."
+
+
+def recipes() -> str:
+    rows = []
+    for recipe in RECIPES.values():
+        start = recipe.start.recipe if recipe.start else "-"
+        rows.append([recipe.name, recipe.epochs, recipe.batch_size, f"{recipe.lr:g}", recipe.schedule,
+                     recipe.augmentation or "-", start])  # fmt: skip
+    return _table(rows, ["recipe", "epochs", "batch", "lr", "schedule", "augmentation", "start"])
+
+
+def first_sentence(function) -> str:
+    """Of a docstring, without its full stop."""
+    paragraph = " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].split())
+    return re.split(r"(?<!et al)\. (?=[A-Z`])", paragraph)[0].rstrip(".:")
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _table(rows: list[list], heads: list[str]) -> str:
+    return tabulate(rows, heads, disable_numparse=True)
+
+
+def _lines(pairs: list[tuple[str, str]]) -> str:
+    """A name and a text, cut where it would not fit, in every line."""
+    width = max(len(name) for name, _ in pairs) + 2
+    return "\n".join(f"{name:{width}}{shorten(text, WIDTH - width, placeholder=' ...')}" for name, text in pairs)

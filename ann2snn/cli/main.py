@@ -1,0 +1,48 @@
+"""The command line: `ann2snn COMMAND ...`."""
+
+import argparse
+import sys
+
+from ann2snn import interrupts
+from ann2snn.cli import process
+from ann2snn.cli.parser import parser
+from ann2snn.errors import UserError
+
+OUT_OF_MEMORY = ("failed to map segment", "allocate memory", "can't start new thread")  # in messages of libraries
+
+
+def main(arguments: list[str] | None = None) -> int:
+    if arguments is None:
+        interrupts.end_process()
+    process.encodable()
+    process.sleep_while_waiting()
+    try:
+        given = argparse.Namespace(arguments=sys.argv[1:] if arguments is None else arguments)
+        options = parser().parse_args(arguments, given)
+        from ann2snn.cli import commands
+
+        return commands.run(options) or 0
+    except UserError as error:
+        print(f"ann2snn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{interrupts.SENTENCE}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        print(
+            f"ann2snn: {error.filename or 'a file'}: {error.strerror or error}; mend that and run it again.",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        said = " ".join(str(error).split()) or "MemoryError"
+        print(f"ann2snn: out of memory ({said}); free some, or raise the limit (`ulimit -v`).", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Checks of JSON values against a schema."""
+
+import math
+
+ANY = "*"
+LARGEST = 2**63 - 1  # of an integer
+MAYBE = type(None)
+
+
+def conform(value, schema, where: str, later=None) -> None:
+    """ValueError unless `value` has the keys and types of `schema`.
+
+    Args:
+        value: Anything that JSON can hold.
+        schema: A type, a tuple of types, [the type of every element], or {key: schema}, where the key `ANY` stands for
+            all keys. Further keys of `value` are fine. Numbers are finite and not negative.
+        where: What `value` is called in the error.
+        later: {key: schema} of keys that may be absent.
+    """
+    if isinstance(schema, dict):
+        if type(value) is not dict:
+            raise ValueError(f"{where} is not a mapping")
+        later = later or {}
+        for key in value if ANY in schema else schema:
+            if key not in value:
+                raise ValueError(f"{where} has no {key!r}")
+            conform(value[key], schema.get(key, schema.get(ANY)), f"{where}[{key!r}]", later.get(key, later.get(ANY)))
+        for key in (later.keys() & value.keys()) - schema.keys():
+            conform(value[key], later[key], f"{where}[{key!r}]")
+    elif isinstance(schema, list):
+        if type(value) is not list:
+            raise ValueError(f"{where} is not a list")
+        for i, element in enumerate(value):
+            conform(element, schema[0], f"{where}[{i}]")
+    else:
+        allowed = schema if isinstance(schema, tuple) else (schema,)
+        names = " or ".join(t.__name__ for t in allowed)
+        if float in allowed:
+            allowed += (int,)
+        if type(value) not in allowed:
+            raise ValueError(f"{where} is {_short(value)}, not of type {names}")
+        if type(value) is int and not 0 <= value <= LARGEST or type(value) is float and not 0 <= value < math.inf:
+            raise ValueError(f"{where} is {_short(value)}")
+
+
+def check_names(names: dict[str, str]) -> None:
+    """ValueError for a name that cannot be a part of a path: none at all, or that of a folder above."""
+    for what, name in names.items():
+        if name in ("", ".", ".."):
+            raise ValueError(f"its {what} is {name!r}")
+
+
+def _short(value) -> str:
+    """Its repr, cut to 40 characters."""
+    if type(value) is int and abs(value) > LARGEST:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

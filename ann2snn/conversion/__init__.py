@@ -1,0 +1,1 @@
+"""Neurons, thresholds, and the replacement of activations by neurons."""

@@ -1,0 +1,111 @@
+"""All methods over T: a figure for each dataset and network that has more than the paper's method and its rivals.
+
+The reference is accumulate-then-fire on the largest activations: unit for unit it is the quantised network in closed
+form, which is what `optimal` would be if spikes came evenly in time.
+"""
+
+from collections import defaultdict
+
+from ann2snn.leaderboard.figures.style import COLOURS, DASHED, GREY, steps_axis
+from ann2snn.leaderboard.rows import MAIN, Row, Section, known
+
+DRAWING = 6  # raised when the drawing below changes: every figure is stale then
+AT, NAMED, LONGEST = 16, 5, 32
+OTHERS = COLOURS[1:6]
+MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
+REFERENCE = ("accumulate_then_fire", {"per_channel": False})
+
+
+def curves(section: Section) -> list[dict]:
+    """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
+    soft = [row for row in section.first_draws if row.usual and row.job.options.get("reset", "soft") == "soft"]
+    rows = [row for row in soft if row.accuracy(AT)]
+    kinds = defaultdict(set)
+    for row in rows:
+        kinds[section.source(row)].add(row.job.method)
+    return [_curve(section, row) for row in rows if len(kinds[section.source(row)]) > len(MAIN)]
+
+
+def _curve(section: Section, row: Row) -> dict:
+    method, options = REFERENCE
+    same = all(row.job.options.get(name) == value for name, value in options.items())
+    return {
+        "source": section.source(row),
+        "n": row.n,
+        "method": row.job.label,
+        "reference": row.job.method == method and same,
+        "ann": round(float(100 * row.ann.mean), 4),
+        "T": {T: round(float(100 * known(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
+    }
+
+
+def draw(section: Section, drawn: list[dict]):
+    """The figure: a panel for each source; its best are named, the others grey.
+
+    A method has one colour and marker in all panels.
+    """
+    from matplotlib.figure import Figure
+
+    panels = defaultdict(list)
+    for curve in sorted(drawn, key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
+        panels[curve["source"]].append(curve)
+    named = {source: best(found) for source, found in panels.items()}
+    looks = looks_of(list(named.values()))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for ax, (source, found) in zip(axes, panels.items(), strict=False):
+        _panel(ax, source, found, {name: looks[name] for name in named[source]})
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax in axes[::columns]:
+        ax.set_ylabel("test accuracy (%)")
+    title = f"{section.dataset}, {section.network}: every method, soft reset\n(named: the highest sums over T)"
+    figure.suptitle(title, fontsize=11)
+    keys = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = sorted(keys, key=lambda name: (name != "optimal", name != CLOSED_FORM, name))
+    lines = [keys[name] for name in order]
+    figure.legend(lines, order, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
+    return figure
+
+
+def looks_of(panels: list[list[str]]) -> dict[str, tuple[str, str]]:
+    """A marker and a colour for every method: those that share a panel have different colours, while these last."""
+    names = sorted({name for panel in panels for name in panel}, key=lambda n: (-sum(n in p for p in panels), n))
+    looks: dict[str, tuple[str, str]] = {}
+    for name in names:
+        beside = [looks[other][1] for panel in panels if name in panel for other in panel if other in looks]
+        taken = [colour for _, colour in looks.values()]
+        colour = min(OTHERS, key=lambda c: (beside.count(c), taken.count(c)))
+        looks[name] = MARKERS[taken.count(colour) % len(MARKERS)], colour
+    return looks
+
+
+def best(found: list[dict]) -> list[str]:
+    """The methods of a panel with the highest accuracies, summed over T: a warm-up counts as zero."""
+    rivals = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"]
+    rivals.sort(key=lambda curve: -sum(curve["T"].values()))
+    return [curve["method"] for curve in rivals[:NAMED]]
+
+
+def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]) -> None:
+    for curve in reversed(found):
+        T, accuracy, name = list(curve["T"]), list(curve["T"].values()), curve["method"]
+        if curve["reference"]:
+            look = {"color": "black", "linestyle": "--", "linewidth": 1.6, "label": CLOSED_FORM}
+        elif name == "optimal":
+            look = {"color": COLOURS[0], "linewidth": 2.6, "label": name}
+        elif name in looks:
+            marker, colour = looks[name]
+            look = {"color": colour, "linewidth": 1.4, "marker": marker, "markersize": 4, "label": name}
+        else:
+            look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
+        ax.plot(T, accuracy, **look)
+    ax.axhline(found[0]["ann"], color=GREY, linestyle=DASHED, linewidth=1)
+    steps_axis(ax, {T for curve in found for T in curve["T"]})
+    counts = sorted({curve["n"] for curve in found})
+    n = f"{counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
+    ax.set(title=f"{source}, n = {n}", xlabel="T (time steps)")
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,117 @@
+"""The README's table: methods down, source networks across, two T's in every cell."""
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ann2snn.errors import UserError
+from ann2snn.files import write_atomic
+from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, escaped
+from ann2snn.leaderboard.pages.method_tables import variant
+from ann2snn.leaderboard.rows import MAIN, Row, sections
+from ann2snn.records.job import recipe_name
+from ann2snn.records.store import load_all
+
+BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+T = (16, 32)
+SHOWN = {  # the sources, the paper's first: a view of the leaderboard, which has all of them
+    ("cifar10", "deng_vgg16", "threshold_relu:1", "bn_free"): "VGG-16, without batch norm, threshold ReLU",
+    ("cifar10", "cifar_resnet20", "threshold_relu:1", "cifar"): "ResNet-20, threshold ReLU",
+    ("cifar10", "cifar_resnet20", "relu", "cifar"): "ResNet-20, ReLU",
+    ("cifar10", "cifar_resnet20", "relu", "akamaster"): "ResNet-20, ReLU, public weights",
+    ("cifar10", "cifar_resnet20", "qcfs:4", "cifar"): "ResNet-20, QCFS",
+    ("cifar100", "cifar_resnet20", "threshold_relu:2", "cifar"): "ResNet-20, threshold ReLU",
+}
+NOTE = """\
+Test accuracy in % at T = {T}, soft reset where nothing else is said; `-`: not run, or it does not apply. n: trained
+sources, whose mean it is. Drawing the 10,000 test images has a standard error of at most 0.5 points. The last two
+columns are at T = {first} of {source}: how many steps pass until the output is known,
+and additions for each multiply-accumulate of the ANN, without the layer that reads the image.
+"""
+
+
+def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
+    """By source and method: the rows of the matrix, and the hard reset of the paper's method and its classic rivals."""
+    found: dict[tuple, dict[str, Row]] = {source: {} for source in SHOWN}
+    for section in sections(records):
+        for row in section.first_draws:
+            source = section.dataset, section.network, row.job.activation, recipe_name(row.job.recipe)
+            hard = row.job.method in MAIN and row.job.options.get("reset") == "hard"
+            if source in SHOWN and row.usual and (hard or variant(row) is not None):
+                now = found[source].get(name := row.job.label, row)
+                found[source][name] = max(now, row, key=lambda row: row.job.method_version)
+    return {source: rows for source, rows in found.items() if rows}
+
+
+def table(records: list[dict]) -> str:
+    """Markdown; rows are ordered by the source that has most methods. UserError where no source has a record."""
+    if not (found := columns(records)):
+        raise UserError("No record is of a source in SHOWN (benchmarks/readme.py): there is no table for the README.")
+    fullest = max(found, key=lambda source: len(found[source]))
+    names = dict.fromkeys(name for rows in (found[fullest], *found.values()) for name in rows)
+    names = sorted(names, key=lambda name: _shares(found[fullest].get(name)), reverse=True)
+    largest = {source: max(rows.values(), key=lambda row: row.n) for source, rows in found.items()}
+    anns = [f"{float(100 * row.ann.mean):.1f}" for row in largest.values()]
+    lines = [["the ANN itself", *anns, "", ""]]
+    lines += [
+        [
+            name,
+            *(_cell(rows.get(name), largest[source].n) for source, rows in found.items()),
+            *_price(found[fullest].get(name)),
+        ]
+        for name in names
+    ]
+    heads = [
+        "method",
+        *(_head(source, row) for source, row in largest.items()),
+        "steps to<br>the output",
+        "operations<br>/ MACs",
+    ]
+    about = NOTE.format(T=" / ".join(map(str, T)), first=T[0], source=f"{fullest[0]}, {SHOWN[fullest]}")
+    marked = any(not row.official for row in largest.values())
+    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    return f"{text}\n\n{about}" + f"{DAGGER} {UNOFFICIAL}\n" * marked
+
+
+def _head(source: tuple, row: Row) -> str:
+    dataset, _, activation, _ = source
+    mark = "" if row.official else f" {DAGGER}"
+    return f"{SHOWN[source]}<br>{dataset}{mark}, `{activation}`<br>n = {row.n}"
+
+
+def _shares(row: Row | None) -> list[float]:
+    cells = [row and row.accuracy(t) for t in T]
+    return [float(cell.mean) if cell else -1.0 for cell in cells]
+
+
+def _cell(row: Row | None, n: int) -> str:
+    """`30.1 / 66.8`, with its own n where that is not the column's."""
+    if row is None:
+        return "-"
+    text = " / ".join("-" if share < 0 else f"{100 * share:.1f}" for share in _shares(row))
+    return text if row.n == n else f"{text} (n = {row.n})"
+
+
+def _price(row: Row | None) -> list[str]:
+    """At the first T: the latency, and operations for each multiply-accumulate."""
+    if row is None or not (price := row.per_mac(T[0])):
+        return ["-", "-"]
+    return [str(row.one(T[0], "latency") or T[0]), f"{float(price):.2f}"]
+
+
+def with_table(path: Path | str, root: Path | str) -> str:
+    """The text of a Markdown file with today's table between its two markers."""
+    before, begin, rest = Path(path).read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{path} needs the lines {BEGIN} and {END}, in this order, for the table to go between.")
+    return f"{before}{BEGIN}\n{table(escaped(load_all(root)))}{END}{after}"
+
+
+def check(path: Path | str, root: Path | str) -> list[Path]:
+    """The file, if `update` would change it."""
+    return [] if Path(path).read_text(encoding="utf-8") == with_table(path, root) else [Path(path)]
+
+
+def update(path: Path | str, root: Path | str) -> None:
+    write_atomic(Path(path), with_table(path, root))

@@ -1,0 +1,233 @@
+"""The registry of conversion methods."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+from ann2snn.calibration.images import full_precision
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.conversion.neurons import RESETS
+from ann2snn.conversion.surgery import silence
+from ann2snn.conversion.time_steps import steps
+from ann2snn.errors import UserError, unknown
+from ann2snn.graph.network import activations
+from ann2snn.methods.options import annotations, checked
+
+GIVEN = ("T", "images", "generator")  # what a method can ask for
+
+METHODS: dict[str, "Method"] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A conversion method; what it depends on is its signature.
+
+    `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; further parameters are `images`, the
+    calibration images (N, C, H, W), and `generator`, for one that draws. Keyword-only parameters are its options, whose
+    values are checked by their annotations, or the types of their defaults (`options.py`); one that is
+    called `warmup` is a number of steps before the read-out begins, which count as all others do.
+    """
+
+    name: str
+    function: Callable[..., fx.GraphModule]
+    paper: str
+    published_on: str  # the activation of the source networks that its paper uses
+    only_on: str | None  # the activation that it needs, where it does not convert every network
+    version: int
+
+    @property
+    def needs(self) -> list[str]:
+        """What the function takes besides the network and its statistics."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+
+    @property
+    def depends_on_T(self) -> bool:
+        return "T" in self.needs
+
+    @property
+    def code(self) -> str:
+        """SHA-256 (hex) of the file that the function is in: numbers of an edited file are not those of the old one."""
+        file = Path(self._file)
+        return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+
+    @property
+    def _file(self) -> str:
+        return inspect.getsourcefile(self.function) or ""
+
+    @property
+    def plugged_in(self) -> bool:
+        """Whether it comes from a file outside the suite, which no commit of the suite holds."""
+        return not self.function.__module__.startswith("ann2snn.")
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives another network."""
+        return "generator" in self.needs
+
+    def applies(self, activation: str) -> bool:
+        """Whether it converts networks with this activation, such as `threshold_relu:1`."""
+        return self.only_on is None or activation.partition(":")[0] == self.only_on
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options and their defaults; a reset rule by its name."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: _named(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def check(self, options: dict[str, Any]) -> dict[str, Any]:
+        """All options, the given ones and the defaults. UserError for one that the method does not have."""
+        unknown = [name for name in options if name not in self.options]
+        if unknown:
+            known = ", ".join(self.options) or "none"
+            raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {known}.")
+        values = self.options | {name: _named(value) for name, value in options.items()}
+        hints = annotations(self.function)
+        options = {
+            name: checked(f"The option {name} of {self.name}", values[name], default, hints.get(name))
+            for name, default in self.options.items()
+        }
+        if "reset" in options and not callable(options["reset"]) and options["reset"] not in RESETS:
+            raise UserError(f"No reset rule is called {options['reset']!r}; known are {' and '.join(RESETS)}.")
+        return options
+
+    def __call__(
+        self, ann: fx.GraphModule, stats: Statistics, T: int | None = None, *, seed: int = 0, **options
+    ) -> fx.GraphModule:
+        options = self.check(options)
+        if "reset" in options:
+            options["reset"] = RESETS.get(options["reset"], options["reset"])
+        T = None if T is None else steps(T)
+        if self.depends_on_T and T is None:
+            raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
+        if T is not None and T <= (warmup := options.get("warmup", 0)):
+            raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
+        if not (found := activations(ann)):
+            raise UserError("This network has no activation left: pass the one that prepare made, not a converted one.")
+        if not all(self.applies(activation.kind) for activation in found.values()):
+            raise UserError(
+                f"{self.name} converts networks trained with {self.only_on}, not this one: train it so, or take another"
+                " method."
+            )
+        given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
+        with self.errors(), full_precision(ann):
+            snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
+        if not isinstance(snn, fx.GraphModule) or activations(snn):
+            what = "a network with activations" if isinstance(snn, fx.GraphModule) else type(snn).__name__
+            raise UserError(f"{self.name} returned {what}: return the network that replace_activations made.")
+        silence(snn)
+        facts = {"method": self.name, "version": self.version, "options": {n: _named(v) for n, v in options.items()}}
+        snn.meta |= facts | {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
+        return snn
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What the code of a plug-in raises inside becomes one UserError that names its file and line."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            if not self.plugged_in:
+                raise
+            raise UserError(f"{self.name} failed{_line_in(self._file, error)}: {_summary(error)}.") from error
+
+
+def _named(value):
+    return next((name for name, reset in RESETS.items() if reset is value), value)
+
+
+def method(*, paper: str, published_on: str = "relu", only_on: str | None = None, version: int = 1):
+    """Registers a conversion method under its function's name. `version` is raised whenever its numbers change.
+
+    `only_on` is the activation, such as "qcfs", of the only networks that it converts.
+    """
+
+    def register(function):
+        name = function.__name__
+        _check_signature(function)
+        if name in METHODS and METHODS[name].function.__module__ != function.__module__:
+            raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
+        METHODS[name] = Method(name, function, paper, published_on, only_on, version)
+        return function
+
+    return register
+
+
+def _check_signature(function: Callable) -> None:
+    """UserError for parameters that no caller gives."""
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    wrong = [name for name in positional[2:] if name not in GIVEN]
+    wrong += [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    wrong += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if wrong or len(positional) < 2:
+        what = (
+            f"no method can have the parameter {wrong[0]!r}" if wrong else "a method takes the ANN and its statistics"
+        )
+        raise UserError(
+            f"{function.__name__}{inspect.signature(function)}: {what}; write def {function.__name__}(ann, stats), then"
+            f" any of {', '.join(GIVEN)}, then * and the options with their defaults."
+        )
+
+
+def find(name: str) -> Method:
+    """The method of this name: the paper's, a file in `baselines/`, or a plug-in that was loaded."""
+    if name not in METHODS:
+        discover()
+    if name not in METHODS:
+        raise unknown("method", name, sorted(METHODS))
+    return METHODS[name]
+
+
+def discover() -> dict[str, Method]:
+    """Imports every method file: `optimal.py` beside this file and all of `baselines/`."""
+    import ann2snn.baselines  # type: ignore
+
+    importlib.import_module("ann2snn.methods.optimal")
+    for module in pkgutil.iter_modules(ann2snn.baselines.__path__):
+        importlib.import_module(f"ann2snn.baselines.{module.name}")
+    return METHODS
+
+
+def load_plugin(file: str | Path) -> None:
+    """Imports a method file from outside the checkout."""
+    path = Path(file)
+    if not path.is_file() or path.suffix != ".py":
+        raise UserError(f"The plug-in {file} is not a Python file; name one that registers a method with @method.")
+    spec = importlib.util.spec_from_file_location(f"ann2snn_plugin_{path.stem}", path)
+    assert spec and spec.loader  # the suffix is .py
+    module = importlib.util.module_from_spec(spec)
+    before = dict(discover())
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        where = _line_in(str(path), error)
+        raise UserError(f"The plug-in {file} cannot be imported{where}: {_summary(error)}.") from error
+    if before == METHODS:
+        raise UserError(f"The plug-in {file} registers no method: decorate a function with @ann2snn.method(paper=...).")
+
+
+def _line_in(file: str, error: BaseException) -> str:
+    """Which line of a file an error came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")

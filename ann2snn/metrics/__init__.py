@@ -1,0 +1,1 @@
+"""Synaptic operations, energy, significance."""

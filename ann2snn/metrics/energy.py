@@ -1,0 +1,103 @@
+"""Energy of an image by counts, in picojoule (Horowitz, ISSCC 2014: 45 nm, 0.9 V).
+
+    E_ANN = mac x MACs
+    E_SNN = mac x MACs of the layers that read the image + addition x operations + update x neurons x T
+
+MACs that read padding are left out on both sides. Synaptic operations are additions (`ann2snn.metrics`). The layers
+that read the image are computed once and held. An update is what every neuron does at every step besides: its constant
+current (bias and shift) is added, and its potential compared with V_th, which is a subtraction.
+
+Not counted, for the ANN: biases, activations, pools, and zeros that hardware could skip. For the spiking network: the
+subtraction of a reset, additions without a weight (shortcuts, the read-out's sum, the comparisons of a max-pool), and
+what lies between spikes and neurons (routing, control, leakage). With a memory, for neither: reading constant currents,
+biases and thresholds, writing activations, and reusing operands from registers. Every spike before an average pool
+meets all weights behind the pool; hardware that sums its windows first adds less. Neurons that take a whole train at
+once (latency above T) go through their potential twice, which is counted once, and what else they compute is not
+counted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from torch import fx
+
+from ann2snn.metrics.operations import costs, macs_of
+from ann2snn.simulation.result import Result
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Picojoule of a multiply-accumulate, of an addition for a spike, and of the update of a neuron."""
+
+    name: str
+    mac: float
+    addition: float
+    update: float
+
+    @property
+    def break_even(self) -> float:
+        """The additions for each multiply-accumulate below which spikes cost less, all else left out."""
+        return self.mac / self.addition
+
+
+def _hardware(name: str, multiply: str, add: str, byte: str = "0", held: bool = False) -> Hardware:
+    """With a memory, a multiply-accumulate reads a weight and an activation of 8 bits, and its sum stays in a register.
+    An addition for a spike reads a weight. The potential, of 32 bits, is read and written by every addition and every
+    update; where it is `held` in a register within a step, by the update only."""
+    m, a, b = Fraction(multiply), Fraction(add), Fraction(byte)
+    return Hardware(name, float(m + a + 2 * b), float(a + b + (0 if held else 8 * b)), float(2 * a + 8 * b))
+
+
+FLOAT32 = _hardware("float32", multiply="3.7", add="0.9")
+INT8 = _hardware("int8", multiply="0.2", add="0.1")  # sums of 32 bits
+# a memory of 8 kB: 10 pJ for 64 bits
+REGISTER = _hardware("int8, memory, potential held", multiply="0.2", add="0.1", byte="1.25", held=True)
+MEMORY = _hardware("int8, memory", multiply="0.2", add="0.1", byte="1.25")
+ALL = (FLOAT32, INT8, REGISTER, MEMORY)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one image, in the mean over those that were simulated, and T steps."""
+
+    T: int
+    macs: int  # that read no padding
+    held: int  # of them, in layers that read the image
+    neurons: int
+    operations: float  # synaptic
+
+    @property
+    def per_mac(self) -> float | None:
+        """Operations for each multiply-accumulate of the layers that they replace; None where there is no such."""
+        return self.operations / (self.macs - self.held) if self.macs > self.held else None
+
+    def ann(self, hardware: Hardware) -> float:
+        """Picojoule of the ANN."""
+        return hardware.mac * self.macs
+
+    def snn(self, hardware: Hardware) -> float:
+        """Picojoule of the spiking network."""
+        spikes = hardware.addition * self.operations
+        return hardware.mac * self.held + spikes + hardware.update * self.neurons * self.T
+
+
+def of_record(record: dict, T: int) -> Counts:
+    """Of the test images of a record, at one of its T. Where its layers are not known here, padding is counted too."""
+    network, images = record["network"], record["data"]["n"]["test"]
+    layers = macs_of(record["job"]["dataset"], record["job"]["network"]) or {}
+    macs = network["macs"]
+    if layers.keys() >= macs.keys():
+        macs = {name: layers[name][1] for name in macs}
+    return _counts(T, macs, network["analog"], network["neurons"], record["T"][str(T)]["operations"], images)
+
+
+def of_result(ann: fx.GraphModule, result: Result, T: int) -> Counts:
+    """Of a simulation of what `prepare` returned and `convert` converted. UserError: a T at which it was not read."""
+    images, price = len(result.predictions(T)), costs(ann)
+    return _counts(T, price.inside, price.analog, price.neurons, price.operations(result.events[T]), images)
+
+
+def _counts(T: int, macs: dict, analog: Iterable[str], neurons: dict, operations: dict, images: int) -> Counts:
+    held = sum(macs[layer] for layer in analog)
+    return Counts(T, sum(macs.values()), held, sum(neurons.values()), sum(operations.values()) / images)

@@ -1,0 +1,85 @@
+"""Which recipe trains a network without batch norm best: candidates, each a factor or two away from the first.
+
+`python -m ann2snn.benchmarks.studies.recipe_search --data-root FOLDER --epochs 1` trains each below `--root`, its whole
+schedule squeezed into so many epochs, and prints the accuracies on the validation images; the test set is not read. A
+second run goes on where the first was stopped. With as many epochs as `bn_free` has, the best is `bn_free` itself.
+"""
+
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process()  # before anything else is imported
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+from tabulate import tabulate
+
+from ann2snn.cli.parsing import count
+from ann2snn.data.registry import load
+from ann2snn.errors import UserError
+from ann2snn.experiments.source import Source
+from ann2snn.training import train
+from ann2snn.training.recipes import RECIPES, Recipe
+
+FIRST = replace(RECIPES["bn_free"], lr=0.03, gamma=None, augmentation="crop_flip")
+FACTORS = {
+    "lr 0.03, He's start": {},
+    "fan-out": {"initialisation": "network"},
+    "activations half as large": {"gamma": 0.5},
+    "batch 64": {"batch_size": 64},
+    "lr 0.1": {"lr": 0.1},
+    "lr 0.1, activations half as large": {"lr": 0.1, "gamma": 0.5},
+    "lr 0.1, no crops and flips": {"lr": 0.1, "augmentation": None},
+}
+
+
+def squeezed(recipe: Recipe, epochs: int) -> Recipe:
+    """The same schedule in so many epochs, under a name of its own where they are not the recipe's."""
+    if epochs == recipe.epochs:
+        return recipe
+    warmup = recipe.warmup_epochs * epochs / recipe.epochs
+    return replace(recipe, name=f"squeezed{epochs}", epochs=epochs, warmup_epochs=warmup)
+
+
+def candidates(options) -> str:
+    """The table: each factor with the validation accuracy of training seed 0."""
+    data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
+    lines = []
+    for factor in options.factor:
+        recipe = squeezed(replace(FIRST, **FACTORS[factor]), options.epochs)
+        how = {"recipe": recipe.name, "device": options.device}
+        with patch.dict(RECIPES, {recipe.name: recipe}):
+            source = Source(data, train.train(data, options.network, options.activation, 0, options.root, **how))
+        found = source.result("validation")
+        minutes = source.info["training_seconds"] / 60
+        lines.append([factor, f"{100 * found['correct'] / found['n']:.2f}", f"{minutes:.1f}"])
+        print(*lines[-1], sep="  ", file=sys.stderr, flush=True)
+    heads = [f"{options.network}, {options.activation}, epochs: {options.epochs}", "validation", "minutes"]
+    return tabulate(lines, heads, disable_numparse=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--network", default="deng_vgg16")
+    parser.add_argument("--activation", default="threshold_relu:1")
+    parser.add_argument("--epochs", type=count, default=1)
+    parser.add_argument("--factor", nargs="+", default=list(FACTORS), choices=list(FACTORS))
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--accept-unofficial-data", action="store_true")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--root", type=Path, default=Path("runs"))
+    try:
+        print(candidates(parser.parse_args()))
+    except UserError as error:
+        print(f"recipes: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
