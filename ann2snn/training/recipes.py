@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Literal
 
 from ann2snn.errors import unknown
@@ -69,18 +70,22 @@ class Recipe:
 
 
 FIRST = 13  # fields of Recipe when the first records were made
-FAST = {"precision": "bf16-mixed", "channels_last": True}
-CIFAR = {"augmentation": "crop_flip", **FAST}
-BN_FREE = FAST | {"batch_size": 128, "schedule": "linear", "gradient_clip": 1.0}
-DENG = {
-    "batch_size": 128,
-    "augmentation": "crop_flip",
-    "warmup_epochs": 0.0,
-    "schedule": "steps",
-    "milestones": (100, 140, 240),
-    "nesterov": False,
-    "decay_all": True,
-}
+# recipes that share fields
+cifar_recipe = partial(Recipe, augmentation="crop_flip", precision="bf16-mixed", channels_last=True)
+bn_free_recipe = partial(
+    Recipe, batch_size=128, schedule="linear", gradient_clip=1.0, precision="bf16-mixed", channels_last=True
+)
+deng_recipe = partial(
+    Recipe,
+    batch_size=128,
+    augmentation="crop_flip",
+    warmup_epochs=0.0,
+    schedule="steps",
+    milestones=(100, 140, 240),
+    nesterov=False,
+    decay_all=True,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -88,32 +93,31 @@ RECIPES = {
         Recipe("default", epochs=30, batch_size=128, lr=0.05, gradient_clip=1.0),
         # networks with batch norm, narrow and wide
         # (from a scale of 1 a threshold of 1 clips a sixth of all units; with gamma it learns as a ReLU network does)
-        Recipe("cifar", epochs=30, batch_size=64, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR),
-        Recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear", **CIFAR),
+        cifar_recipe("cifar", epochs=30, batch_size=64, lr=0.1, schedule="linear", gamma=0.25, half=True),
+        cifar_recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear"),
         # networks without it: from scratch (searched for: benchmarks/recipes.py), and from their folded twins: the
         # paper's VGG-16 in two hours on two CPU cores, the twin's training included
-        Recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in", **BN_FREE),
+        bn_free_recipe("bn_free", epochs=7, lr=0.1, initialisation="fan_in"),
         # a longer bn_free with crops and flips, for sources near the accuracies of the paper; in float32, so that CPUs
         # without bfloat16 instructions can train it too
-        Recipe(
+        bn_free_recipe(
             "bn_free_long",
             epochs=30,
             lr=0.1,
             initialisation="fan_in",
             augmentation="crop_flip",
             half=True,
-            **BN_FREE | {"precision": "32-true"},
+            precision="32-true",
         ),
-        Recipe(
+        bn_free_recipe(
             "bn_removed",
             epochs=4,
             lr=0.01,
             augmentation="crop_flip",
             start=Start("cifar_short", "{}_bn"),
-            **BN_FREE,
         ),
         # from a trained ReLU network to another activation
-        Recipe(
+        cifar_recipe(
             "tuned",
             epochs=5,
             batch_size=128,
@@ -121,13 +125,12 @@ RECIPES = {
             schedule="linear",
             half=True,
             start=Start("cifar", activation="relu"),
-            **CIFAR,
         ),
         # the paper's, as its text has it (rate and epochs from memory) and as the defaults of its code are
-        Recipe("deng2021", epochs=300, lr=0.01, **DENG),
-        Recipe("deng2021_code", epochs=200, lr=1e-3, initialisation="torch", **DENG),
+        deng_recipe("deng2021", epochs=300, lr=0.01),
+        deng_recipe("deng2021_code", epochs=200, lr=1e-3, initialisation="torch"),
         # ours: the paper has results on ImageNet and no recipe for them
-        Recipe("imagenet", epochs=90, lr=0.05, augmentation="crop_flip", **BN_FREE),
+        bn_free_recipe("imagenet", epochs=90, lr=0.05, augmentation="crop_flip"),
     )
 }
 DEFAULTS = {
