@@ -8,7 +8,7 @@ caller=$PWD
 environment=$here/.venv
 stamp_file=$environment/reproduce.stamp   # "unfinished" until the very last step of an install
 needs="numpy torch torchvision pytorch_lightning timm sklearn matplotlib tabulate tqdm"   # wandb may be absent
-test_needs="pytest pytest_benchmark xdist hypothesis"
+test_needs="pytest pytest_benchmark xdist hypothesis importlinter"
 
 usage() {
     cat <<'TEXT'
@@ -155,6 +155,7 @@ if [[ $own ]]; then
     check_own "$python" $needs
 else
     unset PYTHONPATH PYTHONHOME
+    unset PYTHONDONTWRITEBYTECODE   # without compiled files every process would compile all of PyTorch: 7 s instead of 2
     ensure_environment
     python=$environment/bin/python
 fi

@@ -257,8 +257,7 @@ def library(folder):
             patch.setattr(
                 ctypes, "CDLL", lambda name: pytest.fail("it was loaded") if path.read_bytes() != content else 0
             )
-            patch.setattr("ann2snn.simulation.self_test.passes", lambda library: True)
-            return c_build._loaded(path)
+            return c_build._loaded(path, lambda library: True)
 
     return path, read
 
@@ -343,10 +342,10 @@ def test_an_interrupt_ends_the_command_with_one_sentence(moment, tmp_path):
     assert not list(tmp_path.glob("runs/records/**/*-????????.json"))
 
 
-@pytest.mark.parametrize("name", ["falls", "photographs", "recipes", "speed"])
+@pytest.mark.parametrize("name", ["studies.falls", "studies.photographs", "studies.recipe_search", "speed"])
 def test_an_interrupt_ends_a_benchmark_with_one_sentence(name, tmp_path):
     code, err = interrupted(tmp_path, "import:torch", as_module("--help", f"ann2snn.benchmarks.{name}"))
-    then = "goes on where it was" if name in ("photographs", "recipes") else "starts again"
+    then = "starts again" if name in ("studies.falls", "speed") else "goes on where it was"
     assert (code, err) == (130, f"ann2snn: interrupted; the same command {then}.\n")
 
 

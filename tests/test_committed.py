@@ -50,7 +50,7 @@ def test_a_wheel_works_outside_of_the_checkout(tmp_path):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
-    files = {p.relative_to(source) for kind in ("*.py", "*.c") for p in source.rglob(kind)}
+    files = {p.relative_to(source) for kind in ("*.py", "*.c", "py.typed") for p in source.rglob(kind)}
     wanted = {(p if p.parts[0] == "ann2snn" else "ann2snn" / p).as_posix() for p in files}
 
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"

@@ -34,7 +34,7 @@ fi
 CLI = """
 import os, sys
 print(os.getcwd(), *sys.argv[1:])
-sys.exit(7)
+sys.exit(8 if sys.dont_write_bytecode else 7)
 """
 
 
@@ -55,6 +55,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(bin))
     monkeypatch.setenv("UV_LOG", str(tmp_path / "uv.log"))
     monkeypatch.delenv("ANN2SNN_DATA", raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return root
 
 
@@ -94,7 +95,7 @@ def go_on(tmp_path, monkeypatch):
 
 
 def test_scripts_are_executable_and_parse():
-    for script in (CHECKOUT / "reproduce.sh", CHECKOUT / ".ci" / "run"):
+    for script in (CHECKOUT / "reproduce.sh", CHECKOUT / ".ci" / "run", CHECKOUT / ".ci" / "check"):
         assert os.access(script, os.X_OK)
         subprocess.run(["bash", "-n", script], check=True)
 
@@ -105,7 +106,8 @@ def test_the_lock_is_hashed_and_names_no_index():
     pins = re.findall(r"^([a-z0-9-]+)==.*\\\n(?=    --hash=sha256:[0-9a-f]{64})", text, re.MULTILINE)
     assert len(pins) == len(re.findall(r"^[^\s#]", text, re.MULTILINE))
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    groups = project["dependency-groups"]
+    wanted = project["project"]["dependencies"] + groups["dev"] + groups["docs"]
     assert {re.match("[a-z0-9-]+", line).group() for line in wanted} <= set(pins)
 
 
@@ -256,7 +258,10 @@ def test_help_installs_nothing(checkout):
         (["--python"], "--python needs the path of an interpreter or of an environment."),
         (["--python", "nowhere"], "--python nowhere: there is no Python interpreter"),
         (["--python=../environment"], "environment/bin/python lacks numpy, torch, torchvision, "),
-        (["test", "--python", "../environment"], ", pytest, pytest_benchmark, xdist, hypothesis: install them there"),
+        (
+            ["test", "--python", "../environment"],
+            ", pytest, pytest_benchmark, xdist, hypothesis, importlinter: install them there",
+        ),
     ],
 )
 def test_an_environment_that_cannot_be_used(checkout, arguments, sentence):
