@@ -7,7 +7,7 @@ result = ann2snn.simulate(snn, images)
 
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if (Path(__file__).parents[1] / "baselines").is_dir():  # a checkout that is not installed: its methods lie beside it
     __path__.append(str(Path(__file__).parents[1]))

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import ann2snn
 from ann2snn.devices import _version, cpu_model
 
 
@@ -46,7 +47,7 @@ def _without_folder(argument: str) -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    return {"ann2snn": _version("ann2snn"), "torch": _version("torch"), "python": platform.python_version()}
+    return {"ann2snn": ann2snn.__version__, "torch": _version("torch"), "python": platform.python_version()}
 
 
 def _git(*arguments: str) -> str | None:
