@@ -155,7 +155,7 @@ if [[ $own ]]; then
     check_own "$python" $needs
 else
     unset PYTHONPATH PYTHONHOME
-    unset PYTHONDONTWRITEBYTECODE   # without compiled files every process would compile all of PyTorch: 7 s instead of 2
+    unset PYTHONDONTWRITEBYTECODE   # without compiled files each import of PyTorch takes twice as long
     ensure_environment
     python=$environment/bin/python
 fi

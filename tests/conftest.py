@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import os
 import random
 import signal
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ann2snn.cli import main
+from ann2snn.leaderboard.figures import style
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
 from ann2snn.simulation import c_library
@@ -131,6 +135,19 @@ def fresh(monkeypatch, tmp_path):
     c_library.library.cache_clear()
     yield tmp_path
     c_library.library.cache_clear()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures hold the hash of their data and no drawing: matplotlib takes seconds."""
+
+    def render(drawer, section, drawn):
+        mark, picture, info = style.stamp(drawer, section, drawn), io.BytesIO(), PngInfo()
+        info.add_text("Description", mark)
+        Image.new("RGB", (4, 3)).save(picture, "png", pnginfo=info)
+        return {"svg": f"<svg><!-- {mark} --></svg>".encode(), "png": picture.getvalue()}
+
+    monkeypatch.setattr(style, "render", render)
 
 
 @pytest.fixture

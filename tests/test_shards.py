@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from limits import LIMIT  # noqa: E402
 from sources import put  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 METHODS = (("optimal", {"reset": "soft"}), ("opi", {"reset": "soft"}))
 TINY = (
     Sweep("plain", "digits", ("digits_plain",), ("threshold_relu:1", "relu"), (0,), METHODS, (1, 2)),
