@@ -1,6 +1,7 @@
 """Checks of JSON values against a schema."""
 
 import math
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 ANY = "*"
 LARGEST = 2**63 - 1  # of an integer
@@ -56,3 +57,23 @@ def _short(value) -> str:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def schema_of(kind) -> tuple[Any, dict]:
+    """The schema of a type, and of those of its keys that may be absent, as `conform` takes them.
+
+    Args:
+        kind: A `TypedDict`, `dict[str, X]`, `list[X]`, or a plain type or union of such, where None stands for null.
+    """
+    if is_typeddict(kind):
+        fields = {name: schema_of(hint) for name, hint in get_type_hints(kind).items()}
+        schema = {name: fields[name][0] for name in fields if name in kind.__required_keys__}
+        optional = {name: later if name in schema else whole for name, (whole, later) in fields.items()}
+        return schema, {name: value for name, value in optional.items() if value != {}}
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        schema, optional = schema_of(arguments[1])
+        return {ANY: schema}, {ANY: optional} if optional else {}
+    if get_origin(kind) is list:
+        return [schema_of(arguments[0])[0]], {}
+    return arguments or kind, {}

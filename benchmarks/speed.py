@@ -29,7 +29,7 @@ from ann2snn.conform import MAYBE, conform
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import profiles
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.files import slug, write_atomic
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
@@ -44,6 +44,7 @@ from ann2snn.simulation.layers import Compiled
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints, lightning_module, pretrained, recipes
+from ann2snn.training.source_info import source_info
 
 NETWORKS = {  # name: (classes, side of an image, images simulated, batches of the ANN that are tried)
     "cifar_resnet20": (10, 32, 96, (50, 100, 500)),
@@ -71,7 +72,7 @@ class Case:
         if name == "cifar_resnet20" and where.runs:
             data = load("cifar10", where.data_root, accept_unofficial=True)
             path = pretrained.find(where.runs, PUBLIC.dataset, PUBLIC.network, PUBLIC.activation, PUBLIC.recipe)
-            source = Source(data, path)
+            source = SourceANN(data, path)
             images, calibration = (
                 next(part.batches(max(batches)))[0] for part in (source.data.test, source.data.train)
             )
@@ -400,7 +401,7 @@ IMAGES = 2560
 def epoch(data, **how) -> float:
     """Seconds of one epoch of He's ResNet-20 on some images of CIFAR-10."""
     few = replace(data, train=data.train.subset(range(IMAGES)), validation=data.validation.subset(range(256)))
-    net = checkpoints.untrained(checkpoints.describe(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
+    net = checkpoints.untrained_network(source_info(data, "cifar_resnet20", "threshold_relu:1", 0), 0)
     with tempfile.TemporaryDirectory() as folder:
         options = {"device": "cpu", "logger": None, "progress": False, "label": ""}
         plan = replace(recipes.RECIPES["cifar"], epochs=1, **how)

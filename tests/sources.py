@@ -5,6 +5,7 @@ import torch
 from ann2snn.data.registry import load
 from ann2snn.networks.registry import create
 from ann2snn.training import checkpoints
+from ann2snn.training.source_info import source_info
 
 
 def put(root, network="digits_plain", activation="threshold_relu:1", seed=0):
@@ -14,5 +15,5 @@ def put(root, network="digits_plain", activation="threshold_relu:1", seed=0):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         net = create(network, num_classes=10, in_chans=1, activation=activation)
-    checkpoints.save_source(net, checkpoints.describe(digits, network, activation, seed), path)
+    checkpoints.save_source(net, source_info(digits, network, activation, seed), path)
     return path

@@ -16,6 +16,7 @@ from ann2snn.methods.registry import discover, find
 from ann2snn.networks.activations import QCFS, TCL, ThresholdReLU, make
 from ann2snn.networks.registry import create
 from ann2snn.training import checkpoints
+from ann2snn.training.source_info import source_info
 
 X = torch.tensor([-1.0, -0.25, 0.0, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0])
 
@@ -223,8 +224,8 @@ def test_stairs_are_prepared_where_rounding_decides():
 
 
 def test_a_source_with_qcfs_round_trips(tmp_path):
-    info = checkpoints.describe(load("digits"), "digits_plain", "qcfs:2", 0)
-    net = checkpoints.untrained(info, seed=0)
+    info = source_info(load("digits"), "digits_plain", "qcfs:2", 0)
+    net = checkpoints.untrained_network(info, seed=0)
     for module in net.modules():
         if isinstance(module, QCFS):
             nn.init.uniform_(module.y_th, 1, 2)

@@ -72,7 +72,7 @@ def test_a_sweep_that_finds_another_source_where_it_looks(refused, tmp_path):
         shutil.copy(other, wanted)
         err = refused(f"{SWEEP} --network digits_plain")
         place = other.relative_to(tmp_path / "runs")
-        assert f"{wanted.relative_to(tmp_path)} holds another source than its place says: move it to {place}" in err
+        assert f"{wanted.relative_to(tmp_path)} holds another source than its path says: move it to {place}" in err
     wanted.write_bytes(mine)
     assert checkpoints.load_source(wanted)[1]["activation"] == "threshold_relu:1"
 
@@ -99,10 +99,16 @@ def without(name):
 
 
 CHECKPOINTS = {
-    "weights alone": (lambda source: source["state_dict"], "is no source of ann2snn: name a weights.pt that"),
-    "of Lightning": (lambda source: {"epoch": 3, "state_dict": source["state_dict"]}, "is no source of ann2snn: name"),
-    "other weights": (other_weights, "is no source of ann2snn: its weights are not those of digits_plain; remove"),
-    **{f"without {name}": (without(name), "is no source of ann2snn: name") for name in ("dataset", "seed", "network")},
+    "weights alone": (lambda source: source["state_dict"], "is not a source of ann2snn: name a weights.pt that"),
+    "of Lightning": (
+        lambda source: {"epoch": 3, "state_dict": source["state_dict"]},
+        "is not a source of ann2snn: name",
+    ),
+    "other weights": (other_weights, "is not a source of ann2snn: its weights are not those of digits_plain; remove"),
+    **{
+        f"without {name}": (without(name), "is not a source of ann2snn: name")
+        for name in ("dataset", "seed", "network")
+    },
     "an unknown network": (
         lambda source: source | {"info": source["info"] | {"network": "digits_plane"}},
         "checkpoint.pt cannot be built here: No network, here or in timm, is called 'digits_plane'",
@@ -179,7 +185,7 @@ def test_a_source_in_the_place_of_another_is_refused_when_it_is_loaded(tmp_path)
     moved = path.parent.parent / "seed7-digits-01234567-01234567" / "weights.pt"
     moved.parent.mkdir()
     path.rename(moved)
-    with pytest.raises(UserError, match=f"move it to {path.relative_to(tmp_path / 'runs')}, and run this again"):
+    with pytest.raises(UserError, match=f"move it to {path.relative_to(tmp_path / 'runs')}, and run the same"):
         checkpoints.load_source(moved)
 
 

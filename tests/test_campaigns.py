@@ -28,7 +28,7 @@ from ann2snn.errors import UserError
 from ann2snn.experiments import sweep
 from ann2snn.records import store
 from ann2snn.records.job import Job
-from ann2snn.records.partial import Notebook
+from ann2snn.records.partial import PartialResults
 from ann2snn.simulation import c_build, c_library
 from ann2snn.training import checkpoints, recipes, train
 
@@ -222,9 +222,9 @@ def checkpoint(folder):
     path.write_bytes(files.seal(tensor_bytes(parts)))
 
     def read():
-        if not checkpoints.resumable(path, net):
+        if not checkpoints.can_resume(path, net):
             raise UserError("It was put aside.")
-        found = checkpoints.loads(path.read_bytes())
+        found = checkpoints.load_tensors(path.read_bytes())
         return checkpoints.weights_hash(found.pop("state_dict")), found
 
     return path, read
@@ -234,16 +234,16 @@ def partial(folder):
     job = Job("digits", "0" * 64, "plain", "relu", 0, "short-0", "optimal", 1)
     place = dict.fromkeys(("versions", "device", "cpu", "threads", "batch", "calibration_hash"))
     about = {"id": job.id, "source": {"weights_hash": "0" * 64}, "provenance": place}
-    notebook = Notebook(job, folder, about, [[1, 2]], None)
-    notebook.write("test 0 T 1 2", {"1": {"n": 3, "correct": 2, "predictions": [1, 2, 3], "seconds": 0.1}})
+    partial = PartialResults(job, folder, about, [[1, 2]], None)
+    partial.write("test 0 T 1 2", {"1": {"n": 3, "correct": 2, "predictions": [1, 2, 3], "seconds": 0.1}})
 
     def read():
-        units = Notebook(job, folder, about, [[1, 2]], None).units
+        units = PartialResults(job, folder, about, [[1, 2]], None).units
         if not units:
             raise UserError("It is not used.")
         return units
 
-    return notebook.path, read
+    return partial.path, read
 
 
 def library(folder):

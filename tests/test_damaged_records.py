@@ -18,14 +18,14 @@ from ann2snn.benchmarks import speed
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import diagnosis, recheck, run_job
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.leaderboard import paired, photographs
 from ann2snn.leaderboard.pages import leaderboard
 from ann2snn.reading import put_aside, read_json
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
-from ann2snn.records.partial import Notebook
+from ann2snn.records.partial import PartialResults
 from ann2snn.tracking import wandb_runs
 from ann2snn.training import checkpoints, source_info
 
@@ -136,11 +136,11 @@ def without_simulation(monkeypatch):
     monkeypatch.setattr(recheck, "_compare", lambda *_: [])
     weights = next((RESULTS / "weights/digits").glob("digits_plain-threshold_relu-1-seed0-*.pt"))
     digits = load("digits")
-    found = Source(digits, weights)
+    found = SourceANN(digits, weights)
     known = {"digits": digits}
     monkeypatch.setattr(recheck, "load", lambda name, *how, **more: known.get(name) or load(name, *how, **more))
     monkeypatch.setattr(recheck, "find_weights", lambda *_: weights)
-    monkeypatch.setattr(recheck, "Source", lambda data, *_: found)
+    monkeypatch.setattr(recheck, "SourceANN", lambda data, *_: found)
 
 
 def test_500_damaged_records(small, tmp_path, without_simulation, capsys):
@@ -169,7 +169,7 @@ def info_campaign(folder, seed, n):
     for _ in range(n):
         torch.save(held | {"info": damaged_value(held["info"], rng)}, path)
         try:
-            source = Source(digits, path)
+            source = SourceANN(digits, path)
             source.net(next(source.data.test.batches(2))[0])
             outcomes["read"] += 1
         except UserError as error:
@@ -250,9 +250,9 @@ def test_a_damaged_partial_result_is_put_aside(kind, make_record, tmp_path, caps
     job = Job(**record["job"])
     path = job.path(tmp_path).with_suffix(".partial.json")
     spoil(path, kind)
-    notebook = Notebook(job, tmp_path, record, [[8]], False)
-    assert notebook.units == {}
-    notebook.write("test 0 T 8", {})
+    partial = PartialResults(job, tmp_path, record, [[8]], False)
+    assert partial.units == {}
+    partial.write("test 0 T 8", {})
     assert path.is_file()
 
 
@@ -285,19 +285,19 @@ def test_damaged_photographs_speeds_and_hashes_are_left_out(kind, tmp_path, caps
     assert kept == json.loads(file.read_text()) and str(path) in capsys.readouterr().err
 
     job = Job("digits", "d" * 64, "n", "relu", "r-0", 0, "m", 1)
-    spoil(path := image_hashes.path_of(job.dataset, job.data_hash, tmp_path), kind)
+    spoil(path := image_hashes.hashes_path(job.dataset, job.data_hash, tmp_path), kind)
     with pytest.raises(UserError, match=str(path)):
-        image_hashes.equal(job, load("digits"), [tmp_path])
+        image_hashes.matching_indices(job, load("digits"), [tmp_path])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_marker_of_wandb_is_put_aside(kind, tmp_path, capsys):
     spoil(marker := tmp_path / "marker", kind)
-    assert reading.load_or_put_aside(marker, wandb_runs._logged) is None and not os.path.lexists(marker)
+    assert reading.load_or_put_aside(marker, wandb_runs._load_marker) is None and not os.path.lexists(marker)
     assert "marker.damaged" in capsys.readouterr().err
-    assert reading.load_or_put_aside(marker, wandb_runs._logged) is None and capsys.readouterr().err == ""
+    assert reading.load_or_put_aside(marker, wandb_runs._load_marker) is None and capsys.readouterr().err == ""
     marker.write_text('{"content": "a", "run": "b"}')
-    assert wandb_runs._logged(marker) == {"content": "a", "run": "b"}
+    assert wandb_runs._load_marker(marker) == {"content": "a", "run": "b"}
 
 
 def test_damaged_files_are_put_aside_beside_one_another(tmp_path, capsys):
@@ -320,7 +320,7 @@ def test_a_named_pipe_in_place_of_weights(tmp_path):
 @pytest.mark.parametrize("kind", ["cut", "folder", "pipe"])
 def test_a_sweep_runs_the_job_of_a_damaged_record_again(kind, tmp_path, capsys):
     digits, fields = load("digits"), ("digits_plain", "threshold_relu:1", 0)
-    source = Source(digits, put(tmp_path))
+    source = SourceANN(digits, put(tmp_path))
     table = Sweep("t", "digits", *((x,) for x in fields), (("optimal", {}),), (1,))
     (job,) = table.jobs(digits, *fields)
     whole = run_job.run(job, [1], source, tmp_path)

@@ -14,7 +14,7 @@ from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import run_job
 from ann2snn.experiments import source as sources
-from ann2snn.experiments.diagnosis import neurons, steps
+from ann2snn.experiments.diagnosis import neurons_by_path, step_outputs
 from ann2snn.experiments.sweep import Sweep
 
 T = 8
@@ -32,7 +32,7 @@ def stats(ann):
 
 
 def by_name(snn):
-    return {neuron.name: neuron for neuron in neurons(snn).values()}
+    return {neuron.name: neuron for neuron in neurons_by_path(snn).values()}
 
 
 def test_by_default_it_is_optimal(ann, stats):
@@ -78,7 +78,7 @@ def test_the_spiking_read_out_is_a_neuron_behind_the_last_layer(ann, stats):
     assert result.spikes(T)["output"] == count.sum()
     assert result.predictions(T).tolist() == count.argmax(1).tolist()  # ties go to the lowest class
     assert result.undecided(T) == int(((count == count.amax(1, keepdim=True)).sum(1) > 1).sum()) > 0
-    (*_, last) = steps(snn, images, 1)
+    (*_, last) = step_outputs(snn, images, 1)
     assert list(last)[-1] == "spiking_output"
 
 
@@ -92,7 +92,7 @@ def test_a_record_says_read_out_and_calibration(tmp_path):
     digits, trained = load("digits"), put(tmp_path)
     table = Sweep("x", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("deng_code", {}),), (4,))
     table = dataclasses.replace(table, methods=(("deng_code", {"readout": "spiking"}),), calibration=64)
-    source = sources.Source(digits, trained)
+    source = sources.SourceANN(digits, trained)
     found = {}
     for transform in ("none", "crop_flip"):
         (job,) = dataclasses.replace(table, calibration_transform=transform).jobs(digits, *next(table.sources()))
@@ -101,6 +101,6 @@ def test_a_record_says_read_out_and_calibration(tmp_path):
         found[transform] = record["T"]["4"]
         assert found[transform]["spikes"]["output"] > 0 and found[transform]["operations"]["output"] == 0
     assert found["none"]["spikes"] != found["crop_flip"]["spikes"]
-    stats = [sources.Source(digits, trained).statistics(64, 0, "crop_flip")[0] for _ in range(2)]
+    stats = [sources.SourceANN(digits, trained).statistics(64, 0, "crop_flip")[0] for _ in range(2)]
     assert stats[0]["output"].max == stats[1]["output"].max != source.statistics(64, 0)[0]["output"].max
     assert stats[0]["output"].quantile(0.5) == stats[1]["output"].quantile(0.5)

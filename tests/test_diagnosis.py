@@ -9,7 +9,7 @@ from torch import nn
 
 from ann2snn import convert, prepare, simulate
 from ann2snn.cli import reproduce
-from ann2snn.experiments.diagnosis import evenly_timed, layers, load_all, neurons, steps
+from ann2snn.experiments.diagnosis import constant_rate_network, layer_errors, load_all, neurons_by_path, step_outputs
 from ann2snn.experiments.sweep import Sweep
 from ann2snn.leaderboard.pages import paper
 from ann2snn.networks.activations import ThresholdReLU
@@ -35,11 +35,11 @@ def staircase(z, v, T, start=0.0):
 def test_evenly_timed_is_the_network_quantised_to_T_levels(chain):
     ann, images, snn = chain
     conv1, _, conv2, _, linear = [m for m in ann.children() if not isinstance(m, nn.Flatten)]
-    first, second = neurons(snn).values()
+    first, second = neurons_by_path(snn).values()
     for made, start in ((snn, 0.0), (convert(ann, "opi", images), 0.5)):
         a = staircase(conv1(images), first.v_th, T, start * first.v_th)
         b = staircase(conv2(a), second.v_th, T, start * second.v_th)
-        assert torch.allclose(evenly_timed(made, T)(images), linear(b.flatten(1)), atol=1e-12)
+        assert torch.allclose(constant_rate_network(made, T)(images), linear(b.flatten(1)), atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["max_norm", "optimal", "opi"])
@@ -48,18 +48,18 @@ def test_steps_are_those_of_the_simulator(chain, method, reset):
     ann, images, _ = chain
     snn = convert(ann, method, images, T, reset=reset)
     result, counts = simulate(snn, images, T), {}
-    for step in steps(snn, images, T):
+    for step in step_outputs(snn, images, T):
         for place, (_, spikes) in step.items():
-            name = neurons(snn)[place].name
+            name = neurons_by_path(snn)[place].name
             counts[name] = counts.get(name, 0) + int((spikes > 0).sum())
     assert counts == result.spikes(T)
 
 
 def test_layers_against_a_loop_over_units(chain):
     ann, images, snn = chain
-    first, second = layers(ann, snn, images, T)
+    first, second = layer_errors(ann, snn, images, T)
     conv1, _, conv2, _, _ = [m for m in ann.children() if not isinstance(m, nn.Flatten)]
-    v, w = (n.v_th for n in neurons(snn).values())
+    v, w = (n.v_th for n in neurons_by_path(snn).values())
     z = conv1(images)
     a = z.clamp(0, 1)
     assert first.bound == pytest.approx(v.item() ** 2 / (12 * T**2))
@@ -92,8 +92,8 @@ def test_the_expected_error_of_a_uniform_activation():
         net[0].weight.fill_(1.0), net[0].bias.zero_()
     images = torch.linspace(0, 1, 40_000, dtype=torch.double).reshape(1, 1, 200, 200)
     ann = prepare(net, images)
-    (with_shift,) = layers(ann, convert(ann, "optimal", images, T), images, T)
-    (without,) = layers(ann, convert(ann, "max_norm", images), images, T)
+    (with_shift,) = layer_errors(ann, convert(ann, "optimal", images, T), images, T)
+    (without,) = layer_errors(ann, convert(ann, "max_norm", images), images, T)
     assert with_shift.rounding == pytest.approx(with_shift.bound, rel=1e-3)
     assert without.rounding == pytest.approx(4 * without.bound, rel=1e-3)
 
@@ -101,7 +101,7 @@ def test_the_expected_error_of_a_uniform_activation():
 def test_batches_and_the_caller_s_networks(chain):
     ann, images, snn = chain
     before = {name: value.clone() for name, value in snn.state_dict().items()}
-    whole, parts = layers(ann, snn, images, T), layers(ann, snn, [images[:4], images[4:]], T)
+    whole, parts = layer_errors(ann, snn, images, T), layer_errors(ann, snn, [images[:4], images[4:]], T)
     assert [vars(x) == pytest.approx(vars(y)) for x, y in zip(whole, parts, strict=True)] == [True, True]
     assert all(torch.equal(value, before[name]) for name, value in snn.state_dict().items())
 

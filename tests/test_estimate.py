@@ -12,7 +12,15 @@ from ann2snn.cli import reproduce
 from ann2snn.data.archives import LAYOUTS
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import load, names
-from ann2snn.experiments.estimate import EXTRAPOLATED, MEASURED, UNKNOWN, Estimates, clock, size, size_of
+from ann2snn.experiments.estimate import (
+    EXTRAPOLATED,
+    MEASURED,
+    UNKNOWN,
+    Estimator,
+    format_bytes,
+    format_duration,
+    network_size,
+)
 from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.graph.prepare import prepare
@@ -20,6 +28,7 @@ from ann2snn.metrics.operations import costs
 from ann2snn.networks.registry import create
 from ann2snn.records import provenance, store
 from ann2snn.training import checkpoints, recipes
+from ann2snn.training.source_info import source_info
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,13 +50,13 @@ def test_datasets_are_as_they_are_read():
 def test_multiply_accumulates_without_weights_are_those_of_the_converted_network(network):
     net = create(network, num_classes=10, in_chans=1).eval()
     macs = costs(prepare(net, torch.zeros(1, 1, 8, 8)), (1, 8, 8)).macs
-    assert size_of("digits", network) == (sum(macs.values()), sum(p.numel() for p in net.parameters()))
+    assert network_size("digits", network) == (sum(macs.values()), sum(p.numel() for p in net.parameters()))
 
 
 def test_large_networks_are_counted_without_allocating_them():
-    assert size_of("cifar10", "deng_vgg16") == (262_905_856, 35_211_082)
-    assert size_of("imagenet", "deng_vgg16_imagenet") == (15_470_264_320, 138_357_544)
-    assert size_of("cifar10", "no_such_network") is None and size_of("no_data", "digits_plain") is None
+    assert network_size("cifar10", "deng_vgg16") == (262_905_856, 35_211_082)
+    assert network_size("imagenet", "deng_vgg16_imagenet") == (15_470_264_320, 138_357_544)
+    assert network_size("cifar10", "no_such_network") is None and network_size("no_data", "digits_plain") is None
 
 
 @pytest.fixture
@@ -67,68 +76,68 @@ def known(make_record):
 
 
 def test_a_known_network_takes_what_its_records_took(known, tmp_path):
-    macs, parameters = size_of("digits", "digits_plain")
-    need = Estimates([known("digits_plain", macs)], Settings(tmp_path, device="cpu")).need(OPI.parts())
+    macs, parameters = network_size("digits", "digits_plain")
+    need = Estimator([known("digits_plain", macs)], Settings(tmp_path, device="cpu")).estimate(OPI.parts())
     assert need.seconds == pytest.approx(100 + 0.5 / 720 * 720 * 8) and need.certainty == MEASURED
     assert (need.jobs, need.done) == (1, 0) and need.bytes > 4 * parameters
     assert need.time == "2 min"
 
 
 def test_a_known_method_takes_what_it_took_and_its_conversions(known, tmp_path):
-    macs, _ = size_of("digits", "digits_plain")
+    macs, _ = network_size("digits", "digits_plain")
     slow = known("digits_plain", macs)
     slow["job"]["method"] = "ftbc"
     slow["T"]["8"]["seconds"] = 5.0
     for T, seconds in (("2", 10.0), ("8", 30.0)):
         slow["T"][T]["conversion_seconds"] = seconds
     (part,) = replace(OPI, methods=(("ftbc", {}),), T=(1, 3)).parts()
-    estimates = Estimates([known("digits_plain", macs), slow], Settings(tmp_path, device="cpu"))
-    assert estimates.need([part]).seconds == pytest.approx(100 + 5.0 / 720 * 720 * (1 + 3) + 2 * 20)
+    estimates = Estimator([known("digits_plain", macs), slow], Settings(tmp_path, device="cpu"))
+    assert estimates.estimate([part]).seconds == pytest.approx(100 + 5.0 / 720 * 720 * (1 + 3) + 2 * 20)
 
 
 def test_another_network_is_extrapolated_from_the_nearest_by_its_multiply_accumulates(known, tmp_path):
-    macs, _ = size_of("digits", "digits_plain")
+    macs, _ = network_size("digits", "digits_plain")
     far = known("digits_residual", 1)
     near = known("test_resnet", macs // 2)
-    need = Estimates([far, near], Settings(tmp_path, device="cpu")).need(OPI.parts())
+    need = Estimator([far, near], Settings(tmp_path, device="cpu")).estimate(OPI.parts())
     assert need.seconds == pytest.approx(2 * 104) and need.certainty == EXTRAPOLATED
     assert need.time == "~3 min" and need.disk.startswith("~")
-    assert Estimates([], Settings(tmp_path)).need(OPI.parts()).certainty == UNKNOWN
+    assert Estimator([], Settings(tmp_path)).estimate(OPI.parts()).certainty == UNKNOWN
     fast = known("test_resnet", macs, "cuda: a card") | {"id": "gpu"}
-    assert len(Estimates([near, fast], Settings(tmp_path, device="cpu")).known) == 1
-    assert Estimates([near, fast], Settings(tmp_path, device="cuda:0,cuda:1")).machines == ["cuda: a card"]
+    assert len(Estimator([near, fast], Settings(tmp_path, device="cpu")).records) == 1
+    assert Estimator([near, fast], Settings(tmp_path, device="cuda:0,cuda:1")).machines == ["cuda: a card"]
 
 
 def test_what_tables_share_is_trained_once_and_what_is_there_is_done(known, tmp_path, ann2snn):
     from sources import put
 
-    macs, _ = size_of("digits", "digits_plain")
+    macs, _ = network_size("digits", "digits_plain")
     settings, source = Settings(tmp_path / "runs", device="cpu"), known("digits_plain", macs)
     both = [*OPI.parts(), *OPI.parts()]
-    assert Estimates([source], settings).need(both).seconds == pytest.approx(100 + 2 * 4)
+    assert Estimator([source], settings).estimate(both).seconds == pytest.approx(100 + 2 * 4)
     put(tmp_path / "runs", activation="relu")
-    assert Estimates([source], settings).need(both).seconds == pytest.approx(2 * 4)
+    assert Estimator([source], settings).estimate(both).seconds == pytest.approx(2 * 4)
     line = "sweep --dataset digits --network digits_plain --activation relu --method opi --device cpu --wandb off --T"
     assert ann2snn(f"{line} 2")[0] == 0
-    assert Estimates([source], settings).need(OPI.parts()).done == 0
+    assert Estimator([source], settings).estimate(OPI.parts()).done == 0
     assert ann2snn(f"{line} 8")[0] == 0
-    need = Estimates([source], settings).need(OPI.parts())
+    need = Estimator([source], settings).estimate(OPI.parts())
     assert (need.done, need.seconds, need.bytes) == (1, 0, 0)
     with pytest.MonkeyPatch.context() as patch:  # a run on this processor would begin anew
         patch.setattr(provenance, "cpu_model", lambda: "another processor")
-        assert Estimates([source], settings).need(OPI.parts()).done == 0
+        assert Estimator([source], settings).estimate(OPI.parts()).done == 0
     assert ann2snn(f"{line} 2 8".replace("opi", "srp"))[0] == 0  # nothing is read at T = 2, within its warm-up
-    assert Estimates([source], settings).need(replace(OPI, methods=(("srp", {}),)).parts()).done == 1
+    assert Estimator([source], settings).estimate(replace(OPI, methods=(("srp", {}),)).parts()).done == 1
 
 
 def test_a_source_that_starts_from_another_needs_both(known, tmp_path):
     tables = {table.id: table.parts()[:1] for table in PROFILES["paper"]}
-    estimates = Estimates([known("digits_plain", 1000)], Settings(tmp_path, tmp_path, device="cpu"))
+    estimates = Estimator([known("digits_plain", 1000)], Settings(tmp_path, tmp_path, device="cpu"))
     removed, contrast = tables["cifar10-deng_vgg16-bn_removed"], tables["cifar10-deng_vgg16_bn"]
-    apart = estimates.need(removed).seconds + estimates.need(contrast).seconds
-    work = 8 * 45_000 * size_of("cifar10", "deng_vgg16_bn")[0]  # cifar_short: 8 epochs
+    apart = estimates.estimate(removed).seconds + estimates.estimate(contrast).seconds
+    work = 8 * 45_000 * network_size("cifar10", "deng_vgg16_bn")[0]  # cifar_short: 8 epochs
     shared = 100 / (40 * 1077 * 1000) * work
-    assert apart - estimates.need([*removed, *contrast]).seconds == pytest.approx(shared)
+    assert apart - estimates.estimate([*removed, *contrast]).seconds == pytest.approx(shared)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +145,11 @@ def test_a_source_that_starts_from_another_needs_both(known, tmp_path):
     [(99, "99 s"), (100, "2 min"), (5999, "100 min"), (6000, "1.7 h"), (36_000, "10 h"), (3.6e6, "42 d")],
 )
 def test_clock(value, text):
-    assert clock(value) == text
+    assert format_duration(value) == text
 
 
 def test_sizes():
-    assert [size(n) for n in (1e5, 9.94e6, 1.1e7, 2.5e10)] == ["0.1 MB", "9.9 MB", "11 MB", "25 GB"]
+    assert [format_bytes(n) for n in (1e5, 9.94e6, 1.1e7, 2.5e10)] == ["0.1 MB", "9.9 MB", "11 MB", "25 GB"]
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +225,9 @@ def test_a_row_of_cifar_from_the_dry_run_to_the_record(ann2snn, tmp_path, monkey
     code, out, _ = ann2snn(f"{line} --dry-run")
     assert code == 0 and "cifar10-augmented  1 " in out and "missing" not in out
     small = load("cifar10", tmp_path / "pictures", accept_unofficial=True)
-    info = checkpoints.describe(small, "cifar_resnet20", "threshold_relu:1", 0)
+    info = source_info(small, "cifar_resnet20", "threshold_relu:1", 0)
     path = checkpoints.weights_file(small, "cifar_resnet20", "threshold_relu:1", 0, tmp_path / "runs")
-    checkpoints.save_source(checkpoints.untrained(info, 0), info, path)
+    checkpoints.save_source(checkpoints.untrained_network(info, 0), info, path)
     code, out, err = ann2snn(line)
     assert code == 0 and (tmp_path / "runs/PAPER.md").exists(), err
     (record,) = store.load_all(tmp_path / "runs")

@@ -152,7 +152,7 @@ def test_publish_verifies_weights(ann2snn, make_record, tmp_path):
         record = make_record(weights=info["weights_hash"], **{name: info[name] for name in names})
         store.save(record, tmp_path / "runs")
     whole, tampered, damaged = paths
-    held = checkpoints.loads(tampered.read_bytes())
+    held = checkpoints.load_tensors(tampered.read_bytes())
     next(iter(held["state_dict"].values())).view(-1)[0] += 1
     torch.save(held, tampered)
     damaged.write_bytes(damaged.read_bytes()[:-200])

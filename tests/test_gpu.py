@@ -15,6 +15,7 @@ from ann2snn.simulation.layerwise import _Bits
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints, recipes
 from ann2snn.training import train as training_train
+from ann2snn.training.source_info import source_info
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 METHODS = [name for name in discover() if discover()[name].only_on is None]
@@ -36,7 +37,7 @@ def digits():
 @pytest.fixture(scope="module")
 def source(digits):
     """A network for the digits, of a short training."""
-    net = checkpoints.untrained(checkpoints.describe(digits, "digits_residual", "threshold_relu:1", 0), 0)
+    net = checkpoints.untrained_network(source_info(digits, "digits_residual", "threshold_relu:1", 0), 0)
     images, labels = next(digits.train.batches(1077))
     optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
     for _ in range(40):

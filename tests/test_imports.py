@@ -15,7 +15,7 @@ from torch import nn
 from ann2snn.data.registry import load, names
 from ann2snn.data.split import Normalise
 from ann2snn.errors import UserError
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.leaderboard.rows import sections
 from ann2snn.networks import registry as networks_registry
 from ann2snn.networks.registry import create
@@ -118,8 +118,11 @@ def test_a_pinned_file_must_hold_the_networks_weights(content, tmp_path, monkeyp
     [
         ("import resnet20 file.th", "No checkpoint is called 'resnet20'; the nearest are: resnet20-akamaster"),
         (f"import {PUBLIC}", "file"),
-        ("sweep --dataset digits --network digits_plain --recipe a-0 --seed 1", "imported weights have no seed"),
-        ("sweep --dataset digits --network digits_plain --recipe a-0", "No weights a-0 of digits_plain with threshold"),
+        ("sweep --dataset digits --network digits_plain --recipe a-01234567 --seed 1", "imported weights have no seed"),
+        (
+            "sweep --dataset digits --network digits_plain --recipe a-01234567",
+            "has no weights a-01234567 of digits_plain with threshold",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(ann2snn, line, says):
@@ -188,11 +191,11 @@ def test_inspect_calibrates_on_the_images_that_the_network_wants(ann2snn, twins)
 def test_imported_weights_are_of_one_dataset(twins):
     digits = load("digits")
     with pytest.raises(UserError, match="was trained on other data than this others"):
-        Source(dataclasses.replace(digits, name="others"), twins[1])
+        SourceANN(dataclasses.replace(digits, name="others"), twins[1])
     copy = dataclasses.replace(digits, hash="0" * 64)
-    assert Source(copy, twins[1]).data.hash == copy.hash
+    assert SourceANN(copy, twins[1]).data.hash == copy.hash
     with pytest.raises(UserError, match="was trained on other data"):
-        Source(copy, twins[0])
+        SourceANN(copy, twins[0])
 
 
 def test_validation_of_imported_weights_is_no_validation(make_record):
@@ -215,7 +218,7 @@ def test_validation_of_imported_weights_is_no_validation(make_record):
             Table = staticmethod(lambda *_: None)
 
         run = Run()
-        wandb_runs._fill_record(record, Wandb, run)
+        wandb_runs._log_results(record, Wandb, run)
         assert ("snn/validation" in run.logged, "ann/validation" in run.summary) == (known, known)
         assert "snn/test" in run.logged and "ann/test" in run.summary
         Run.summary.clear()
@@ -366,7 +369,7 @@ def saved(held, zipped=True):
 
 
 IT_HAS_NOT = f"file.pth does not hold qcfs_resnet20 as {QCFS} has it: "
-CODE = "file.pth holds objects of its authors' code, such as a whole network, and not weights alone: load it there and"
+CODE = "file.pth holds objects of its authors' code, such as a whole network: load it with that code and save"
 SHORTCUT = "conv3_x.0.shortcut.0.weight"
 
 

@@ -152,7 +152,7 @@ def test_what_agrees_with_itself_is_100_percent(inputs, monkeypatch):
 
     net = photographs.load_network(inputs[0])
     monkeypatch.setattr(photographs, "simulate", lambda snn, images, T, at: Ideal(net, images))
-    monkeypatch.setattr(photographs, "evenly_timed", lambda snn, T: net)
+    monkeypatch.setattr(photographs, "constant_rate_network", lambda snn, T: net)
     record = photographs.measure(*inputs, (3,))
     assert {found["3"]["agree"] for found in record["results"].values()} == {4}
     lines = [line.split("|") for line in table(inputs[2]).splitlines() if line.startswith("| ")]

@@ -14,7 +14,7 @@ import torch
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import run_job, sweep
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.methods.registry import find
 from ann2snn.records import provenance, store
@@ -33,7 +33,7 @@ TABLE = Sweep(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return Source(load("digits"), put(tmp_path_factory.mktemp("sources")))
+    return SourceANN(load("digits"), put(tmp_path_factory.mktemp("sources")))
 
 
 def job_of(source, method="optimal", **options):
@@ -42,7 +42,7 @@ def job_of(source, method="optimal", **options):
 
 
 def test_a_grid_within_the_warmup_is_refused_before_anything_is_trained(source):
-    with pytest.raises(UserError, match="srp reads nothing in its first 4 steps: name a T of 5 or more"):
+    with pytest.raises(UserError, match="srp has no output in its first 4 steps: name a T of 5 or more"):
         job_of(source, "srp")
 
 
@@ -165,17 +165,17 @@ def test_a_finished_job_is_found_as_it_is(source, tmp_path, simulations):
 def test_what_cannot_be_converted_is_not_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep.train, "train", lambda *_, **__: pytest.fail("it was trained"))
     table = replace(TABLE, networks=("efficientnet_lite0",), activations=("relu",))
-    monkeypatch.setattr(checkpoints.networks, "create", lambda *_, **__: torch.nn.Sequential(
+    monkeypatch.setattr(checkpoints, "create", lambda *_, **__: torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.GELU()))  # fmt: skip
     outcome = sweep.sweep([table], Settings(tmp_path))
     assert not outcome.records and "gelu" in outcome.failed[0][1]
     with pytest.raises(UserError, match="gelu"):
-        sweep.sweep([table], Settings(tmp_path), named=True)
+        sweep.sweep([table], Settings(tmp_path), strict=True)
 
 
 def test_chunks_of_any_size_give_the_same_record(source, tmp_path, monkeypatch):
     whole = run_job.run(job_of(source), [4], source, tmp_path / "whole")
-    monkeypatch.setattr(run_job, "CHUNK", 120)
+    monkeypatch.setattr(run_job, "CHUNK_SIZE", 120)
     parts = run_job.run(job_of(source), [4], source, tmp_path / "parts")
     differ = unpack(whole["T"]["4"]["test"]["predictions"]) != unpack(parts["T"]["4"]["test"]["predictions"])
     assert differ.sum() <= 3  # batches of 120 and 360 round differently
@@ -246,8 +246,8 @@ def test_a_record_of_another_environment_is_put_aside_where_it_has_more(source, 
 
 def test_weights_for_another_number_of_classes(source, tmp_path):
     few = replace(source.data, classes=5)
-    with pytest.raises(UserError, match="has 10 classes, this digits 5"):
-        Source(few, source.path)
+    with pytest.raises(UserError, match="has 10 classes and digits has 5"):
+        SourceANN(few, source.path)
 
 
 def test_a_sweep_goes_on_without_what_it_lacks(tmp_path, capfd):

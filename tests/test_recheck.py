@@ -13,13 +13,14 @@ from ann2snn.data.registry import load
 from ann2snn.data.split import Split
 from ann2snn.errors import UserError
 from ann2snn.experiments import recheck, rounding, run_job
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.networks.registry import create
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack, unpack
 from ann2snn.training import checkpoints, pretrained
+from ann2snn.training.source_info import source_info
 
 FIELDS = ("digits_plain", "threshold_relu:1", 0)
 CHANGED = [3, 77, 200]  # test images that are others in the copy
@@ -43,14 +44,14 @@ def with_images(digits, places, split="test", hash="e" * 64):
 def elsewhere(digits, tmp_path_factory):
     """(root, path of a record made on a copy of the digits, the copy)."""
     root, copy = tmp_path_factory.mktemp("results"), with_images(digits, CHANGED)
-    info = checkpoints.describe(copy, "digits_plain", "threshold_relu:1", 0)
+    info = source_info(copy, "digits_plain", "threshold_relu:1", 0)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         net = create("digits_plain", num_classes=10, in_chans=1, activation="threshold_relu:1")
     checkpoints.save_source(net, info, weights := root / checkpoints.weights_file(copy, *FIELDS, root))
     table = Sweep("t", "digits", *((x,) for x in FIELDS), (("optimal", {}),), (2, 4))
     (job,) = table.jobs(copy, *FIELDS)
-    run_job.run(job, [2, 4], Source(copy, weights, "cpu"), root)
+    run_job.run(job, [2, 4], SourceANN(copy, weights, "cpu"), root)
     image_hashes.write(copy, root)
     return root, job.path(root), copy
 
@@ -114,19 +115,19 @@ def test_other_training_images_are_refused(elsewhere, digits, monkeypatch):
 def test_without_hashes_the_message_names_the_file(elsewhere, tmp_path):
     _, path, copy = elsewhere
     moved = tamper(path, tmp_path, lambda record: None)
-    image_hashes.path_of("digits", copy.hash, tmp_path).unlink()
+    image_hashes.hashes_path("digits", copy.hash, tmp_path).unlink()
     with pytest.raises(UserError, match=r"no file images/digits-eeeeeeee\.json beside it .*--data-root"):
         again(moved)
 
 
 def test_hashes_find_the_images_that_are_equal(digits):
     copy = with_images(digits, CHANGED)
-    assert (image_hashes.of_test(copy) != image_hashes.of_test(digits)).nonzero()[0].tolist() == CHANGED
-    assert image_hashes.of_training(copy) == image_hashes.of_training(digits)
+    assert (image_hashes.test_hashes(copy) != image_hashes.test_hashes(digits)).nonzero()[0].tolist() == CHANGED
+    assert image_hashes.training_hash(copy) == image_hashes.training_hash(digits)
     labels, test = digits.test.labels.clone(), digits.test
     labels[9] = (labels[9] + 1) % 10
     other = dataclasses.replace(digits, test=Split(test.images, labels, test.indices, test.normalise))
-    assert (image_hashes.of_test(other) != image_hashes.of_test(digits)).nonzero()[0].tolist() == [9]
+    assert (image_hashes.test_hashes(other) != image_hashes.test_hashes(digits)).nonzero()[0].tolist() == [9]
 
 
 def test_publish_writes_the_hashes_of_unofficial_data(make_record, digits, tmp_path, monkeypatch):
@@ -141,7 +142,7 @@ def test_publish_writes_the_hashes_of_unofficial_data(make_record, digits, tmp_p
     assert path == tmp_path / "images/digits-eeeeeeee.json"
     assert image_hashes.publish(tmp_path, None) == []  # there already
     job = Job(**make_record(official=False, data_hash=copy.hash)["job"])
-    assert len(image_hashes.equal(job, digits, [tmp_path])) == len(digits.test) - 3
+    assert len(image_hashes.matching_indices(job, digits, [tmp_path])) == len(digits.test) - 3
 
 
 # ---------------------------------------------------------------------------------------------------- the method's file
@@ -159,7 +160,7 @@ def test_what_an_edited_method_made_is_put_aside_under_its_name(elsewhere, tmp_p
     root, path, copy = elsewhere
     moved = tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64))
     job = Job(**store.load(moved)["job"])
-    run_job.run(job, [4], Source(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
+    run_job.run(job, [4], SourceANN(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
     err = capsys.readouterr().err
     assert "keeps T = 2, made with another " in err and "optimal.py." in err and "environment" not in err
 
@@ -184,7 +185,7 @@ def test_missing_weights_name_the_command_that_makes_them(make_record, tmp_path)
     public = pretrained.CHECKPOINTS["resnet20-akamaster"]
     fields = {"dataset": "cifar10", "network": "cifar_resnet20", "official": False}
     text = says(seed=None, recipe=public.recipe, **fields)
-    assert f"`ann2snn import resnet20-akamaster FILE` brings them, with {public.file} of {public.url}" in text
+    assert f"`ann2snn import resnet20-akamaster FILE`, FILE being {public.file} of {public.url}" in text
     text = says(seed=None, recipe="qcfs-01234567", **fields)
     assert "`ann2snn import qcfs FILE --dataset cifar10 --network cifar_resnet20 --activation relu`" in text
     assert "sha256 begins with 01234567" in text
@@ -192,7 +193,7 @@ def test_missing_weights_name_the_command_that_makes_them(make_record, tmp_path)
     text = says(recipe=key, seed=2)
     assert "`ann2snn train --dataset digits --network plain --activation relu --seed 2 --recipe digits`" in text
     assert "in 2 s on the machine of the record" in text and "--weights" in text
-    assert "recipe digits-00000000 is none of this version" in says(recipe="digits-00000000", seed=3)
+    assert "recipe digits-00000000 is not in this version" in says(recipe="digits-00000000", seed=3)
 
 
 def test_weights_in_the_runs_folder_are_found(elsewhere, tmp_path):
@@ -201,7 +202,7 @@ def test_weights_in_the_runs_folder_are_found(elsewhere, tmp_path):
     lonely.parent.mkdir(parents=True)
     lonely.write_bytes(path.read_bytes())
     record = store.load(lonely)
-    with pytest.raises(UserError, match="No weights with the recorded hash"):
+    with pytest.raises(UserError, match="no weights with the recorded hash"):
         recheck.find_weights(lonely, record, tmp_path / "runs")
     assert recheck.find_weights(lonely, record, root) == checkpoints.weights_file(copy, *FIELDS, root)
 
@@ -218,18 +219,18 @@ def test_allowed_is_the_binomial_bound(flips):
         p = Fraction(1, runs + 1)
         return sum(comb(n + d, k) * p**k * (1 - p) ** (n + d - k) for k in range(d, n + d + 1))
 
-    d = rounding.allowed(flips)
+    d = rounding.allowed_differences(flips)
     assert tail(d) >= Fraction(1, 1000) > tail(d + 1)
 
 
 def test_allowed_by_hand():
-    assert rounding.allowed((0, 0, 0)) == 4  # (1/4)^4 = 0.0039, (1/4)^5 = 0.00098
-    assert rounding.allowed((0,)) == 9  # 2^-9 = 0.00195, 2^-10 = 0.00098
+    assert rounding.allowed_differences((0, 0, 0)) == 4  # (1/4)^4 = 0.0039, (1/4)^5 = 0.00098
+    assert rounding.allowed_differences((0,)) == 9  # 2^-9 = 0.00195, 2^-10 = 0.00098
 
 
 def test_perturbed_weights_differ_as_rounding_does(elsewhere):
     root, _, copy = elsewhere
-    source = Source(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu")
+    source = SourceANN(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu")
     stats, _ = source.statistics(64, 0)
     before = [p.clone() for p in source.ann.parameters()]
     other, others = rounding.perturbed(source.ann, stats, 1)

@@ -16,8 +16,8 @@ BN_FREE, FIRST = RECIPES["bn_free"], next(iter(recipe_search.FACTORS))
 def test_a_squeezed_recipe_has_the_same_schedule():
     short = recipe_search.squeezed(BN_FREE, 1)
     assert (short.name, short.epochs) == ("squeezed1", 1) and short.key != BN_FREE.key
-    assert [short.rate(step, 70) for step in (0, 9, 10, 40, 69)] == pytest.approx(
-        [BN_FREE.rate(step, 10) for step in (0, 9, 10, 40, 69)]
+    assert [short.lr_factor(step, 70) for step in (0, 9, 10, 40, 69)] == pytest.approx(
+        [BN_FREE.lr_factor(step, 10) for step in (0, 9, 10, 40, 69)]
     )
 
 

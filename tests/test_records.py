@@ -11,6 +11,7 @@ import zlib
 from itertools import product
 from math import comb
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -18,15 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ann2snn.cli.publish import publish_records as publish
+from ann2snn.conform import ANY
 from ann2snn.devices import cpu_model
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
 from ann2snn.metrics.significance import holm, mcnemar_exact
 from ann2snn.records import provenance as provenance_module
+from ann2snn.records import schema
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack, unpack
 from ann2snn.records.provenance import provenance
-from ann2snn.records.store import load, load_all, save, weights_path
+from ann2snn.records.schema import JobFields
+from ann2snn.records.store import load, load_all, published_weights_path, save
 
 JOB = Job(
     "digits", "d" * 64, "plain", "threshold_relu:1", "short-01234567", 3, "robust_norm", 1, {"reset": "hard"}, 100
@@ -139,14 +143,14 @@ def _drop(*place):
         (_drop("provenance", "cpu"), "has no 'cpu'"),
         (_set(["job", "calibration"], "100"), "'calibration'.*not of type int"),
         (_set(["job", "calibration"], True), "'calibration'.*not of type int"),
-        (_set(["job", "more"], 1), "a field that jobs do not have"),
+        (_set(["job", "more"], 1), "its job has an unknown field"),
         (_set(["job", "protocol"], 99), "protocol 99"),
         (_set(["id"], "0" * 12), "its id is 000000000000"),
         (_set(["T"], {}), "it has no T"),
         (_set(["T"], []), "not a mapping"),
         (_set(["T", "8", "seconds"], float("nan")), "is nan"),
         (_set(["T", "8", "spikes", "a"], -1), "is -1"),
-        (_set(["T", "8", "test", "correct"], 8), "T = 8 says 8 correct, its predictions say 9"),
+        (_set(["T", "8", "test", "correct"], 8), "T = 8 has 8 correct, its predictions have 9"),
         (_set(["T", "8", "test", "undecided"], 11), "more than all test images"),
         (_set(["T", "8", "test", "predictions"], pack([1, 2])), "2 predictions for 10 labels"),
         (_set(["ann", "test", "predictions"], "u1:@"), "damaged packed array"),
@@ -161,6 +165,27 @@ def test_load_names_the_defect(make_record, tmp_path, change, defect):
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match=rf"^{path} is not a valid record: .*{defect}"):
         load(path)
+
+
+def test_the_type_of_a_job_in_a_record_has_the_fields_of_a_job():
+    types = get_type_hints(JobFields)
+    assert list(types) == [field.name for field in dataclasses.fields(Job)]
+    assert {**types, "options": dict} == get_type_hints(Job)
+
+
+def test_the_schema_is_derived_from_the_type_of_a_record(make_record):
+    """Every field that the type requires is required of a file, and every optional one is checked if it is there."""
+    assert schema.SCHEMA.keys() == get_type_hints(schema.Record).keys()
+    assert schema.SCHEMA["T"][ANY]["test"] == {"n": int, "correct": int, "undecided": int, "predictions": str}
+    assert schema.SCHEMA["source"] == {"weights_hash": str, "training_seconds": (float, type(None))}
+    assert schema.OPTIONAL["source"] == {"trained_on": [str]} and schema.OPTIONAL["T"][ANY].keys() == {
+        "latency", "conversion_seconds", "commit"
+    }  # fmt: skip
+    record = make_record()
+    assert schema.validate(record) is record
+    record["source"]["trained_on"] = "a machine"
+    with pytest.raises(ValueError, match="'trained_on'.* is not a list"):
+        schema.validate(record)
 
 
 @pytest.mark.parametrize("T", ["0", "08", "x", "-1"])
@@ -236,7 +261,9 @@ def test_imported_weights_have_no_validation(make_record, tmp_path):
     record = make_record(seed=None)
     assert load(save(record, tmp_path))
     record["data"]["n"]["validation"] = 10
-    with pytest.raises(UserError, match="no valid record: .*validation images, which imported weights have seen"):
+    with pytest.raises(
+        UserError, match="not a valid record: .*validation images, which its imported weights were trained on"
+    ):
         load(save(record, tmp_path))
 
 
@@ -318,7 +345,7 @@ def test_publish_copies_records_and_weights_and_builds(make_record, tmp_path):
     (tmp_path / "w.pt").write_bytes(b"weights")
     written = publish(runs, results, {"5" * 64: tmp_path / "w.pt"}.get)
     weights = results / "weights" / "digits" / "plain-threshold_relu-1-seed0-55555555.pt"
-    assert weights == weights_path(record, results) and weights.read_bytes() == b"weights"
+    assert weights == published_weights_path(record, results) and weights.read_bytes() == b"weights"
     assert load(results / place) == record
     assert {weights, results / place, results / "LEADERBOARD.md", results / "leaderboard.csv"} < set(written)
     assert (results / "figures" / "digits-plain.svg").exists()

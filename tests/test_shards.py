@@ -15,7 +15,7 @@ import torch
 from ann2snn.cli import reproduce
 from ann2snn.errors import UserError
 from ann2snn.experiments import shards
-from ann2snn.experiments.estimate import trainings
+from ann2snn.experiments.estimate import training_chain
 from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Sweep
 from ann2snn.records import store
@@ -52,7 +52,7 @@ def trained(parts):
         for part in parts
         for network, activation, seed in part.sources()
         if seed is not None
-        for net, act, plan in trainings(part.dataset, network, activation, part.recipe)
+        for net, act, plan in training_chain(part.dataset, network, activation, part.recipe)
     }
 
 
@@ -60,7 +60,7 @@ def trained(parts):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_shards_are_disjoint_and_complete_and_train_nothing_twice(profile, n):
     parts = parts_of(profile)
-    split = [shards.take(parts, [(i, n)]) for i in range(1, n + 1)]
+    split = [shards.select_shard(parts, [(i, n)]) for i in range(1, n + 1)]
     assert Counter(name(part) for shard in split for part in shard) == Counter(map(name, parts))
     times = Counter(source for shard in split for source in trained(shard))
     assert set(times.values()) == {1} and times.keys() == trained(parts)
@@ -68,16 +68,16 @@ def test_shards_are_disjoint_and_complete_and_train_nothing_twice(profile, n):
 
 def test_a_shard_of_a_shard():
     parts = parts_of("paper")
-    third = shards.take(parts, [(2, 3)])
-    halves = [shards.take(parts, [(2, 3), (i, 2)]) for i in (1, 2)]
+    third = shards.select_shard(parts, [(2, 3)])
+    halves = [shards.select_shard(parts, [(2, 3), (i, 2)]) for i in (1, 2)]
     assert sorted(map(name, halves[0] + halves[1])) == sorted(map(name, third))
     assert all(halves) and not set(map(name, halves[0])) & set(map(name, halves[1]))
 
 
 def test_shards_have_like_work():
     """Every row of the paper's has three seeds: a third of each is a third of the whole."""
-    assert [len(shards.take(parts_of("paper"), [(i, 3)])) for i in (1, 2, 3)] == [33, 33, 33]
-    first, second = (shards.take(parts_of("digits"), [(i, 2)]) for i in (1, 2))
+    assert [len(shards.select_shard(parts_of("paper"), [(i, 3)])) for i in (1, 2, 3)] == [33, 33, 33]
+    first, second = (shards.select_shard(parts_of("digits"), [(i, 2)]) for i in (1, 2))
     assert {part.id for part in first} == {part.id for part in second} == {t.id for t in PROFILES["digits"]}
 
 
@@ -129,7 +129,7 @@ def test_one_job_on_each_device(ann2snn, tmp_path, monkeypatch):
     assert "cpu | failed digits digits_plain threshold_relu:1 seed 1: " in err
     assert "2 records in" in out and err.count("building tables") == 1 and (tmp_path / "runs/LEADERBOARD.md").exists()
     assert code == 2 and err.splitlines()[-1].startswith("ann2snn: The run on cpu failed")
-    monkeypatch.setattr(shards, "on_devices", lambda devices, arguments: [])
+    monkeypatch.setattr(shards, "run_on_devices", lambda devices, arguments: [])
     code, out, _ = ann2snn(line)
     assert code == 0 and "2 records in" in out
 
@@ -154,7 +154,7 @@ def test_a_process_sees_its_device_and_a_failure_is_of_its_device(stand_in, monk
     stand_in("[[ $* == *1/2 ]]")
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert shards.on_devices(["cuda:0", "cuda:1"], ["reproduce", "--shard", "2/3"]) == ["cuda:1"]
+    assert shards.run_on_devices(["cuda:0", "cuda:1"], ["reproduce", "--shard", "2/3"]) == ["cuda:1"]
     assert sorted(capsys.readouterr().err.splitlines()) == [
         f"cuda:{k} | {seen[k]}: -m ann2snn reproduce --shard 2/3 --device cuda --shard {k + 1}/2" for k in (0, 1)
     ]
@@ -166,7 +166,7 @@ def test_a_device_that_is_not_there_starts_nothing(ann2snn, stand_in, tmp_path):
     assert code == 2 and "no cuda:2" in err and err.count("\n") == 1
     assert not list(tmp_path.glob("*.pid"))
     with pytest.raises(UserError, match="no cuda:9"):
-        shards.on_devices(["cuda:9"], [])
+        shards.run_on_devices(["cuda:9"], [])
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -182,7 +182,7 @@ def test_an_interrupt_stops_every_process(stand_in, tmp_path, stop):
     began = time.monotonic()
     Timer(0, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        shards.on_devices(["cpu", "cpu"], [])
+        shards.run_on_devices(["cpu", "cpu"], [])
     assert time.monotonic() < began + 2 * LIMIT  # before they end by themselves
     assert signal.getsignal(signal.SIGTERM) is before
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
@@ -202,6 +202,6 @@ def test_an_interrupt_waits_while_a_process_begins(stop):
 
 
 def test_a_table_of_diagnoses_is_printed_after_several_devices_too(ann2snn, monkeypatch):
-    monkeypatch.setattr(shards, "on_devices", lambda devices, arguments: [])
+    monkeypatch.setattr(shards, "run_on_devices", lambda devices, arguments: [])
     code, out, _ = ann2snn("reproduce --profile cifar --only convertible --wandb off --device cpu,cpu")
     assert code == 0 and "[convertible]" in out

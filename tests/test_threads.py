@@ -10,7 +10,7 @@ import torch
 
 from ann2snn.cli import commands, process
 from ann2snn.experiments import cpu_threads
-from ann2snn.experiments.cpu_threads import Machine, cgroup_quota, choose, default
+from ann2snn.experiments.cpu_threads import Machine, cgroup_quota, choose_threads, default_threads
 
 
 @pytest.mark.parametrize(
@@ -62,25 +62,27 @@ def test_without_cgroups_there_is_no_quota(tmp_path):
 
 def test_the_default():
     idle, busy = Machine(4, 4, math.inf, 0.0), Machine(4, 4, math.inf, 2.9)
-    assert default(idle, 4)[0] == 4 and default(idle, 2)[0] == 2  # PyTorch counts cores, not threads of cores
-    assert default(busy, 4) == (1, "the machine is busy, load 2.9")
-    assert default(busy, 4, before=3)[0] == 3 and default(idle, 4, before=1)[0] == 1
-    assert default(idle, 4, before=64)[0] == 4
+    assert (
+        default_threads(idle, 4)[0] == 4 and default_threads(idle, 2)[0] == 2
+    )  # PyTorch counts cores, not threads of cores
+    assert default_threads(busy, 4) == (1, "the machine is busy, load 2.9")
+    assert default_threads(busy, 4, before=3)[0] == 3 and default_threads(idle, 4, before=1)[0] == 1
+    assert default_threads(idle, 4, before=64)[0] == 4
 
 
 def test_a_folder_of_results_keeps_its_number(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(4, 4, math.inf, 0.0))
-    assert choose("cifar10", tmp_path / "dry", 4, remember=False) == 4 and not (tmp_path / "dry").exists()
-    assert choose("cifar10", tmp_path, 4) == 4 and capsys.readouterr().err == ""
+    assert choose_threads("cifar10", tmp_path / "dry", 4, remember=False) == 4 and not (tmp_path / "dry").exists()
+    assert choose_threads("cifar10", tmp_path, 4) == 4 and capsys.readouterr().err == ""
     monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(4, 4, math.inf, 3.0))
-    assert choose("cifar10", tmp_path, 4) == 4 and choose("cifar10", tmp_path / "new", 4) == 1
+    assert choose_threads("cifar10", tmp_path, 4) == 4 and choose_threads("cifar10", tmp_path / "new", 4) == 1
     assert capsys.readouterr().err == (
         "1 of 4 CPU threads (the machine is busy, load 3.0); --threads N takes another number.\n"
     )
-    assert choose("digits", tmp_path, 4) == 1 and "as small as those of digits" in capsys.readouterr().err
+    assert choose_threads("digits", tmp_path, 4) == 1 and "as small as those of digits" in capsys.readouterr().err
     assert (tmp_path / "threads").read_text() == "4\n"
     (tmp_path / "threads").write_text("damaged")
-    assert choose("cifar10", tmp_path, 4) == 1
+    assert choose_threads("cifar10", tmp_path, 4) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ann2snn.baselines.mmse import GRID, mmse_threshold, squared_errors
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.conversion.thresholds import UNREACHABLE
 from ann2snn.errors import UserError
-from ann2snn.experiments.diagnosis import neurons
+from ann2snn.experiments.diagnosis import neurons_by_path
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
@@ -22,7 +22,7 @@ from ann2snn.simulation.simulate import simulate
 
 
 def by_name(snn):
-    return {neuron.name: neuron for neuron in neurons(snn).values()}
+    return {neuron.name: neuron for neuron in neurons_by_path(snn).values()}
 
 
 def test_channel_norm_takes_the_exact_maxima_in_one_pass():
@@ -48,10 +48,10 @@ def test_channel_norm_is_weight_normalisation_by_channel():
     net[1], net[4] = ThresholdReLU(4.0), ThresholdReLU(2.0)
     images = dyadic_images(40, seed=3)
     scaled = convert(prepare(net, images), "channel_norm", images)
-    first, second = (neuron.v_th for neuron in neurons(scaled).values())
+    first, second = (neuron.v_th for neuron in neurons_by_path(scaled).values())
     assert len(first.unique()) > 1 or len(second.unique()) > 1
     first, second = (2.0 ** v.log2().round() for v in (first, second))  # powers of two keep everything exact
-    for neuron, v in zip(neurons(scaled).values(), (first, second), strict=True):
+    for neuron, v in zip(neurons_by_path(scaled).values(), (first, second), strict=True):
         neuron.v_th = v
     normalised = copy.deepcopy(net)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_channel_norm_is_weight_normalisation_by_channel():
         normalised[3].weight.mul_(first.expand(3, 2, 2).flatten() / second[:, None])
         normalised[3].bias.div_(second)
     unit = convert(prepare(normalised, images), "channel_norm", images)
-    for neuron in neurons(unit).values():
+    for neuron in neurons_by_path(unit).values():
         neuron.v_th = torch.ones_like(neuron.v_th)
     a, b = (simulate(snn, images, 12, at=range(1, 13)) for snn in (scaled, unit))
     for t in range(1, 13):
@@ -198,10 +198,10 @@ def test_rmp_by_hand_and_against_the_loop():
             net[layer].bias.fill_(0)
     image = torch.tensor([[4.0]])
     snn = convert(prepare(net, image), "rmp", image, alpha=0.5, steps=5)
-    assert [neuron.v_th.item() for neuron in neurons(snn).values()] == [2, 3]
+    assert [neuron.v_th.item() for neuron in neurons_by_path(snn).values()] == [2, 3]
     assert simulate(snn, image, 4).mean(4).item() == 3  # 12 in the network: both layers clip
     snn = convert(prepare(net, image), "spike_norm", image, steps=5)
-    assert [neuron.v_th.item() for neuron in neurons(snn).values()] == [4, 12]
+    assert [neuron.v_th.item() for neuron in neurons_by_path(snn).values()] == [4, 12]
     net, images = dyadic(residual(), seed=1), dyadic_images(9)
     snn = convert(prepare(net, images), "rmp", images, alpha=0.75, steps=12)
     wanted = balanced(net, images, 12, "soft", 0.75)

@@ -214,7 +214,7 @@ def test_a_run_that_failed_half_way_is_logged_again(tmp_path, capfd):
     one = record()
     counts = one["T"]["16"].pop("spikes")
     wandb_runs.log_record(one, tmp_path, "offline")
-    assert f"W&B: no record {JOB.id} (KeyError: 'spikes'); going on" in capfd.readouterr().err
+    assert f"W&B: no record {JOB.id} (KeyError: 'spikes'); the command continues" in capfd.readouterr().err
     assert not (tmp_path / "wandb" / "logged" / JOB.id).exists()
     one["T"]["16"]["spikes"] = counts
     wandb_runs.log_record(one, tmp_path, "offline")

@@ -98,8 +98,8 @@ def killed_at(what, when, root):
 
     calls = iter(range(1, 1000))
     if what == "step":
-        step = lightning_module.Source.training_step
-        lightning_module.Source.training_step = lambda *a: die() if next(calls) > when else step(*a)
+        step = lightning_module.SourceClassifier.training_step
+        lightning_module.SourceClassifier.training_step = lambda *a: die() if next(calls) > when else step(*a)
         return run(root)
 
     write = checkpoints.write_atomic
@@ -203,7 +203,7 @@ def test_callers_random_state_and_folder_are_untouched(tmp_path, monkeypatch, ca
 CHANGED = {
     field.name: {int: 3, float: 0.123, str: "linear", bool: True, tuple: (1,)}.get(type(getattr(SHORT, field.name)))
     for field in dataclasses.fields(Recipe)
-} | {"nesterov": False, "gamma": 0.5, "start": recipes.Start("digits")}
+} | {"nesterov": False, "gamma": 0.5, "start": recipes.WarmStart("digits")}
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
@@ -234,11 +234,13 @@ def test_cache_has_a_place_for_every_source(tmp_path, monkeypatch):
 
 def test_learning_rate():
     linear = Recipe("r", epochs=4, batch_size=1, lr=1.0, warmup_epochs=1.0, schedule="linear")
-    assert [linear.rate(step, 3) for step in range(13)] == pytest.approx(
+    assert [linear.lr_factor(step, 3) for step in range(13)] == pytest.approx(
         [1 / 4, 2 / 4, 3 / 4, 1, 8 / 9, 7 / 9, 6 / 9, 5 / 9, 4 / 9, 3 / 9, 2 / 9, 1 / 9, 0]
     )
     cosine = dataclasses.replace(linear, schedule="cosine", warmup_epochs=0.0)
-    assert [cosine.rate(step, 1) for step in range(5)] == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0])
+    assert [cosine.lr_factor(step, 1) for step in range(5)] == pytest.approx(
+        [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]
+    )
 
 
 def test_recipes():
@@ -260,7 +262,9 @@ def test_keys_of_recipes_stay_when_recipes_learn_new_fields():
 
 def test_the_paper_s_rate_falls_at_its_milestones():
     paper = recipes.RECIPES["deng2021"]
-    rates = [paper.lr * paper.rate(step=epoch * 351, steps_per_epoch=351) for epoch in (0, 99, 100, 139, 140, 240, 299)]
+    rates = [
+        paper.lr * paper.lr_factor(step=epoch * 351, steps_per_epoch=351) for epoch in (0, 99, 100, 139, 140, 240, 299)
+    ]
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-5, 1e-5])
 
 
@@ -296,7 +300,7 @@ def test_pytorch_s_own_initialisation_is_an_option(tmp_path):
 def test_he_s_initialisation_keeps_the_second_moment_from_layer_to_layer():
     """On layers that widen, where fan-out shrinks it."""
     net = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 16, 4096), nn.ReLU())
-    initialization._reset(net, 0, "fan_in")
+    initialization.reset_parameters(net, 0, "fan_in")
     assert all((p == 0).all() for name, p in net.named_parameters() if name.endswith("bias"))
     x = torch.randn(64, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     for layer in (net[:2], net[2:]):
@@ -308,7 +312,7 @@ def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     """From a ReLU network with batch norm to a threshold ReLU network without: the same function to begin with."""
     before = dataclasses.replace(SHORT, name="before")
     monkeypatch.setitem(recipes.RECIPES, "before", before)
-    start = recipes.Start("before", "dropout_net", activation="relu")
+    start = recipes.WarmStart("before", "dropout_net", activation="relu")
     after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
     tuned, info = read(run(tmp_path, "plain_net", "threshold_relu:100", recipe=after))
     folders = sorted(p.name for p in (tmp_path / "sources" / "digits").iterdir())
@@ -327,7 +331,7 @@ def test_a_training_that_goes_on_may_train_thresholds(tmp_path, monkeypatch):
     """They start in the unit of the activations, gamma times as large as in a network without gamma."""
     before = dataclasses.replace(SHORT, name="before", gamma=0.5)
     monkeypatch.setitem(recipes.RECIPES, "before", before)
-    start = recipes.Start("before", activation="relu")
+    start = recipes.WarmStart("before", activation="relu")
     after = dataclasses.replace(SHORT, name="after", lr=0.0, epochs=1, start=start)
     tuned, _ = read(run(tmp_path, "digits_plain", "tcl", recipe=after))
     trained, _ = read(run(tmp_path, "digits_plain", "relu", recipe=before))
@@ -417,7 +421,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_stays_one(tmp_path, monkeypatch):
     def interrupted(self, batch, index):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ann2snn.training.lightning_module.Source.training_step", interrupted)
+    monkeypatch.setattr("ann2snn.training.lightning_module.SourceClassifier.training_step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
@@ -484,10 +488,10 @@ DAMAGED = {
     "text": (lambda path: b"epoch,accuracy\n1,0.5\n", "is damaged"),
     "code": (lambda path: pickle.dumps(print), "is damaged, or was not written by torch.save"),
     "whole module": (lambda path: module_bytes(), "holds a whole pickled network, or other objects that run code"),
-    "a tensor": (lambda path: tensor_bytes(torch.ones(3)), "is no source of ann2snn"),
-    "state dict": (lambda path: tensor_bytes({"fc.weight": torch.ones(3)}), "is no source of ann2snn"),
-    "numbers": (lambda path: tensor_bytes({"info": 3, "state_dict": {}}), "is no source of ann2snn"),
-    "lost": (lambda path: edited(path, lambda s: s["state_dict"].popitem()), "is no source of ann2snn"),
+    "a tensor": (lambda path: tensor_bytes(torch.ones(3)), "is not a source of ann2snn"),
+    "state dict": (lambda path: tensor_bytes({"fc.weight": torch.ones(3)}), "is not a source of ann2snn"),
+    "numbers": (lambda path: tensor_bytes({"info": 3, "state_dict": {}}), "is not a source of ann2snn"),
+    "lost": (lambda path: edited(path, lambda s: s["state_dict"].popitem()), "is not a source of ann2snn"),
     "NaN": (
         lambda path: edited(path, lambda s: set_first(s["state_dict"], "0.weight", torch.nan)),
         r"NaN .* in 0\.weight",
@@ -561,7 +565,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
         net = nn.Sequential(*filter(None, layers))
         recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
         if gamma:
-            initialization._rescale(net, gamma)
+            initialization.rescale_activations(net, gamma)
         optimizer = torch.optim.SGD(lightning_module.groups(net, recipe), recipe.lr, 0.5, nesterov=True)
         images = torch.randn(8, 1, 8, 8)
         for _ in range(5):
@@ -591,12 +595,12 @@ def test_candidates_for_networks_without_batch_norm_are_compared_on_validation(t
     table = capsys.readouterr().out
     paths = sorted(tmp_path.rglob("weights.pt"), key=lambda path: path.stat().st_mtime)
     for path, line in zip(paths, table.splitlines()[2:], strict=True):
-        correct = recipe_search.Source(load("digits"), path).result("validation")["correct"]
+        correct = recipe_search.SourceANN(load("digits"), path).result("validation")["correct"]
         assert f" {100 * correct / 360:.2f} " in line
     monkeypatch.setattr("sys.argv", ["recipes", *which, "--network", "no_such_network"])
     assert recipe_search.main() == 2 and "no_such_network" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["recipes", *which])
-    monkeypatch.setattr(training_train, "untrained", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(training_train, "untrained_network", lambda *_: pytest.fail("it was trained again"))
     assert recipe_search.main() == 0 and capsys.readouterr().out == table
 
 
@@ -621,7 +625,7 @@ def interrupted(tmp_path_factory):
 
 def unsealed(content, edit=lambda checkpoint: None):
     """As an older version wrote it, after an edit."""
-    checkpoint = checkpoints.loads(content)
+    checkpoint = checkpoints.load_tensors(content)
     edit(checkpoint)
     return tensor_bytes(checkpoint)
 
@@ -651,7 +655,7 @@ def test_a_damaged_checkpoint_is_put_aside(kind, interrupted, tmp_path, capsys):
     content = DAMAGED_CHECKPOINTS[kind](interrupted[1].read_bytes())
     checkpoint, net = tmp_path / "last.ckpt", dropout_net(num_classes=10, in_chans=1, act_layer=nn.ReLU)
     checkpoint.write_bytes(content)
-    assert not checkpoints.resumable(checkpoint, net)
+    assert not checkpoints.can_resume(checkpoint, net)
     err = capsys.readouterr().err
     assert err.startswith(f"{checkpoint} is damaged (") and err.count("\n") == 1
     assert "it is now last.ckpt.damaged, and the training starts again." in err
@@ -669,5 +673,5 @@ def test_a_training_with_such_a_checkpoint_gives_the_same_weights(version, inter
     path = run(root, progress=True)
     assert read(path)[1]["weights_hash"] == read(finished)[1]["weights_hash"]
     err = capsys.readouterr().err
-    assert ("training goes on" in err) == (version == "older") == ("is damaged" not in err)
+    assert ("training resumes" in err) == (version == "older") == ("is damaged" not in err)
     assert list(path.parent.iterdir()) == [path]

@@ -6,7 +6,7 @@ from torch import nn
 
 from ann2snn.conversion.neurons import IF, TimedIF
 from ann2snn.conversion.surgery import replace_activations
-from ann2snn.experiments.diagnosis import neurons, steps
+from ann2snn.experiments.diagnosis import neurons_by_path, step_outputs
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
 from ann2snn.simulation import simulate as simulation_simulate
@@ -32,8 +32,8 @@ def test_currentsequal_the_plain_loop(way, net, T, part, monkeypatch):
     images = dyadic_images(7)
     ann = prepare(dyadic(net()), images)
     snn = replace_activations(ann, lambda a: IF(2.0, shift=0.25, v_init=0.5))
-    names = {module.name: place for place, module in neurons(snn).items()}
-    truth = list(steps(snn, images, T))
+    names = {module.name: place for place, module in neurons_by_path(snn).items()}
+    truth = list(step_outputs(snn, images, T))
     monkeypatch.setattr(simulation_simulate, "batch_for", lambda *_: part)
     seen = []
     with engine(**way):
@@ -95,7 +95,7 @@ def test_a_shift_for_every_step(way):
     with engine(**way):
         snn = replace_activations(ann, lambda a: TimedIF(1.5, shift=shift, v_init=0.25))
         result = simulate(snn, images, T + 2, at=(3, 8, 9))
-    (neuron,) = neurons(snn).values()
+    (neuron,) = neurons_by_path(snn).values()
     current = next(m for m in ann.modules() if isinstance(m, nn.Conv2d))(images)
     currents = torch.cat([current + shift[:, None], current.expand(2, *current.shape)])
     fired = IF(1.5, v_init=0.25).run(currents) != 0

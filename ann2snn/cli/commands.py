@@ -24,12 +24,12 @@ def run(options) -> int | None:
         return command(options)
     import torch
 
-    from ann2snn.experiments.cpu_threads import choose, cpu_threads
+    from ann2snn.experiments.cpu_threads import choose_threads, cpu_threads
 
     n, own = options.threads, torch.get_num_threads()
     if n is None and "OMP_NUM_THREADS" not in os.environ and not options.device.startswith("cuda"):
         remember = not getattr(options, "dry_run", False)
-        n = choose(getattr(options, "dataset", None), options.runs, own, remember)
+        n = choose_threads(getattr(options, "dataset", None), options.runs, own, remember)
     with cpu_threads(n):
         return command(options)
 
@@ -55,13 +55,13 @@ def reproduce(options) -> int:
 
 def train(options) -> int:
     from ann2snn.data.registry import load
-    from ann2snn.experiments.sweep import check_source, source_of
+    from ann2snn.experiments.sweep import check_source, load_or_train
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     seed = 0 if options.seed is None else options.seed
     which = data, options.network, options.activation, seed, settings(options), options.recipe
     check_source(*which)
-    source = source_of(*which)
+    source = load_or_train(*which)
     found = source.result("validation")
     print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
     return 0
@@ -101,9 +101,9 @@ def sweep(options) -> int:
         return 0
     if options.limit:
         with tempfile.TemporaryDirectory() as scratch:
-            outcome = experiments_sweep.sweep([table], run, partial(_first, options.limit, Path(scratch)), named=True)
+            outcome = experiments_sweep.sweep([table], run, partial(_first, options.limit, Path(scratch)), strict=True)
     else:
-        outcome = experiments_sweep.sweep([table], run, named=True)
+        outcome = experiments_sweep.sweep([table], run, strict=True)
     for activation in table.activations:
         left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
         reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
@@ -180,13 +180,13 @@ def _seeds(options) -> tuple[int | None, ...]:
 def diagnose(options) -> int:
     from ann2snn.data.registry import load
     from ann2snn.experiments import diagnosis
-    from ann2snn.experiments.sweep import check_source, source_of
+    from ann2snn.experiments.sweep import check_source, load_or_train
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     (seed,) = _seeds(options)
     which = data, options.network, options.activation, seed, settings(options), options.recipe
     check_source(*which)
-    found = diagnosis.diagnose(source_of(*which), options.T, options.limit or options.images)
+    found = diagnosis.diagnose(load_or_train(*which), options.T, options.limit or options.images)
     print(diagnosis.report(found))
     if options.limit:
         print(f"\nOn the first {found['images']} test images only (--limit): nothing is kept.")

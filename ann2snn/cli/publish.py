@@ -12,7 +12,7 @@ from ann2snn.leaderboard.pages import write
 from ann2snn.records import image_hashes
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack
-from ann2snn.records.store import load_all, save, weights_path
+from ann2snn.records.store import load_all, published_weights_path, save
 from ann2snn.training.checkpoints import load_source
 
 LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are published by recipe and hash
@@ -91,7 +91,7 @@ def publish_records(
             )
     written = []
     for record in new.values():
-        weights, found = weights_path(record, results), find_weights(record["source"]["weights_hash"])
+        weights, found = published_weights_path(record, results), find_weights(record["source"]["weights_hash"])
         if found and not weights.exists():
             write_atomic(weights, Path(found).read_bytes())
             written.append(weights)

@@ -13,7 +13,7 @@ from ann2snn import devices
 from ann2snn.cli.output import report_left_out
 from ann2snn.errors import UserError, unknown
 from ann2snn.experiments import diagnosis, shards, sweep
-from ann2snn.experiments.estimate import UNKNOWN, Estimates, clock, size
+from ann2snn.experiments.estimate import UNKNOWN, Estimator, format_bytes, format_duration
 from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.files import slug
@@ -39,7 +39,7 @@ def reproduce(options, settings: Settings) -> int:
     if options.profile not in PROFILES:
         raise unknown("profile", options.profile, PROFILES)
     tables, table = select(PROFILES[options.profile], options.only), table_of(options)
-    parts = shards.take([part for table in tables for part in table.parts()], options.shard)
+    parts = shards.select_shard([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
         ids = ", ".join(of_the_paper(tuple(parts)))
         paper_ids = f", or what a table of the paper needs: {ids}" if ids else ""
@@ -52,11 +52,11 @@ def reproduce(options, settings: Settings) -> int:
     began = time.monotonic()
     diagnosed = table if table and table.diagnosed else None
     if set(options.device) & set(",:"):
-        failed = shards.on_devices(options.device.split(","), options.arguments)
+        failed = shards.run_on_devices(options.device.split(","), options.arguments)
         if diagnosed:
             print(paper.section(diagnosed, inputs.read(settings.runs)))
         else:
-            finished = (record for part in parts for record in Estimates([], settings).finished(part))
+            finished = (record for part in parts for record in Estimator([], settings).finished(part))
             report([record for record in finished if record], options, settings, began)
         if failed:
             raise UserError(f"The run on {' and '.join(failed)} failed, and its lines above say why.")
@@ -145,25 +145,25 @@ def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
 def listing(name: str, parts: list[Sweep], settings: Settings, hint: str = "") -> str:
     """The jobs of a profile or sweep with an estimate of time and disk, what is done, and what they lack."""
     known = store.load_all(RESULTS) if (RESULTS / "records").is_dir() else []
-    estimates, lines, tables = Estimates(known, settings), [], []
+    estimates, lines, tables = Estimator(known, settings), [], []
     for id, group in grouped(row for part in parts for row in rows(part)).items():
-        need = estimates.need(group)
+        need = estimates.estimate(group)
         lines.append([id, need.time, need.disk])
     for id, group in grouped((part.id, part) for part in parts).items():
-        need = estimates.need(group)
+        need = estimates.estimate(group)
         jobs = f"{need.jobs} ({need.done} done)" if need.done else need.jobs
         tables.append([id, jobs, grid(group[0].T), need.time, need.disk])
-    whole = estimates.need(parts)
+    whole = estimates.estimate(parts)
     done = f", of which {whole.done} are done" if whole.done else ""
     least = "at least" if whole.certainty == UNKNOWN else "about"
-    total = f"{name}: {whole.jobs} jobs{done}; what is left takes {least} {clock(whole.seconds)} and"
+    total = f"{name}: {whole.jobs} jobs{done}; what is left takes {least} {format_duration(whole.seconds)} and"
     machines = "; ".join(estimates.machines) or "no machine yet"
     how = f"As measured on {machines}; ~ is extrapolated from other networks by multiply-accumulates."
     text = [tabulate(lines, ["row, with its training", "time", "disk"], disable_numparse=True), ""]
     text += [tabulate(tables, ["table", "jobs", "T", "time", "disk"], disable_numparse=True), ""]
-    text += [*wrap(f"{total} {size(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
+    text += [*wrap(f"{total} {format_bytes(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
     text += wrap(hint, 80)
-    return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.lacking)])
+    return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.missing)])
 
 
 def grouped(pairs: Iterable[tuple[str, Sweep]]) -> dict[str, list[Sweep]]:

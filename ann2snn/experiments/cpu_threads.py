@@ -1,4 +1,4 @@
-"""How many CPU threads a command uses."""
+"""Number of CPU threads that a command uses."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from ann2snn.data.catalog import DATASETS
 
 @contextmanager
 def cpu_threads(n: int | None) -> Iterator[None]:
-    """n threads inside, as many as before afterwards; None leaves them alone."""
+    """Sets the number of PyTorch's CPU threads to n inside the context; None keeps it."""
     before = torch.get_num_threads()
     torch.set_num_threads(n or before)
     try:
@@ -24,12 +24,12 @@ def cpu_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-SMALL = 8 * 8  # pixels of an image, up to which a second thread costs more than it brings
+SMALL_IMAGE = 8 * 8  # pixels; a second thread slows down the simulation of images up to this size
 CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cgroup_quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
-    """The CPUs that the cgroups of this process may use together, versions 1 and 2; inf without a limit."""
+    """Number of CPUs that the cgroups (versions 1 and 2) of this process allow; infinity without a limit."""
     limits = [math.inf]
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -37,9 +37,9 @@ def cgroup_quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
             continue
         for base in {root, root / "unified"} if not controllers else {root / "cpu", root / controllers}:
             folder = base / path.lstrip("/")
-            for place in (folder, *folder.parents):  # a limit binds all groups below it
-                limits.append(_limit(place))
-                if place == base:
+            for group in (folder, *folder.parents):  # a limit applies to all groups below it
+                limits.append(_limit(group))
+                if group == base:
                     break
     return min(limits)
 
@@ -64,25 +64,26 @@ def _text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """What can be used of this machine."""
+    """The processors of a machine that this process can use."""
 
-    processors: int  # of the whole machine
+    processors: int  # of the machine
     affinity: int  # processors that this process may run on
-    quota: float  # in processors, of its cgroups
-    load: float  # processes that run or wait, mean over a minute
+    quota: float  # processors that its cgroups allow
+    load: float  # running or waiting processes, mean over a minute
 
     @property
     def cores(self) -> int:
-        """The cores that are there for this process."""
+        """Number of processors that this process can use."""
         return max(1, min(self.affinity, int(min(self.quota, self.processors))))
 
     @property
     def free(self) -> int:
-        """Those of them that other processes leave."""
+        """Number of those that other processes leave free."""
         return max(1, min(self.cores, round(self.processors - self.load)))
 
 
 def this_machine() -> Machine:
+    """The machine that this process runs on."""
     processors = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else processors
     try:
@@ -92,34 +93,42 @@ def this_machine() -> Machine:
     return Machine(processors, affinity, cgroup_quota(), load)
 
 
-def default(machine: Machine, torch_default: int, before: int | None = None) -> tuple[int, str]:
-    """The number of threads where nobody names one, and why it is not the number of cores, where it is not.
+def default_threads(machine: Machine, torch_default: int, before: int | None = None) -> tuple[int, str]:
+    """The default number of threads, and why it is not the number of cores.
 
-    `before` is what earlier commands took for the same folder of results. Results of another number of threads are not
-    mixed with those: a sweep that is resumed under another load would begin again.
+    Args:
+        machine: The machine.
+        torch_default: PyTorch's default.
+        before: The number that earlier commands used for the same folder of results. It is used again, as results of
+            different numbers of threads are not merged: a sweep that is resumed under another load would start again.
     """
-    most = min(machine.cores, torch_default)
     if before:
         return min(before, machine.cores), "as for the results that are there"
-    if machine.free < most:
+    available = min(machine.cores, torch_default)
+    if machine.free < available:
         return machine.free, f"the machine is busy, load {machine.load:.1f}"
-    return most, "PyTorch's default"
+    return available, "PyTorch's default"
 
 
-def choose(dataset: str | None, runs: Path, torch_default: int, remember: bool = True) -> int:
-    """The default on this machine, with a line on stderr where that is fewer than its cores.
+def choose_threads(dataset: str | None, runs: Path, torch_default: int, remember: bool = True) -> int:
+    """Chooses the number of threads on this machine, with a notice on stderr if it is less than the number of cores.
 
-    It is kept in `runs/threads` for the next command. On small images it is one thread.
+    Args:
+        dataset: Name of the dataset; small images are simulated on one thread.
+        runs: Folder of this machine's results. The choice is saved in `runs/threads` for the next command.
+        torch_default: PyTorch's default.
+        remember: Whether to save the choice.
     """
     file, machine = runs / "threads", this_machine()
     text = _text(file).strip()
-    if small := dataset in DATASETS and math.prod(DATASETS[dataset].shape[1:]) <= SMALL:
+    is_small = dataset in DATASETS and math.prod(DATASETS[dataset].shape[1:]) <= SMALL_IMAGE
+    if is_small:
         n, reason = 1, f"more do not help on images as small as those of {dataset}"
     else:
-        n, reason = default(machine, torch_default, int(text) if text.isdecimal() else None)
+        n, reason = default_threads(machine, torch_default, int(text) if text.isdecimal() else None)
     if n < machine.cores:
         print(f"{n} of {machine.cores} CPU threads ({reason}); --threads N takes another number.", file=sys.stderr)
-    if remember and not small and not text:
+    if remember and not is_small and not text:
         from ann2snn.files import write_atomic
 
         write_atomic(file, f"{n}\n")

@@ -1,8 +1,9 @@
-"""Errors of a conversion, explained layer by layer.
+"""Errors of a conversion, layer by layer.
 
-Three networks stand side by side: the ANN; the converted network *evenly timed*, in which every layer gets the mean of
-its input at every step, so that all that is left is clipping and rounding; and the spiking one, in which spikes come
-when they come. ANN against evenly timed is what the paper's theory is about, evenly timed against spiking is not.
+Three networks are compared: the ANN, the constant-rate network and the spiking network. In the constant-rate network
+every layer receives the mean of its input at every step, so that only clipping and rounding are left. The paper's
+theory describes the difference between the ANN and the constant-rate network, but not that between the constant-rate
+and the spiking network, which depends on the timing of spikes.
 """
 
 import copy
@@ -22,8 +23,8 @@ from ann2snn.calibration.images import images_of
 from ann2snn.conform import ANY, MAYBE, conform
 from ann2snn.conversion.neurons import IF
 from ann2snn.errors import UserError
-from ann2snn.experiments.run_job import place_of
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.run_job import current_provenance
+from ann2snn.experiments.source import SourceANN
 from ann2snn.files import slug, write_atomic
 from ann2snn.graph.network import called
 from ann2snn.methods.registry import find
@@ -51,12 +52,18 @@ SCHEMA = {
 }
 
 
-class Evenly(nn.Module):
-    """A neuron that is fed the mean of its input at every one of T steps, and gives the mean of its output."""
+class ConstantRateNeuron(nn.Module):
+    """A neuron whose input is constant over T steps. Maps a mean current (B, ...) to the mean output.
+
+    Args:
+        neuron: The neuron.
+        T: Number of time steps.
+    """
 
     def __init__(self, neuron: IF, T: int):
         super().__init__()
-        self.neuron, self.T = neuron, T
+        self.neuron = neuron
+        self.T = T
 
     def forward(self, current: Tensor) -> Tensor:
         state, total = self.neuron.init(current), torch.zeros_like(current)
@@ -66,87 +73,117 @@ class Evenly(nn.Module):
         return total / self.T
 
 
-def evenly_timed(snn: fx.GraphModule, T: int) -> fx.GraphModule:
-    """The converted network as one forward pass: every layer sees the mean of the layer before, at every step.
+def constant_rate_network(snn: fx.GraphModule, T: int) -> fx.GraphModule:
+    """A converted network as one forward pass, in which every neuron receives a constant input.
 
     With soft reset this is the ANN with every activation quantised to T levels: the accuracy of perfect spike timing.
+
+    Args:
+        snn: The converted network; it does not change.
+        T: Number of time steps.
     """
     net = fx.GraphModule(snn, copy.deepcopy(snn.graph))
-    for name, neuron in neurons(snn).items():
-        setattr(net, name, Evenly(neuron, T))
+    for path, neuron in neurons_by_path(snn).items():
+        setattr(net, path, ConstantRateNeuron(neuron, T))
     return net
 
 
-def neurons(snn: fx.GraphModule) -> dict[str, IF]:
-    """The neurons of a converted network by their place in it, in the order of the network."""
+def neurons_by_path(snn: fx.GraphModule) -> dict[str, IF]:
+    """The neurons of a converted network by module path, in forward order."""
     return {str(node.target): module for node, module in called(snn).items() if isinstance(module, IF)}
 
 
 def diagnose(
-    source: Source, T: Iterable[int], images: int = IMAGES, inside: int = 200, calibration: int = 1024
+    source: SourceANN, T: Iterable[int], images: int = IMAGES, inside: int = 200, calibration: int = 1024
 ) -> dict:
-    """What `optimal` makes of a `sources.Source`: accuracies of the ANN, evenly timed and spiking on the first test
-    images (shares), and all layers on the first `inside` of them, at every T."""
+    """Diagnoses the conversion of a source by the method `optimal`.
+
+    Args:
+        source: The source ANN.
+        T: Numbers of time steps.
+        images: Number of test images for accuracies.
+        inside: Number of test images for errors of layers.
+        calibration: Number of calibration images.
+
+    Returns:
+        Accuracies (shares) of the three networks and errors of all layers at every T, with the fields of `SCHEMA`.
+    """
     stats, calibration_hash = source.statistics(calibration, 0)
     part, method = source.data.test.subset(range(min(images, len(source.data.test)))), find("optimal")
     x, labels = part.__getitems__(range(len(part)))
 
-    def right(net) -> float:
-        with torch.inference_mode():
-            found = torch.cat([net(batch.to(source.device)).argmax(1).cpu() for batch in x.split(100)])
-        return (found == labels).double().mean().item()
+    def accuracy(predictions: Tensor) -> float:
+        return (predictions.cpu() == labels).double().mean().item()
 
-    found = {}
+    def accuracy_of(net) -> float:
+        with torch.inference_mode():
+            return accuracy(torch.cat([net(batch.to(source.device)).argmax(1).cpu() for batch in x.split(100)]))
+
+    by_T = {}
     for t in sorted(set(T)):
         snn = method(source.ann, stats, t)
-        spiking = (simulate(snn, x, t, batch=source.batch).predictions(t).cpu() == labels).double().mean().item()
-        inner = [vars(layer) for layer in layers(source.ann, snn, x[:inside], t)]
-        found[str(t)] = {"spiking": spiking, "evenly": right(evenly_timed(snn, t)), "layers": inner}
+        by_T[str(t)] = {
+            "spiking": accuracy(simulate(snn, x, t, batch=source.batch).predictions(t)),
+            "evenly": accuracy_of(constant_rate_network(snn, t)),
+            "layers": [vars(layer) for layer in layer_errors(source.ann, snn, x[:inside], t)],
+        }
     return {
-        "source": _made(source.info),
+        "source": _source_fields(source.info),
         "method": {"name": method.name, "version": method.version, "calibration": calibration},
         "images": len(part),
         "inside": min(inside, len(part)),
-        "ann": right(source.ann),
-        "T": found,
-        "provenance": place_of(source, calibration_hash),
+        "ann": accuracy_of(source.ann),
+        "T": by_T,
+        "provenance": current_provenance(source, calibration_hash),
     }
 
 
-def _made(info: dict) -> dict:
-    """What tells a source from all others."""
+def _source_fields(info: dict) -> dict:
+    """The fields of a source's info that identify it."""
     return {name: info[name] for name in ("dataset", "network", "activation", "recipe", "seed", "weights_hash")}
 
 
 def diagnose_source(name, source, jobs, T, settings, outcome) -> None:
-    """What `pipeline.sweep` does with a source where its layers are asked for: a diagnosis, unless there is one."""
-    made = _made(source.info), find("optimal").version, {str(t) for t in GRID}, min(IMAGES, len(source.data.test))
-    known = (
-        d for d in load_all(settings.runs) if (d["source"], d["method"]["version"], {*d["T"]}, d["images"]) == made
-    )
-    if (found := next(known, None)) is None:
+    """Diagnoses a source at every T in `GRID`, or finds its diagnosis below `settings.runs`. A `process` of `sweep`."""
+    images = min(IMAGES, len(source.data.test))
+    wanted = _source_fields(source.info), find("optimal").version, {str(t) for t in GRID}, images
+    for diagnosis in load_all(settings.runs):
+        if (diagnosis["source"], diagnosis["method"]["version"], {*diagnosis["T"]}, diagnosis["images"]) == wanted:
+            break
+    else:
         print(f"{name}: diagnosis", file=sys.stderr)
-        save(found := diagnose(source, GRID), settings.runs, replace=True)
-    outcome.records.append(found)
+        diagnosis = diagnose(source, GRID)
+        save(diagnosis, settings.runs, replace=True)
+    outcome.records.append(diagnosis)
 
 
 def report(diagnosis: dict) -> str:
-    """Accuracies over T, and the layers at the largest T, in 80 columns."""
+    """A table of accuracies over T, and one of the layers at the largest T, in 80 columns."""
     grid = sorted(diagnosis["T"], key=int)
     lines = [[t, 100 * diagnosis["T"][t]["evenly"], 100 * diagnosis["T"][t]["spiking"]] for t in grid]
     title = f"Accuracy on {diagnosis['images']} test images; the ANN: {100 * diagnosis['ann']:.1f} %"
-    text = [title, tabulate(lines, ["T", "evenly timed", "spiking"], floatfmt=".1f")]
-    inner = [
+    text = [title, tabulate(lines, ["T", "constant rate", "spiking"], floatfmt=".1f")]
+    layers = [
         [x["name"], x["rounding"] / x["bound"], x["total"] / x["bound"], x["spread"], x["current"],
          100 * x["silent"], 100 * x["saturated"]] for x in diagnosis["T"][grid[-1]]["layers"]
     ]  # fmt: skip
-    heads = ["layer", "rounding", "total", "std z / V", "std u / V", "silent", "full (%)"]
+    headers = ["layer", "rounding", "total", "std z / V", "std u / V", "silent", "full (%)"]
     text += [f"\nLayers at T = {grid[-1]}, {diagnosis['inside']} images; errors in V_th^2 / (12 T^2)"]
-    return "\n".join([*text, tabulate(inner, heads, floatfmt=(".1f", ".2f", ".1f", ".2f", ".2f", ".1f", ".1f"))])
+    return "\n".join([*text, tabulate(layers, headers, floatfmt=(".1f", ".2f", ".1f", ".2f", ".2f", ".1f", ".1f"))])
 
 
 def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
-    """Writes it below `root/diagnosis`. Without `replace`, one of the source with other T's or more images stays."""
+    """Writes a diagnosis below `root/diagnosis`.
+
+    Args:
+        diagnosis: What `diagnose` returned.
+        root: Folder of all results.
+        replace: Whether to replace a diagnosis of the same source that has further T's or more images. Without it, that
+            one is kept, with a notice on stderr.
+
+    Returns:
+        Path of the file.
+    """
     source = diagnosis["source"]
     parts = [source["network"], source["activation"], source["recipe"]]
     parts += [] if source["seed"] is None else [f"seed{source['seed']}"]
@@ -162,110 +199,132 @@ def save(diagnosis: dict, root: Path | str, replace: bool = False) -> Path:
 
 
 def load(path: Path) -> dict:
-    """The diagnosis in a file. UserError: it cannot be read, is damaged, or is no diagnosis."""
-    found = read_json(path)
+    """Loads a diagnosis and checks it.
+
+    Raises:
+        DamagedFile: The file is damaged, or is not a diagnosis.
+        UserError: The file cannot be read.
+    """
+    diagnosis = read_json(path)
     try:
-        conform(found, SCHEMA, "diagnosis")
-        if not found["T"] or not all(re.fullmatch("[1-9][0-9]{0,4}", T) for T in found["T"]):
+        conform(diagnosis, SCHEMA, "diagnosis")
+        if not diagnosis["T"] or not all(re.fullmatch("[1-9][0-9]{0,4}", T) for T in diagnosis["T"]):
             raise ValueError("it has no T")
-        if not all(at["layers"] and all(x["bound"] for x in at["layers"]) for at in found["T"].values()):
+        if not all(x["layers"] and all(layer["bound"] for layer in x["layers"]) for x in diagnosis["T"].values()):
             raise ValueError("it has no layers")
     except ValueError as error:
         raise DamagedFile(
             path, f"is not a valid diagnosis: {error}", "remove it and run the same command again"
         ) from None
-    return found
+    return diagnosis
 
 
 def load_all(root: Path | str) -> list[dict]:
-    """All diagnoses below `root`, by path; a damaged file is left out and named on stderr."""
-    found = []
+    """Loads all diagnoses below `root`, sorted by path. Damaged files are skipped with a notice on stderr."""
+    diagnoses = []
     for path in sorted((Path(root) / "diagnosis").rglob("*.json")):
         try:
-            found.append(load(path))
+            diagnoses.append(load(path))
         except UserError as error:
             leave_out(error)
-    return found
+    return diagnoses
 
 
 @dataclass
-class Layer:
-    """What a spiking layer does over T steps, as means over images and units. Potentials and currents are in units of
-    V_th, errors are squared differences to the ANN's activation in its own unit."""
+class LayerErrors:
+    """Errors and activity of a spiking layer over T steps, means over images and units.
+
+    Potentials and currents are in units of V_th. Errors are squared differences to the activation a of the ANN, in the
+    unit of a.
+    """
 
     name: str
-    bound: float  # V_th^2 / (12 T^2): what the optimal shift leaves where the activation is uniform on [0, V_th]
-    rounding: float = 0.0  # E(a' - a)^2, the layer's input taken from the ANN
+    bound: float  # V_th^2 / (12 T^2), the error after the optimal shift for an activation uniform on [0, V_th]
+    rounding: float = 0.0  # E(a' - a)^2 with the layer's input taken from the ANN
     total: float = 0.0  # E(a' - a)^2 in the spiking network
     spread: float = 0.0  # standard deviation of the ANN's pre-activation
-    current: float = 0.0  # standard deviation over time of a unit's current, root mean square over units
+    current: float = 0.0  # standard deviation over time of the current, root mean square over units
     silent: float = 0.0  # share of units without a spike
     saturated: float = 0.0  # share of units with a spike at every step
 
 
-def layers(ann: fx.GraphModule, snn: fx.GraphModule, images: Tensor | Iterable, T: int) -> list[Layer]:
-    """Every spiking layer of `snn`, made from `ann` for T steps, on images (N, C, H, W) or batches of them."""
-    found = neurons(snn)
-    out = {name: Layer(n.name, (n.v_th.double() ** 2).mean().item() / (12 * T**2)) for name, n in found.items()}
-    sums = {name: torch.zeros(8, dtype=torch.double) for name in found}
+def layer_errors(ann: fx.GraphModule, snn: fx.GraphModule, images: Tensor | Iterable, T: int) -> list[LayerErrors]:
+    """Errors of every spiking layer.
+
+    Args:
+        ann: The prepared network.
+        snn: Its conversion for T steps.
+        images: Images (N, C, H, W), or batches of them.
+        T: Number of time steps.
+    """
+    neurons = neurons_by_path(snn)
+    sums = {path: torch.zeros(8, dtype=torch.double) for path in neurons}
     with torch.inference_mode():
         for batch in images_of(images, 100):
             batch = batch.to(next(ann.parameters()))
-            passed = through(ann, batch)
-            seen = {name: _Train() for name in found}
-            for step in steps(snn, batch, T):
-                for name, (current, spikes) in step.items():
-                    seen[name].see(current, spikes)
-            for name, neuron in found.items():
-                before, after = passed[neuron.name]
-                sums[name] += _sums(before, after, neuron, seen[name], T)
-    for name, layer in out.items():
-        n, z, z2, current, rounding, total, silent, saturated = sums[name].tolist()
-        layer.spread = max(z2 / n - (z / n) ** 2, 0.0) ** 0.5
-        layer.current = (current / n) ** 0.5
-        layer.rounding, layer.total = rounding / n, total / n
-        layer.silent, layer.saturated = silent / n, saturated / n
-    return list(out.values())
+            values = activation_values(ann, batch)
+            over_time = {path: _SumsOverTime() for path in neurons}
+            for step in step_outputs(snn, batch, T):
+                for path, (current, spikes) in step.items():
+                    over_time[path].add(current, spikes)
+            for path, neuron in neurons.items():
+                before, after = values[neuron.name]
+                sums[path] += _sums_over_units(before, after, neuron, over_time[path], T)
+    return [_errors(neuron, sums[path], T) for path, neuron in neurons.items()]
 
 
-class _Train:
+def _errors(neuron: IF, sums: Tensor, T: int) -> LayerErrors:
+    n, z, z2, current, rounding, total, silent, saturated = sums.tolist()
+    return LayerErrors(
+        neuron.name,
+        bound=(neuron.v_th.double() ** 2).mean().item() / (12 * T**2),
+        rounding=rounding / n,
+        total=total / n,
+        spread=max(z2 / n - (z / n) ** 2, 0.0) ** 0.5,
+        current=(current / n) ** 0.5,
+        silent=silent / n,
+        saturated=saturated / n,
+    )
+
+
+class _SumsOverTime:
     """Sums over the steps of one layer."""
 
     def __init__(self):
         self.current = self.squares = self.spikes = torch.zeros(())
 
-    def see(self, current: Tensor, spikes: Tensor) -> None:
+    def add(self, current: Tensor, spikes: Tensor) -> None:
         self.current = self.current + current
         self.squares = self.squares + current.square()
         self.spikes = self.spikes + spikes
 
 
-def _sums(before: Tensor, after: Tensor, neuron: IF, train: _Train, T: int) -> Tensor:
-    """Over the units of a batch: how many, z, z^2, the variance of the current, both errors, silent, saturated."""
+def _sums_over_units(before: Tensor, after: Tensor, neuron: IF, sums: _SumsOverTime, T: int) -> Tensor:
+    """Sums over the units of a batch: count, z, z^2, variance of the current, both errors, silent, saturated."""
     v_th = neuron.v_th.expand_as(after[0])
-    z, rate = before / v_th, train.spikes / T
-    variance = (train.squares / T - (train.current / T).square()).clamp(min=0) / v_th.square()
+    z, rate = before / v_th, sums.spikes / T
+    variance = (sums.squares / T - (sums.current / T).square()).clamp(min=0) / v_th.square()
     silent, saturated = rate == 0, (rate / v_th - 1).abs() < 0.5 / T
-    rounding = Evenly(neuron, T)(before) - after
-    parts = (torch.ones_like(z), z, z.square(), variance, rounding.square(), (rate - after).square(), silent, saturated)
-    return torch.stack([part.double().sum() for part in parts]).cpu()
+    rounding = ConstantRateNeuron(neuron, T)(before) - after
+    terms = (torch.ones_like(z), z, z.square(), variance, rounding.square(), (rate - after).square(), silent, saturated)
+    return torch.stack([term.double().sum() for term in terms]).cpu()
 
 
-def steps(snn: fx.GraphModule, images: Tensor, T: int) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """The plain loop over T: at every step the current and the spikes (B, ...) of every layer of neurons, by place."""
-    walk = _Step(snn)
+def step_outputs(snn: fx.GraphModule, images: Tensor, T: int) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Simulates T steps in a plain loop. Yields current and spikes (B, ...) of every layer by module path."""
+    interpreter = _StepInterpreter(snn)
     for _ in range(T):
-        walk.seen = {}
-        walk.run(images)
-        yield walk.seen
+        interpreter.outputs = {}
+        interpreter.run(images)
+        yield interpreter.outputs
 
 
-class _Step(fx.Interpreter):
-    """One step of a network whose neurons keep their state from one call to the next."""
+class _StepInterpreter(fx.Interpreter):
+    """Runs one step per call; the neurons keep their state between calls."""
 
     def __init__(self, snn: fx.GraphModule):
         super().__init__(snn)
-        self.states, self.seen = {}, {}
+        self.states, self.outputs = {}, {}
 
     def call_module(self, target, args, kwargs):
         module = self.fetch_attr(str(target))
@@ -273,15 +332,15 @@ class _Step(fx.Interpreter):
             return super().call_module(target, args, kwargs)
         if target not in self.states:
             self.states[target] = module.init(*args)
-        self.states[target], out = module.step(self.states[target], *args)
+        self.states[target], spikes = module.step(self.states[target], *args)
         if isinstance(module, IF):
-            self.seen[target] = (*args, out)
-        return out
+            self.outputs[target] = (*args, spikes)
+        return spikes
 
 
-def through(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """What goes into every activation of the ANN and what comes out, by name, in the order of the network."""
-    found = {}
-    with watched(ann, lambda module, before, after: found.update({module.name: (before, after)})):
+def activation_values(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Input and output (B, ...) of every activation of the ANN by name, in forward order."""
+    values = {}
+    with watched(ann, lambda module, before, after: values.update({module.name: (before, after)})):
         ann(images)
-    return found
+    return values

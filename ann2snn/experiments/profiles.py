@@ -1,4 +1,4 @@
-"""The profiles of `./reproduce.sh`: tables of jobs by name."""
+"""The profiles of `./reproduce.sh`: which sweeps make which tables."""
 
 from dataclasses import replace
 
@@ -12,8 +12,10 @@ ACTIVATIONS = ("threshold_relu:1", "relu")
 
 
 def digits(id: str, network: str, activations: tuple[str, ...] = ACTIVATIONS) -> Sweep:
-    """All methods on one network for the digits, three training seeds; one thread, on which networks this small lose
-    little and every machine rounds alike."""
+    """All methods on one network for the digits, with three training seeds.
+
+    On one thread every machine rounds alike, and networks of this size are hardly slower.
+    """
     return Sweep(id, "digits", (network,), activations, seeds=(0, 1, 2), methods=METHODS, T=T, threads=1)
 
 
@@ -24,19 +26,20 @@ DIGITS = (
 )
 QUICK = tuple(replace(table, T=T[:6]) for table in DIGITS[:2])
 
-# ---------------------------------------------------------------------- CIFAR: He's ResNet-20, on a CPU in hours
+# -------------------------------------------------------------------- CIFAR: He's ResNet-20, a few hours on a CPU
 
-Y_TH = {name: f"threshold_relu:{DATASETS[name].y_th}" for name in ("cifar10", "cifar100", "imagenet")}  # the paper's
+Y_TH = {name: f"threshold_relu:{DATASETS[name].y_th}" for name in ("cifar10", "cifar100", "imagenet")}  # of the paper
 ABLATION = (METHODS[0], *METHODS[2:4])  # optimal with soft reset, max_norm with both
 
 
 def resnet20(
-    id: str, dataset: str, activations: tuple[str, ...], seeds=(0,), methods=ABLATION, T=T[:6], **how
+    id: str, dataset: str, activations: tuple[str, ...], seeds=(0,), methods=ABLATION, T=T[:6], **fields
 ) -> Sweep:
-    return Sweep(id, dataset, ("cifar_resnet20",), activations, seeds, methods, T, **how)
+    """A sweep of He's ResNet-20; `fields` are those of `Sweep`."""
+    return Sweep(id, dataset, ("cifar_resnet20",), activations, seeds, methods, T, **fields)
 
 
-CONVENTIONS = tuple(  # of the paper's code, one at a time
+CONVENTIONS = tuple(  # conventions of the paper's code, one at a time
     ("deng_code", option)
     for option in ({"readout": "spiking"}, {"residual_shift": False}, {"shifts": 2}, {"shift_T": 32})
 )
@@ -57,22 +60,22 @@ CIFAR = (
     ),
 )
 
-# -------------------------------------------- the paper's three networks: on a GPU in days, on a CPU one at a time
+# ------------------------------------------------ the paper's three networks: days on a GPU, one at a time on a CPU
 
 PAPER_METHODS = METHODS[:4]  # with and without shift, both resets
 
 
-def paper(dataset: str, network: str, **how) -> Sweep:
-    """ReLU, threshold, threshold and training shift, three training seeds."""
-    name = "-".join([dataset, network, *filter(None, [how.get("recipe")])])
+def paper(dataset: str, network: str, **fields) -> Sweep:
+    """A sweep of the paper: ReLU, threshold ReLU with and without training shift, three training seeds."""
+    name = "-".join([dataset, network, *filter(None, [fields.get("recipe")])])
     activations = (Y_TH[dataset], f"{Y_TH[dataset]}:32", "relu")
-    return Sweep(name, dataset, (network,), activations, (0, 1, 2), PAPER_METHODS, (*T, 256), **how)
+    return Sweep(name, dataset, (network,), activations, (0, 1, 2), PAPER_METHODS, (*T, 256), **fields)
 
 
 DENG = ("deng_cifarnet", "deng_vgg16", "deng_resnet20")
-CONTRAST = ("deng_vgg16_bn", "deng_resnet20_bn")  # batch norm in the training, folded in the conversion
+BATCH_NORM = ("deng_vgg16_bn", "deng_resnet20_bn")  # trained with batch norm, which is folded
 PAPER = (
-    *(paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in (*DENG, *CONTRAST)),
+    *(paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in (*DENG, *BATCH_NORM)),
     paper("cifar10", "deng_vgg16", recipe="bn_removed"),
 )
 IMAGENET = (replace(paper("imagenet", "deng_vgg16_imagenet"), seeds=(0,)),)
@@ -91,19 +94,20 @@ VARIANTS = (
     ("accumulate_then_fire", {"per_channel": False}),
     *((name, {}) for name in ("accumulate_then_fire", "da_qcfs", "tpp", "permute", "qcfs", "tcl", "slip_relu")),
 )
-LONG = ("optimal", "robust_norm", "opi", "snnc_lp", "ftbc", "ltb")  # those that are run to T = 128 too
-TRAINED = ("qcfs:4", "qcfs:8", "tcl", "slip_relu:8:0.5")  # activations of sources that some methods need
+LONG_METHODS = ("optimal", "robust_norm", "opi", "snnc_lp", "ftbc", "ltb")  # also run to T = 128
+TRAINED = ("qcfs:4", "qcfs:8", "tcl", "slip_relu:8:0.5")  # activations that some methods require
 
 
-def matrix(id: str, dataset: str, network: str, activations: tuple[str, ...], seeds=(0,), **how) -> Sweep:
-    return Sweep(id, dataset, (network,), activations, seeds, **{"methods": VARIANTS, "T": T[:6]} | how)
+def matrix(id: str, dataset: str, network: str, activations: tuple[str, ...], seeds=(0,), **fields) -> Sweep:
+    """A sweep of all methods on one network; `fields` are those of `Sweep`."""
+    return Sweep(id, dataset, (network,), activations, seeds, **{"methods": VARIANTS, "T": T[:6]} | fields)
 
 
-DRAWING = tuple((name, options) for name, options in VARIANTS if name in ("tpp", "permute"))
+STOCHASTIC = tuple((name, options) for name, options in VARIANTS if name in ("tpp", "permute"))
 PUBLIC = {"seeds": (None,), "recipe": "akamaster-12fca82f"}
-KINDS = (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
-BUDGETS = {128: ("snnc_lp", "snnc_ap"), 45_000: ("optimal", "ltb", "da_qcfs")}  # of the papers, on CIFAR
-UPDATES = tuple(("ftbc", {"updates": n}) for n in (10, 20, 30, 40))  # one in ten of its 50 is what its script looks at
+SOURCES = (("public", ("relu",), PUBLIC), ("cifar10", ACTIVATIONS[:1], {}))
+BUDGETS = {128: ("snnc_lp", "snnc_ap"), 45_000: ("optimal", "ltb", "da_qcfs")}  # calibration images in the papers
+UPDATES = tuple(("ftbc", {"updates": n}) for n in (10, 20, 30, 40))  # its script evaluates every tenth of 50 updates
 QUANTISERS = tuple(f"{TRAINED[0]}{rounding}" for rounding in (":floor", "", ":ceil"))
 STARTS = tuple(("qcfs", {"reset": "soft", "start": start}) for start in (0.0, 0.5, 1.0))
 MATRIX = (
@@ -115,25 +119,25 @@ MATRIX = (
     matrix("matrix-cifar10", "cifar10", "cifar_resnet20", ACTIVATIONS, (0, 1)),
     matrix("matrix-cifar100", "cifar100", "cifar_resnet20", (Y_TH["cifar100"],)),
     matrix("matrix-trained", "cifar10", "cifar_resnet20", TRAINED),
-    matrix("matrix-tuned", "cifar10", "cifar_resnet20", TRAINED, recipe="tuned"),  # a sixth of that training
+    matrix("matrix-tuned", "cifar10", "cifar_resnet20", TRAINED, recipe="tuned"),  # a sixth of the training time
     matrix(
         "matrix-long",
         "cifar10",
         "cifar_resnet20",
         ("relu",),
-        methods=tuple(variant for variant in VARIANTS if variant[0] in LONG),
+        methods=tuple(variant for variant in VARIANTS if variant[0] in LONG_METHODS),
         T=T[6:],
         **PUBLIC,
     ),
     *(
-        matrix(f"seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=DRAWING, T=(16,),
-               calibration_seeds=(1, 2), **how)
-        for kind, activations, how in KINDS
+        matrix(f"seeds-{kind}", "cifar10", "cifar_resnet20", activations, methods=STOCHASTIC, T=(16,),
+               calibration_seeds=(1, 2), **fields)
+        for kind, activations, fields in SOURCES
     ),
     *(
         matrix(f"budget-{kind}-{images}", "cifar10", "cifar_resnet20", activations, T=(16,), calibration=images,
-               methods=tuple((name, {}) for name in names), **how)
-        for kind, activations, how in KINDS
+               methods=tuple((name, {}) for name in names), **fields)
+        for kind, activations, fields in SOURCES
         for images, names in BUDGETS.items()
     ),
     matrix("quantisers", "digits", "digits_residual", QUANTISERS, (0, 1, 2), methods=STARTS, threads=1),

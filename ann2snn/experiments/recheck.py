@@ -1,6 +1,5 @@
-"""Recomputes a record and says whether it agrees."""
+"""Recomputes a record and compares the results."""
 
-import io
 import os
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -8,229 +7,288 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from ann2snn import devices, reading
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.augmentations import AUGMENTATIONS
 from ann2snn.data.registry import load
+from ann2snn.data.split import Split
 from ann2snn.errors import UserError
 from ann2snn.experiments import rounding
 from ann2snn.experiments.cpu_threads import cpu_threads
-from ann2snn.experiments.estimate import clock
-from ann2snn.experiments.run_job import method_file, place_of, read, runs_of
-from ann2snn.experiments.source import BATCH, Source
+from ann2snn.experiments.estimate import format_duration
+from ann2snn.experiments.run_job import current_provenance, method_file, summarize, time_grids
+from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
 from ann2snn.progress import Bar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack
+from ann2snn.records.schema import ANNResults, Provenance, Record, TimeStepResults
+from ann2snn.simulation.result import Result
 from ann2snn.simulation.simulate import simulate
-from ann2snn.training import pretrained
+from ann2snn.training import checkpoints, pretrained
 from ann2snn.training.recipes import RECIPES
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One T: on how many test images the recomputed class differs, on how many it differs in runs with other rounding,
-    and in the same environment whatever else differs (counts of validation, spikes, operations, the ANN's results)."""
+class CheckedStep:
+    """Comparison of the results after T time steps."""
 
     T: int
-    differ: int
-    flips: tuple[int, ...]
-    accuracy: float
-    recorded: float
-    others: tuple[str, ...]
+    differ: int  # test images whose recomputed class differs from the recorded one
+    flips: tuple[
+        int, ...
+    ]  # in each run with perturbed rounding: test images whose class differs from the recomputed one
+    accuracy: float  # recomputed, in %
+    recorded: float  # recorded accuracy, in %
+    others: tuple[str, ...]  # other results that differ; compared in the same environment only
 
-    def agrees(self, same: bool) -> bool:
-        return not (self.differ or self.others) if same else self.differ <= self.allowed
+    def agrees(self, same_environment: bool) -> bool:
+        """Whether the results agree as closely as they have to in this environment."""
+        return not (self.differ or self.others) if same_environment else self.differ <= self.allowed
 
     @property
     def allowed(self) -> int:
-        return rounding.allowed(self.flips)
+        """Number of images that may differ in another environment."""
+        return rounding.allowed_differences(self.flips)
 
 
 @dataclass(frozen=True)
-class Recheck:
-    """A record and its recomputation. `elsewhere` names what of the environment differs, `edited` the method's file if
-    it is not the record's, `left_out` how many test images are other ones here."""
+class RecheckResult:
+    """A record, compared with its recomputation."""
 
-    lines: list[Checked]
-    elsewhere: tuple[str, ...]
-    edited: str | None
-    left_out: int
+    lines: list[CheckedStep]
+    environment: tuple[str, ...]  # differences from the environment of the record
+    changed_method: str | None  # file of the method, if its code is not that of the record
+    left_out: int  # test images that differ from those of the record
 
     @property
     def same(self) -> bool:
-        """Whether the environment is the same: then nothing may differ, elsewhere `allowed` images."""
-        return not self.elsewhere
+        """Whether the environment is that of the record. If so, all results must be equal."""
+        return not self.environment
 
     @property
     def agrees(self) -> bool:
+        """Whether the record agrees at every T."""
         return all(line.agrees(self.same) for line in self.lines)
 
     @property
     def rule(self) -> str:
-        """What was compared, and how closely it has to agree."""
+        """A sentence that says what was compared, and how closely it has to agree."""
         text = "the same environment: nothing may differ"
         if not self.same:
             bound = "as many images may differ as rounding flips, see docs/recheck.md"
-            text = f"another environment, {' and '.join(self.elsewhere)}: {bound}"
+            text = f"another environment, {' and '.join(self.environment)}: {bound}"
         if self.left_out:
             text += f"; {self.left_out} test images are not those of the record and are left out, and spikes and"
             text += " operations, which are of all images, are not compared"
-        if self.edited:
-            text += f"; the method's file {self.edited} is not the one that the record was made with"
+        if self.changed_method:
+            text += f"; the method's file {self.changed_method} is not the one that the record was made with"
         return text
 
 
-def recheck(path: Path, settings: Settings, weights: Path | None = None) -> Recheck:
-    """Recomputes a record.
+def recheck(path: Path, settings: Settings, weights: Path | None = None) -> RecheckResult:
+    """Recomputes a record and compares the results.
 
     Args:
-        path: Of the record.
-        settings: Where the data are, and where `ann2snn import` and `ann2snn train` put weights.
-        weights: By default the file with the recorded hash that is published or lies in `settings.runs`.
+        path: The record.
+        settings: Folders of the data and of trained or imported weights, and the device.
+        weights: Weights of the source; by default a file with the recorded hash, see `find_weights`.
 
     Raises:
-        UserError: There are no such weights, the method has another version, or the data are other ones and no hashes
-            of the record's images say which are equal.
+        UserError: There are no such weights, the method has another version, or the data differ and no hashes say which
+            test images are equal.
     """
     record = store.load(path)
-    job, place = Job(**record["job"]), record["provenance"]
+    job, recorded = Job(**record["job"]), record["provenance"]
     method = find(job.method)
     if method.version != job.method_version:
         raise UserError(
-            f"The record is of version {job.method_version} of {job.method}, which is at {method.version} now."
+            f"The record is of version {job.method_version} of {job.method}, which is at {method.version} now: check"
+            " out the commit in the record, or run its job again."
         )
     if job.calibration_transform not in ("none", *AUGMENTATIONS):
         raise UserError(
             f"{path} was calibrated on images after {job.calibration_transform!r}, which is no augmentation."
         )
-    unofficial = settings.accept_unofficial or not record["data"]["official"]
-    data, places = load(job.dataset, settings.data_root, accept_unofficial=unofficial), None
+    accept_unofficial = settings.accept_unofficial or not record["data"]["official"]
+    data, indices = load(job.dataset, settings.data_root, accept_unofficial=accept_unofficial), None
     if data.hash != job.data_hash:
-        places = image_hashes.equal(job, data, [*path.resolve().parents])
-        data = replace(data, hash=job.data_hash)  # what is read of it below is the same
+        indices = image_hashes.matching_indices(job, data, [*path.resolve().parents])
+        data = replace(data, hash=job.data_hash)  # everything that is used of the data is the same
     weights = weights or find_weights(path, record, settings.runs)
-    source = Source(data, weights, devices.accelerator(settings.device))
-    wanted = record["source"]["weights_hash"]
-    if source.info["weights_hash"] != wanted:
-        raise UserError(f"{weights} does not hold the weights of the record (sha256 {wanted[:12]}...).")
-    with cpu_threads(min(place["threads"], os.cpu_count() or 1)):
+    source = SourceANN(data, weights, devices.accelerator(settings.device))
+    weights_hash = record["source"]["weights_hash"]
+    if source.info["weights_hash"] != weights_hash:
+        raise UserError(f"{weights} does not hold the weights of the record (sha256 {weights_hash[:12]}...).")
+    with cpu_threads(min(recorded["threads"], os.cpu_count() or 1)):
         stats, calibration_hash = source.statistics(job.calibration, job.calibration_seed, job.calibration_transform)
-        if calibration_hash != place["calibration_hash"]:
+        if calibration_hash != recorded["calibration_hash"]:
             raise UserError("The calibration images drawn here are not those of the record: numpy draws differently.")
-        elsewhere = _elsewhere(place_of(source, calibration_hash), place)
-        edited = method_file(job.method) if place.get("method_code", method.code) != method.code else None
-        lines = _compare(source, job, stats, record, not elsewhere, places)
-    left_out = 0 if places is None else record["data"]["n"]["test"] - len(places)
-    return Recheck(lines, elsewhere, edited, left_out)
+        environment = _environment_differences(current_provenance(source, calibration_hash), recorded)
+        changed = method_file(job.method) if recorded.get("method_code", method.code) != method.code else None
+        lines = _compare(source, job, stats, record, not environment, indices)
+    left_out = 0 if indices is None else record["data"]["n"]["test"] - len(indices)
+    return RecheckResult(lines, environment, changed, left_out)
 
 
-def _elsewhere(here: dict, place: dict) -> tuple[str, ...]:
-    """What of the environment is not that of the record, such as `threads 2 for 1`."""
-    place = {"engine": "C" if place["device"] == "cpu" else "CUDA"} | place  # which the first records do not name
-    pairs = {name: (here[name], place[name]) for name in ("device", "cpu", "threads", "batch", "engine")}
-    pairs["torch"] = here["versions"]["torch"], place["versions"]["torch"]
+def _environment_differences(here: Provenance, recorded: Provenance) -> tuple[str, ...]:
+    """Differences between two environments, such as `threads 2 for 1`."""
+    engine = recorded.get("engine", "C" if recorded["device"] == "cpu" else "CUDA")  # early records do not name it
+    pairs = {
+        "device": (here["device"], recorded["device"]),
+        "cpu": (here["cpu"], recorded["cpu"]),
+        "threads": (here["threads"], recorded["threads"]),
+        "batch": (here["batch"], recorded["batch"]),
+        "engine": (here.get("engine"), engine),
+        "torch": (here["versions"]["torch"], recorded["versions"]["torch"]),
+    }
     return tuple(f"{name} {ours} for {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
 
 
 def _compare(
-    source: Source, job: Job, stats: Statistics, record: dict, same: bool, places: np.ndarray | None
-) -> list[Checked]:
-    """One line for each T, over the test images at `places`, or all."""
-    test, validation, lines = source.data.test, source.data.validation, []
-    at = slice(None) if places is None else places
-    labels = unpack(record["labels"])
-    if places is None and len(labels) != len(test) or not np.array_equal(labels[at], test.labels.numpy()[at]):
-        raise UserError(f"The record has other labels than the {job.dataset} found here: run its job again.")
-    labels = labels[at]
-    runs = runs_of(job.method, sorted(map(int, record["T"])))
-    ann = ("ANN",) if same and _ann(source.results, at) != _ann(record["ann"], at) else ()
-    nets = [] if same else [rounding.perturbed(source.ann, stats, k) for k in range(rounding.RUNS)]
-    with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
-        for times in runs:
-
-            def again(part, ann: fx.GraphModule = source.ann, stats=stats, times=times):
-                snn = find(job.method)(ann, stats, times[-1], seed=job.calibration_seed, **job.options)
-                images = (x for x, _ in part.batches(BATCH))
-                return simulate(snn, images, times[-1], at=times, batch=source.batch)
-
-            result = again(test)
-            found = read(result, test.labels, source, "test")
-            held = read(again(validation), validation.labels, source, "validation") if same and len(validation) else {}
-            others = [again(test, *net) for net in nets]
-            for t in times:
-                kept, new = record["T"][str(t)], found[str(t)]
-                theirs = torch.from_numpy(unpack(kept["test"]["predictions"]))[at]
-                ours = result.predictions(t).cpu()[at]
-                flips = rounding.flips(ours, [other.predictions(t).cpu()[at] for other in others])
-                right, recorded = (100 * float((p.numpy() == labels).mean()) for p in (ours, theirs))
-                more = ann + _others(kept, new, held.get(str(t)), whole=places is None) if same else ()
-                lines.append(Checked(t, int((ours != theirs).sum()), flips, right, recorded, more))
-            bar.update(times[-1])
+    source: SourceANN, job: Job, stats: Statistics, record: Record, same: bool, indices: np.ndarray | None
+) -> list[CheckedStep]:
+    """Recomputes all time steps and compares them on the test images at `indices`; None for all images."""
+    test, validation = source.data.test, source.data.validation
+    selected = slice(None) if indices is None else indices
+    labels = _labels(record, test, selected, job.dataset)
+    grids = time_grids(job.method, sorted(map(int, record["T"])))
+    ann_differs = same and _comparable(source.results, selected) != _comparable(record["ann"], selected)
+    perturbed = [] if same else [rounding.perturbed(source.ann, stats, seed) for seed in range(rounding.RUNS)]
+    lines = []
+    with closing(Bar("recheck", sum(grid[-1] for grid in grids))) as bar:
+        for grid in grids:
+            result = _simulate(source, job, source.ann, stats, grid, test)
+            summary = summarize(result, test.labels, source, "test")
+            validation_summary = {}
+            if same and len(validation):
+                on_validation = _simulate(source, job, source.ann, stats, grid, validation)
+                validation_summary = summarize(on_validation, validation.labels, source, "validation")
+            others = [_simulate(source, job, ann, ann_stats, grid, test) for ann, ann_stats in perturbed]
+            for t in grid:
+                recorded = record["T"][str(t)]
+                theirs = torch.from_numpy(unpack(recorded["test"]["predictions"]))[selected]
+                ours = result.predictions(t).cpu()[selected]
+                different = []
+                if same:
+                    different += ["ANN"] if ann_differs else []
+                    different += _differences(
+                        recorded, summary[str(t)], validation_summary.get(str(t)), all_images=indices is None
+                    )
+                lines.append(
+                    CheckedStep(
+                        T=t,
+                        differ=int((ours != theirs).sum()),
+                        flips=rounding.flips(ours, [other.predictions(t).cpu()[selected] for other in others]),
+                        accuracy=_accuracy(ours, labels),
+                        recorded=_accuracy(theirs, labels),
+                        others=tuple(different),
+                    )
+                )
+            bar.update(grid[-1])
     return lines
 
 
-def _ann(results: dict, at) -> tuple:
-    """What is compared of the ANN itself."""
-    return unpack(results["test"]["predictions"])[at].tolist(), results["validation"]
+def _labels(record: Record, test: Split, selected: slice | np.ndarray, dataset: str) -> np.ndarray:
+    """The labels of the selected test images, which must be those of the record."""
+    labels, local = unpack(record["labels"]), test.labels.numpy()
+    all_images = isinstance(selected, slice)
+    if all_images and len(labels) != len(test) or not np.array_equal(labels[selected], local[selected]):
+        raise UserError(f"The record has other labels than the {dataset} found here: run its job again.")
+    return labels[selected]
 
 
-def _others(kept: dict, test: dict, validation: dict | None, whole: bool) -> tuple[str, ...]:
-    """What differs beside the predictions; where not all test images are compared, only the validation."""
-    names = [name for name in ("spikes", "operations") if whole and kept[name] != test[name]]
-    names += ["undecided"] if whole and kept["test"]["undecided"] != test["undecided"] else []
-    return (*names, *(["validation"] if validation and kept["validation"] != validation else []))
+def _simulate(
+    source: SourceANN, job: Job, ann: fx.GraphModule, stats: Statistics, grid: list[int], part: Split
+) -> Result:
+    """Converts `ann` and simulates it on a split, with outputs at all time steps of a grid."""
+    snn = find(job.method)(ann, stats, grid[-1], seed=job.calibration_seed, **job.options)
+    images = (x for x, _ in part.batches(BATCH))
+    return simulate(snn, images, grid[-1], at=grid, batch=source.batch)
 
 
-def find_weights(path: Path, record: dict, runs: Path = Path("runs")) -> Path:
-    """The weights file of a record: published beside it, or imported or trained into `runs`.
+def _accuracy(predictions: Tensor, labels: np.ndarray) -> float:
+    return 100 * float((predictions.numpy() == labels).mean())
 
-    UserError: There is none; the sentence names the command that makes it.
+
+def _comparable(results: ANNResults, selected: slice | np.ndarray) -> tuple:
+    """The results of the ANN that are compared."""
+    return unpack(results["test"]["predictions"])[selected].tolist(), results["validation"]
+
+
+def _differences(recorded: TimeStepResults, test: dict, validation: dict | None, all_images: bool) -> list[str]:
+    """Names of the results that differ, predictions aside. Sums over test images need all images."""
+    different = []
+    if all_images:
+        different += ["spikes"] if recorded["spikes"] != test["spikes"] else []
+        different += ["operations"] if recorded["operations"] != test["operations"] else []
+        different += ["undecided"] if recorded["test"]["undecided"] != test["undecided"] else []
+    different += ["validation"] if validation and recorded["validation"] != validation else []
+    return different
+
+
+def find_weights(path: Path, record: Record, runs: Path = Path("runs")) -> Path:
+    """Finds the weights of a record: published beside it, or trained or imported into `runs`.
+
+    Args:
+        path: The record's file.
+        record: The record.
+        runs: Folder of this machine's results.
+
+    Raises:
+        UserError: There are none; the message names the command that makes them.
     """
     roots = [*path.resolve().parents, runs]
-    published = [store.weights_path(record, root) for root in roots]
-    made_here = [f for root in roots for f in root.glob("sources/*/*/*/weights.pt")]
-    wanted = record["source"]["weights_hash"]
-    made = {name: record["job"][name] for name in ("network", "activation", "recipe", "seed")}
-    for candidate in filter(Path.is_file, published + made_here):
-        info = info_of(candidate)
-        if info.get("weights_hash") == wanted and made.items() <= info.items():
-            return candidate
+    published = [store.published_weights_path(record, root) for root in roots]
+    trained = [file for root in roots for file in root.glob("sources/*/*/*/weights.pt")]
+    job, weights_hash = record["job"], record["source"]["weights_hash"]
+    expected = {
+        "network": job["network"],
+        "activation": job["activation"],
+        "recipe": job["recipe"],
+        "seed": job["seed"],
+        "weights_hash": weights_hash,
+    }
+    for file in filter(Path.is_file, published + trained):
+        if expected.items() <= _read_info(file).items():
+            return file
     raise UserError(
-        f"No weights with the recorded hash {wanted[:12]}... lie beside {path} or in {runs}: {_origin(record)}, or name"
-        " their file with --weights."
+        f"There are no weights with the recorded hash {weights_hash[:12]}... beside {path} or in {runs}:"
+        f" {_how_to_make_weights(record)}, or name their file with --weights."
     )
 
 
-def _origin(record: dict) -> str:
+def _how_to_make_weights(record: Record) -> str:
     """The command that makes the weights of a record."""
     job = Job(**record["job"])
-    named = {"dataset": job.dataset, "network": job.network, "activation": job.activation}
-    author, _, digest = job.recipe.rpartition("-")
+    options = f"--dataset {job.dataset} --network {job.network} --activation {job.activation}"
+    recipe, _, digest = job.recipe.rpartition("-")
     if job.seed is None:
         for name, checkpoint in pretrained.CHECKPOINTS.items():
             if checkpoint.recipe == job.recipe:
-                return f"`ann2snn import {name} FILE` brings them, with {checkpoint.file} of {checkpoint.url}"
-        options = " ".join(f"--{name} {value}" for name, value in named.items())
-        return f"`ann2snn import {author} FILE {options}` brings them, with the file whose sha256 begins with {digest}"
-    options = " ".join(f"--{name} {value}" for name, value in named.items())
-    command = f"`ann2snn train {options} --seed {job.seed} --recipe {author}`"
-    plan = RECIPES.get(author)
+                file = f"{checkpoint.file} of {checkpoint.url}"
+                return f"import them with `ann2snn import {name} FILE`, FILE being {file}"
+        return (
+            f"import them with `ann2snn import {recipe} FILE {options}`, FILE being the one whose sha256 begins with"
+            f" {digest}"
+        )
+    plan = RECIPES.get(recipe)
     if plan is None or plan.key != job.recipe:
-        return f"their recipe {job.recipe} is none of this version, and the commit in the record has it"
-    spent = record["source"]["training_seconds"]
-    took = f" in {clock(spent)}" if spent else ""
-    return f"{command} trains them{took} on the machine of the record, and others like them elsewhere"
+        return f"their recipe {job.recipe} is not in this version; check out the commit in the record"
+    seconds = record["source"]["training_seconds"]
+    duration = f" in {format_duration(seconds)}" if seconds else ""
+    command = f"ann2snn train {options} --seed {job.seed} --recipe {recipe}"
+    return f"`{command}` trains them{duration} on the machine of the record, and similar ones on other machines"
 
 
-def info_of(path: Path) -> dict:
-    """What a weights file says of its source; nothing where it cannot be read."""
+def _read_info(path: Path) -> dict:
+    """The info in a weights file; empty if the file cannot be read."""
     try:
         content = reading.read_bytes(path, "train the source again")
-        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["info"])
-    except Exception:
+        return dict(checkpoints.load_tensors(content)["info"])
+    except Exception:  # a damaged pickle can raise anything
         return {}

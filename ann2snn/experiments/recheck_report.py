@@ -1,4 +1,4 @@
-"""`ann2snn recheck`: several records, and a verdict over all of them."""
+"""The report of `ann2snn recheck` on several records."""
 
 import json
 import sys
@@ -9,37 +9,46 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn.errors import StorageError, UserError
-from ann2snn.experiments.recheck import Recheck, recheck
+from ann2snn.experiments.recheck import RecheckResult, recheck
 from ann2snn.experiments.sweep import Settings
 
 
 def report(paths: Iterable[Path], settings: Settings, weights: Path | None = None, as_json: bool = False) -> int:
-    """Prints what differs in every record of these files and folders, and how many agree.
+    """Rechecks records and prints the differences, and how many records agree.
 
-    Returns 0 where all agree, 1 where one differs, else 2 where one cannot be rechecked. UserError where a single
-    record cannot be, or a folder has none.
+    Args:
+        paths: Records, and folders of records.
+        settings: See `recheck`.
+        weights: See `recheck`.
+        as_json: Whether to print JSON instead of tables.
+
+    Returns:
+        The exit code: 0 if all records agree, 1 if one differs, else 2 if one cannot be reresult.
+
+    Raises:
+        UserError: The only record cannot be rechecked, or a folder has no records.
     """
-    files, found = list(records_of(paths)), []
+    files, entries = list(record_files(paths)), []
     for path in files:
         try:
-            checked = recheck(path, settings, weights)
+            result = recheck(path, settings, weights)
         except StorageError:
             raise
         except UserError as error:
             if len(files) == 1:
                 raise
-            found.append({"record": str(path), "agrees": None, "reason": str(error)})
-            print(f"{path}: not rechecked. {error}", file=sys.stderr)
+            entries.append({"record": str(path), "agrees": None, "reason": str(error)})
+            print(f"{path}: not reresult. {error}", file=sys.stderr)
             continue
-        T = [asdict(line) | {"allowed": 0 if checked.same else line.allowed} for line in checked.lines]
-        entry = {"record": str(path), "agrees": checked.agrees, "same_environment": checked.same, "rule": checked.rule}
-        found.append(entry | {"images_left_out": checked.left_out, "T": T})
+        T = [asdict(line) | {"allowed": 0 if result.same else line.allowed} for line in result.lines]
+        entry = {"record": str(path), "agrees": result.agrees, "same_environment": result.same, "rule": result.rule}
+        entries.append(entry | {"images_left_out": result.left_out, "T": T})
         if not as_json:
-            print(_table(checked))
-            print(f"{path}: {'agrees' if checked.agrees else 'DIFFERS'} ({checked.rule})", flush=True)
-    verdicts = [entry["agrees"] for entry in found]
+            print(_table(result))
+            print(f"{path}: {'agrees' if result.agrees else 'DIFFERS'} ({result.rule})", flush=True)
+    verdicts = [entry["agrees"] for entry in entries]
     if as_json:
-        print(json.dumps({"agrees": all(verdicts), "records": found}, indent=2))
+        print(json.dumps({"agrees": all(verdicts), "records": entries}, indent=2))
     elif len(files) > 1:
         counts = ((verdicts.count(False), "differ"), (verdicts.count(None), "could not be rechecked"))
         rest = "".join(f", {n} {what}" for n, what in counts if n)
@@ -47,8 +56,8 @@ def report(paths: Iterable[Path], settings: Settings, weights: Path | None = Non
     return 1 if False in verdicts else 2 if None in verdicts else 0
 
 
-def records_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files, and of a folder all records below it."""
+def record_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The given files, and all records below the given folders."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -60,11 +69,15 @@ def records_of(paths: Iterable[Path]) -> Iterator[Path]:
         yield from below
 
 
-def _table(checked: Recheck) -> str:
+def _table(result: RecheckResult) -> str:
+    headers = ["T", "recorded", "recomputed", "images that differ"]
+    headers += ["else differs"] if result.same else ["flips by rounding", "allowed"]
     rows = []
-    for x in checked.lines:
-        last = [", ".join(x.others) or "nothing"] if checked.same else [", ".join(map(str, x.flips)), x.allowed]
-        rows.append([x.T, x.recorded, x.accuracy, x.differ, *last])
-    heads = ["T", "recorded", "recomputed", "images that differ"]
-    heads += ["else differs"] if checked.same else ["flips by rounding", "allowed"]
-    return tabulate(rows, heads, floatfmt=".2f")
+    for line in result.lines:
+        row = [line.T, line.recorded, line.accuracy, line.differ]
+        if result.same:
+            row.append(", ".join(line.others) or "nothing")
+        else:
+            row += [", ".join(map(str, line.flips)), line.allowed]
+        rows.append(row)
+    return tabulate(rows, headers, floatfmt=".2f")

@@ -1,4 +1,4 @@
-"""How much a difference in rounding may change: what a record that was made elsewhere is allowed to differ by."""
+"""How far the results of another environment may differ because of rounding."""
 
 import copy
 
@@ -7,24 +7,28 @@ from torch import Tensor, fx
 
 from ann2snn.calibration.statistics import Statistics
 
-RUNS = 3  # with other roundings
-LEVEL = 1e-3  # how often an honest record is taken for a wrong one, at one T and at most
-UNIT = 2**-24  # of float32
+RUNS = 3  # runs with perturbed weights
+LEVEL = 1e-3  # significance level: upper bound of the false alarm rate at one T
+UNIT = 2**-24  # unit roundoff of float32
 
 
 def perturbed(ann: fx.GraphModule, stats: Statistics, seed: int) -> tuple[fx.GraphModule, Statistics]:
-    """The prepared network and its statistics as another order of additions might have made them.
+    """A copy of a network whose weights are perturbed as much as another order of additions perturbs sums.
 
-    Each addition of a sum of n products rounds its partial sum, with a standard deviation of 2^-24 / sqrt(3) of it, and
-    the squares of the partial sums are in the mean half the square of the sum: together 2^-24 * sqrt(n / 6) of it, and
-    sqrt(2) times as much between two computations (N. Higham, T. Mary, "A new approach to probabilistic rounding error
-    analysis", SIAM J. Sci. Comput. 41(5), 2019, has the model; sums in blocks round less). So every weight is scaled by
-    1 + 2^-24 * sqrt(n / 3) * z, with z from a standard normal distribution and n the weights of one output.
+    A sum of n products rounds its partial sum at every addition, with a standard deviation of 2^-24 / sqrt(3) of the
+    partial sum. The squares of the partial sums are on average half the square of the sum. The relative error of the
+    sum is 2^-24 * sqrt(n / 6), and the difference between two computations is sqrt(2) times as large. Sums in blocks
+    round less. The model is that of N. Higham and T. Mary, "A new approach to probabilistic rounding error analysis",
+    SIAM J. Sci. Comput. 41(5), 2019. Every weight is multiplied by 1 + 2^-24 * sqrt(n / 3) * z, where z is standard
+    normal and n is the number of weights per output.
 
     Args:
-        ann: What `prepare` returned; it stays as it is.
-        stats: Its statistics; those of the copy are taken on the same images.
-        seed: Of the draws.
+        ann: A prepared network; it does not change.
+        stats: Its statistics.
+        seed: Seed of the perturbation.
+
+    Returns:
+        The copy, and its statistics on the same images.
     """
     generator, ann = torch.Generator().manual_seed(seed), copy.deepcopy(ann)
     with torch.no_grad():
@@ -36,16 +40,20 @@ def perturbed(ann: fx.GraphModule, stats: Statistics, seed: int) -> tuple[fx.Gra
 
 
 def flips(predictions: Tensor, others: list[Tensor]) -> tuple[int, ...]:
-    """On how many images each of the other runs predicts another class."""
+    """For each of the other runs, the number of images that it assigns another class."""
     return tuple(int((predictions != other).sum()) for other in others)
 
 
-def allowed(flips: tuple[int, ...], level: float = LEVEL) -> int:
-    """The largest number of images that two honest computations may differ in, after `flips` in each of the other runs.
+def allowed_differences(flips: tuple[int, ...], level: float = LEVEL) -> int:
+    """Number of images in which an honest record may differ from this run.
 
-    If rounding alone makes a record differ from this run, it is one more such run: of all d + sum(flips) flips, each is
-    the record's with probability 1 / (runs + 1). Allowed is the largest d whose binomial tail is at least `level`. All
-    runs count as many flips as the worst of them, so that a threshold that jumps in one of them is allowed for.
+    If only rounding differs, the record is one more perturbed run. Each of all d + sum(flips) flips is then the
+    record's with probability 1 / (runs + 1). The largest d is allowed whose binomial tail is at least `level`. All runs
+    count as many flips as the worst of them, to allow for a threshold that jumps in only one of them.
+
+    Args:
+        flips: Number of flipped images per perturbed run.
+        level: Significance level.
     """
     n, p = len(flips) * max(flips), 1 / (len(flips) + 1)
     d = 0

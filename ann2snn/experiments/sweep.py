@@ -1,4 +1,4 @@
-"""TODO"""
+"""Sweeps: every source network times every method, over a grid of time steps."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,45 +14,50 @@ from ann2snn.data.registry import load
 from ann2snn.data.split import Data
 from ann2snn.errors import StorageError, UserError, unknown
 from ann2snn.experiments.cpu_threads import cpu_threads
-from ann2snn.experiments.run_job import readable, run, runs_of
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.run_job import readout_steps, run, time_grids
+from ann2snn.experiments.source import SourceANN
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.registry import find
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
 from ann2snn.progress import Bar
 from ann2snn.records.job import Job
+from ann2snn.records.schema import Record
 from ann2snn.tracking import wandb_runs
 from ann2snn.training import checkpoints, pretrained, train
 from ann2snn.training.recipes import recipe_of
+from ann2snn.training.source_info import source_info
+
+SourceKey = tuple[str, str, int | None]  # network, activation, seed
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A table's worth of jobs: every source network times every method, read at every T."""
+    """The jobs of one table: every source network times every method, with outputs at every T."""
 
     id: str
     dataset: str
     networks: tuple[str, ...]
     activations: tuple[str, ...]
-    seeds: tuple[int | None, ...]  # of the trainings; None: the imported weights of `recipe`
+    seeds: tuple[int | None, ...]  # training seeds; None for the imported weights of `recipe`
     methods: tuple[tuple[str, dict], ...]  # (name, options)
     T: tuple[int, ...]
     calibration: int = 1024
     calibration_seeds: tuple[int, ...] = (0,)
-    calibration_transform: str = "none"  # or an augmentation of the data
-    threads: int | None = None  # of the CPU; fixed where results shall not depend on the number of cores
-    recipe: str | None = None  # of the trainings, by name; of imported weights "akamaster-12fca82f"
+    calibration_transform: str = "none"  # or the name of an augmentation
+    threads: int | None = None  # CPU threads; fixed if results must not depend on the number of cores
+    recipe: str | None = None  # name of a training recipe, or key of imported weights such as "akamaster-12fca82f"
 
-    def sources(self) -> Iterator[tuple[str, str, int | None]]:
+    def sources(self) -> Iterator[SourceKey]:
+        """(network, activation, seed) of every source."""
         return ((n, a, s) for n in self.networks for a in self.activations for s in self.seeds)
 
     def methods_for(self, activation: str) -> tuple[tuple[str, dict], ...]:
-        """Those that convert networks with this activation."""
+        """The methods that convert networks with this activation."""
         return tuple((name, options) for name, options in self.methods if find(name).applies(activation))
 
     def parts(self) -> "list[Sweep]":
-        """The same jobs, in parts of one source each."""
+        """The same jobs as sweeps of one source each. Sources that no method converts are left out."""
         return [
             replace(self, networks=(n,), activations=(a,), seeds=(s,), methods=methods)
             for n, a, s in self.sources()
@@ -60,7 +65,11 @@ class Sweep:
         ]
 
     def check(self) -> None:
-        """UserError for a name that does not exist, whether or not it is needed; looks at no data."""
+        """Checks all names, without reading data.
+
+        Raises:
+            UserError: A name is unknown.
+        """
         check_dataset(self.dataset)
         for method, options in self.methods:
             find(method).check(options)
@@ -74,13 +83,20 @@ class Sweep:
             raise unknown("augmentation", self.calibration_transform, ("none", *AUGMENTATIONS))
 
     def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
-        """The jobs of one source. UserError for what cannot be run, such as an option that does not exist."""
+        """The jobs of one source.
+
+        Raises:
+            UserError: A job cannot be run, because of an unknown option for example.
+        """
         data.calibration(self.calibration)
         if not (methods := self.methods_for(activation)):
-            only = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
-            raise UserError(f"{only}: none of these converts networks trained with {activation}.")
+            names = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
+            raise UserError(
+                f"{names}: none of these converts networks trained with {activation}; name another --method or"
+                " --activation."
+            )
         recipe = str(self.recipe) if seed is None else recipe_of(data.name, network, self.recipe).key
-        made = [
+        jobs = [
             Job(
                 dataset=data.name,
                 data_hash=data.hash,
@@ -99,36 +115,36 @@ class Sweep:
             for method, options in methods
             for calibration_seed in self.calibration_seeds
         ]
-        for job in made:
-            readable(job, self.T)
-        return made
+        for job in jobs:
+            readout_steps(job, self.T)
+        return jobs
 
 
 @dataclass
 class Outcome:
-    """What a sweep made; what does not apply or is not here, and what was tried and failed, each with the reason."""
+    """What a sweep produced. `skipped` and `failed` hold (what, reason)."""
 
-    records: list[dict] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    records: list = field(default_factory=list)  # of all jobs that were run; diagnoses in a sweep of diagnoses
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # something is not on this machine
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
-    def attempt(self, what: str, named: bool = False, absent: bool = False) -> Iterator[None]:
-        """Lists what cannot be done. StorageError passes, as nothing can be kept any more; all errors pass if `named`.
+    def attempt(self, what: str, strict: bool = False, is_missing: bool = False) -> Iterator[None]:
+        """Turns a UserError inside the context into an entry of `failed`, or of `skipped` if `is_missing`.
 
-        `absent`: the reason would be that something is not on this machine.
+        StorageError is always raised, since nothing more can be saved; with `strict`, so is every error.
         """
         try:
             yield
         except UserError as error:
-            if named or isinstance(error, StorageError):
+            if strict or isinstance(error, StorageError):
                 raise
-            (self.skipped if absent else self.failed).append((what, str(error)))
+            (self.skipped if is_missing else self.failed).append((what, str(error)))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, as opposed to what."""
+    """How jobs are run: folders, device and logging."""
 
     runs: Path
     data_root: Path | None = None
@@ -137,71 +153,106 @@ class Settings:
     wandb: str = "off"
 
 
-def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = None, *, named: bool = False) -> Outcome:
-    """Runs all jobs, source by source, once all of them are checked.
+@dataclass(frozen=True)
+class Task:
+    """The jobs of one source."""
 
-    What cannot be done is listed with its reason, and the rest goes on; where everything was `named` by the user, what
-    is found before the first job runs is a UserError. StorageError ends it: what cannot be written need not be
-    computed. `work(name, source, jobs, T, settings, outcome)` is what is done with every source, by default
-    `sweep_source`.
+    name: str  # in messages
+    sweep: Sweep
+    source: SourceKey
+    jobs: list[Job]
+
+
+def sweep(
+    sweeps: Iterable[Sweep], settings: Settings, process: Callable | None = None, *, strict: bool = False
+) -> Outcome:
+    """Runs all jobs, source by source, after checking all of them.
+
+    Jobs that cannot be run are listed in the outcome with the reason, and the others are run.
+
+    Args:
+        sweeps: The jobs.
+        settings: How to run them.
+        process: Called for every source as `process(name, source, jobs, T, settings, outcome)`; by default
+            `sweep_source`.
+        strict: Whether an error that is found before the first job is raised. For jobs that the user named one by one.
+
+    Raises:
+        StorageError: A file cannot be written.
+        UserError: With `strict`, a job cannot be run.
     """
-    sweeps, outcome, checked = list(sweeps), Outcome(), set()
-    datasets = _datasets(sweeps, settings, outcome, named)
-    todo: list[tuple[str, Sweep, tuple[str, str, int | None], list[Job]]] = []
-    for table in sweeps:
-        if table.dataset not in datasets:
-            continue
-        data = datasets[table.dataset]
-        keys = [next(part.sources()) for part in table.parts()] or list(table.sources())
-        with outcome.attempt(table.id, named, absent=not table.parts()):
-            table.check()
-            for key, jobs in [(key, table.jobs(data, *key)) for key in keys]:
-                which = [table.recipe, None if key[2] is None else f"seed {key[2]}"]
-                name = " ".join([table.dataset, *key[:2], *filter(None, which)])
-                with outcome.attempt(name, named, absent=key[2] is None):
-                    if (source := (table.dataset, *key, table.recipe)) not in checked:
-                        check_source(data, *key, settings, table.recipe)
-                        checked.add(source)
-                    todo.append((name, table, key, jobs))
-    for place, (name, table, key, jobs) in enumerate(todo, 1):
-        with outcome.attempt(name), cpu_threads(table.threads):
-            source = source_of(datasets[table.dataset], *key, settings, table.recipe)
-            (work or sweep_source)(f"[{place}/{len(todo)}] {name}", source, jobs, table.T, settings, outcome)
+    sweeps, outcome = list(sweeps), Outcome()
+    datasets = _load_datasets(sweeps, settings, outcome, strict)
+    tasks = _plan([table for table in sweeps if table.dataset in datasets], datasets, settings, outcome, strict)
+    for number, task in enumerate(tasks, 1):
+        table = task.sweep
+        with outcome.attempt(task.name), cpu_threads(table.threads):
+            source = load_or_train(datasets[table.dataset], *task.source, settings, table.recipe)
+            name = f"[{number}/{len(tasks)}] {task.name}"
+            (process or sweep_source)(name, source, task.jobs, table.T, settings, outcome)
     return outcome
 
 
-def _datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, named: bool) -> dict[str, Data]:
-    """Those that are here, by name; the tables of the others are skipped."""
-    found, lacking = {}, {}
+def _load_datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, strict: bool) -> dict[str, Data]:
+    """The datasets that are on this machine, by name. Sweeps over other datasets are listed as skipped."""
+    datasets, missing = {}, {}
     for name in dict.fromkeys(table.dataset for table in sweeps):
         try:
-            found[name] = load(name, settings.data_root, accept_unofficial=settings.accept_unofficial)
+            datasets[name] = load(name, settings.data_root, accept_unofficial=settings.accept_unofficial)
         except UserError as error:
-            if named:
+            if strict:
                 raise
-            lacking[name] = str(error)
-    outcome.skipped += [(table.id, lacking[table.dataset]) for table in sweeps if table.dataset in lacking]
-    if found:  # hours of work may come first; the outcome says it too
-        for name, reason in lacking.items():
+            missing[name] = str(error)
+    outcome.skipped += [(table.id, missing[table.dataset]) for table in sweeps if table.dataset in missing]
+    if datasets:  # hours of work may precede the report of the outcome
+        for name, reason in missing.items():
             print(f"{name} is left out: {reason}", file=sys.stderr)
-    return found
+    return datasets
 
 
-def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome):
+def _plan(
+    sweeps: list[Sweep], datasets: dict[str, Data], settings: Settings, outcome: Outcome, strict: bool
+) -> list[Task]:
+    """Checks all jobs and sources. Returns the tasks that can be run."""
+    tasks: list[Task] = []
+    checked = set()
+    for table in sweeps:
+        data = datasets[table.dataset]
+        parts = table.parts()
+        with outcome.attempt(table.id, strict, is_missing=not parts):
+            table.check()
+            keys = [next(part.sources()) for part in parts] or list(table.sources())
+            for key, jobs in [(key, table.jobs(data, *key)) for key in keys]:
+                network, activation, seed = key
+                recipe_and_seed = filter(None, [table.recipe, None if seed is None else f"seed {seed}"])
+                name = " ".join([table.dataset, network, activation, *recipe_and_seed])
+                with outcome.attempt(name, strict, is_missing=seed is None):
+                    source = (table.dataset, *key, table.recipe)
+                    if source not in checked:
+                        check_source(data, *key, settings, table.recipe)
+                        checked.add(source)
+                    tasks.append(Task(name, table, key, jobs))
+    return tasks
+
+
+def sweep_source(
+    name: str, source: SourceANN, jobs: list[Job], T: tuple[int, ...], settings: Settings, outcome: Outcome
+) -> None:
+    """Runs all jobs of one source, with a progress bar, and logs their records."""
     images = len(source.data.test) + len(source.data.validation)
-    total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
-    _ = source.ann  # what cannot be converted is one reason, not one for each job
+    total = images * sum(grid[-1] for job in jobs for grid in time_grids(job.method, sorted(T)))
+    _ = source.ann  # fails here once, rather than for every job, if the network cannot be converted
     with closing(Bar(name, total)) as bar:
-        before = ""
+        note = ""
         for job in jobs:
             with outcome.attempt(f"{name} {job.label}"):
-                record = run(job, T, source, settings.runs, partial(bar.update, note=job.label + before))
+                record = run(job, T, source, settings.runs, partial(bar.update, note=job.label + note))
                 outcome.records.append(record)
-                before = f" (last {_last_accuracy(record)})"
+                note = f" (last {_last_accuracy(record)})"
                 wandb_runs.log_record(record, settings.runs, settings.wandb)
 
 
-def _last_accuracy(record: dict) -> str:
+def _last_accuracy(record: Record) -> str:
     T = max(record["T"], key=int)
     test = record["T"][T]["test"]
     return f"{100 * test['correct'] / test['n']:.1f} %, T = {T}"
@@ -210,24 +261,34 @@ def _last_accuracy(record: dict) -> str:
 def check_source(
     data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> None:
-    """UserError for a source that cannot be converted, before it is trained; or whose imported weights are not here."""
+    """Checks a source before it is trained.
+
+    Raises:
+        UserError: It cannot be converted, or its imported weights are missing.
+    """
     if seed is None:
         pretrained.find(settings.runs, data.name, network, activation, recipe)
     elif not checkpoints.weights_file(data, network, activation, seed, settings.runs, recipe).exists():
-        about = checkpoints.describe(data, network, activation, seed, recipe)
-        prepare(checkpoints.untrained(about, seed), next(data.validation.batches(1))[0])
+        info = source_info(data, network, activation, seed, recipe)
+        prepare(checkpoints.untrained_network(info, seed), next(data.validation.batches(1))[0])
 
 
-def source_of(
+def load_or_train(
     data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
-) -> Source:
-    """The trained source: from the cache, resumed, or trained; `check_source` says before whether that makes sense.
+) -> SourceANN:
+    """The trained source: loaded if it exists, else trained, resuming where possible. `check_source` comes first.
 
-    `recipe` by name, else that of dataset and network. Without a seed: the imported weights of `recipe`.
+    Args:
+        data: The `ImageDataset`.
+        network: Name of the network.
+        activation: Activation spec.
+        seed: Training seed; None for the imported weights of `recipe`.
+        settings: How to train.
+        recipe: Name of a training recipe, by default that of dataset and network; or key of imported weights.
     """
     if seed is None:
         weights = pretrained.find(settings.runs, data.name, network, activation, recipe)
-        return Source(data, weights, devices.accelerator(settings.device))
+        return SourceANN(data, weights, devices.accelerator(settings.device))
     weights = train.train(
         data,
         network,
@@ -238,4 +299,4 @@ def source_of(
         device=settings.device,
         logger=lambda info: wandb_runs.training_logger(info, settings.runs, settings.wandb),
     )
-    return Source(data, weights, devices.accelerator(settings.device))
+    return SourceANN(data, weights, devices.accelerator(settings.device))

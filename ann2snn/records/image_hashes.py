@@ -1,6 +1,7 @@
-"""A hash for every test image of the data of published records, so that other copies can be compared with them.
+"""Hashes of the test images that published records were made on.
 
-`results/images/<dataset>-<data hash>.json` lets a record be rechecked on data of which some test images are other ones.
+With the hashes in `results/images/<dataset>-<data hash>.json`, a record can be rechecked on a copy of the data in which
+some test images differ.
 """
 
 import base64
@@ -21,47 +22,57 @@ from ann2snn.reading import DamagedFile, read_json
 from ann2snn.records.job import Job
 from ann2snn.records.store import load_all
 
-BYTES = 8  # of the SHA-256 of an image and its label
+HASH_BYTES = 8  # leading bytes of the SHA-256 of an image and its label
 
 
-def of_test(data: Data) -> np.ndarray:
-    """uint64 (N,): the hashes of all test images, in their order."""
+def test_hashes(data: Data) -> np.ndarray:
+    """Hashes (N,) uint64 of all test images, in order.
+
+    Raises:
+        UserError: The images are not in memory.
+    """
     split = data.test
     if not isinstance(split.images, Tensor):
         raise UserError(f"The images of {data.name} are not in memory, and have no hashes.")
     images, labels = split.images[split.indices].numpy(), split.labels.numpy()
     digests = (
-        hashlib.sha256(image.tobytes() + int(label).to_bytes(2, "little")).digest()[:BYTES]
+        hashlib.sha256(image.tobytes() + int(label).to_bytes(2, "little")).digest()[:HASH_BYTES]
         for image, label in zip(images, labels, strict=True)
     )
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-def of_training(data: Data) -> str:
-    """SHA-256 over all images and labels that are trained or validated on, in the order of the two splits."""
+def training_hash(data: Data) -> str:
+    """SHA-256 (hex) of all images and labels of the training and validation splits."""
     parts = (data.train, data.validation)
     images = (split.images[split.indices].numpy() for split in parts)
     return sha256(*images, *(split.labels.numpy() for split in parts))
 
 
-def path_of(dataset: str, data_hash: str, root: Path | str) -> Path:
+def hashes_path(dataset: str, data_hash: str, root: Path | str) -> Path:
+    """Path of the hashes of a dataset."""
     return Path(root) / "images" / f"{slug(dataset)}-{data_hash[:8]}.json"
 
 
 def write(data: Data, root: Path | str) -> Path:
-    """Writes the hashes of a dataset below `root`, and returns the file."""
-    test = base64.b64encode(of_test(data).tobytes()).decode()
-    content = {"dataset": data.name, "data_hash": data.hash, "training": of_training(data), "test": test}
-    write_atomic(path := path_of(data.name, data.hash, root), json.dumps(content, indent=1) + "\n")
+    """Writes the hashes of a dataset below `root`. Returns the path of the file."""
+    test = base64.b64encode(test_hashes(data).tobytes()).decode()
+    content = {"dataset": data.name, "data_hash": data.hash, "training": training_hash(data), "test": test}
+    path = hashes_path(data.name, data.hash, root)
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
     return path
 
 
 def publish(root: Path | str, data_root: Path | None) -> list[Path]:
-    """Writes the hashes of all data below `root/records` that are not official, as far as these are found here."""
+    """Writes the hashes of the unofficial data of all records below `root`, where the data are in `data_root`.
+
+    Returns:
+        The new files.
+    """
     written = []
     unofficial = {(r["job"]["dataset"], r["job"]["data_hash"]) for r in load_all(root) if not r["data"]["official"]}
     for dataset, data_hash in sorted(unofficial):
-        if not path_of(dataset, data_hash, root).exists():
+        if not hashes_path(dataset, data_hash, root).exists():
             try:
                 data = load(dataset, data_root, accept_unofficial=True)
             except UserError:
@@ -71,34 +82,37 @@ def publish(root: Path | str, data_root: Path | None) -> list[Path]:
     return written
 
 
-def equal(job: Job, data: Data, roots: list[Path]) -> np.ndarray:
-    """Places (M,) of the test images of `data` that are those of the job.
+def matching_indices(job: Job, data: Data, roots: list[Path]) -> np.ndarray:
+    """Indices (M,) of the test images of `data` that are equal to those of the job.
 
     Args:
-        job: Of a record that was made on other data of the same name.
-        data: What is found here.
-        roots: Folders below which the hashes of the job's data are looked for.
+        job: A job that was run on another copy of the data.
+        data: The local copy.
+        roots: Folders that may hold the hashes of the job's data.
 
     Raises:
-        UserError: There are no hashes, or the training images are other ones: then calibration would be too.
+        UserError: There are no hashes, no test image is equal, or the training images differ, which calibrate.
     """
-    paths = (path_of(job.dataset, job.data_hash, root) for root in roots)
+    paths = (hashes_path(job.dataset, job.data_hash, root) for root in roots)
     path = next((path for path in paths if path.exists()), None)
-    found = f"The record was made on other data than the {job.dataset} found here"
+    defect = f"The record was made on other data than the {job.dataset} found here"
     if path is None:
-        absent = path_of(job.dataset, job.data_hash, "")
+        missing = hashes_path(job.dataset, job.data_hash, "")
         raise UserError(
-            f"{found}, and no file {absent} beside it says which images are equal: name the folder of the record's data"
-            " with --data-root."
+            f"{defect}, and no file {missing} beside it says which images are equal: name the folder of the record's"
+            " data with --data-root."
         )
     training, test = _read(path, job)
-    if training != of_training(data):
-        raise UserError(f"{found}: the training images, which calibrate, differ. Name another folder with --data-root.")
-    ours = of_test(data)
+    if training != training_hash(data):
+        raise UserError(
+            f"{defect}: the training images, which calibrate, differ. Name another folder with --data-root."
+        )
+    ours = test_hashes(data)
     n = min(len(ours), len(test))
-    if not len(places := np.flatnonzero(ours[:n] == test[:n])):
-        raise UserError(f"{found}: no test image is the same. Name another folder with --data-root.")
-    return places
+    indices = np.flatnonzero(ours[:n] == test[:n])
+    if not len(indices):
+        raise UserError(f"{defect}: no test image is the same. Name another folder with --data-root.")
+    return indices
 
 
 def _read(path: Path, job: Job) -> tuple[str, np.ndarray]:
@@ -107,7 +121,7 @@ def _read(path: Path, job: Job) -> tuple[str, np.ndarray]:
     try:
         conform(content, dict.fromkeys(("dataset", "data_hash", "training", "test"), str), "file")
         if (content["dataset"], content["data_hash"]) != (job.dataset, job.data_hash):
-            raise ValueError("it is of other data")
+            raise ValueError("they are of other data")
         return content["training"], np.frombuffer(base64.b64decode(content["test"], validate=True), "<u8")
     except (ValueError, binascii.Error) as error:
-        raise DamagedFile(path, f"holds no hashes of images ({error})", fix) from None
+        raise DamagedFile(path, f"does not hold hashes of images ({error})", fix) from None

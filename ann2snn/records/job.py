@@ -1,4 +1,4 @@
-"""Job: everything that a result depends on, without T."""
+"""Job: everything that a result depends on, except the number of time steps T."""
 
 import hashlib
 import json
@@ -12,18 +12,18 @@ PROTOCOL = 1  # raised when the meaning of any number in a record changes
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a result depends on, without T."""
+    """Everything that a result depends on, except the number of time steps T."""
 
     dataset: str
     data_hash: str
     network: str
-    activation: str  # "relu", "threshold_relu:1"
+    activation: str  # activation spec, such as "relu" or "threshold_relu:1"
     recipe: str  # "<name>-<hash8>"
-    seed: int | None  # of the training; None for imported weights
+    seed: int | None  # training seed; None for imported weights
     method: str
     method_version: int
-    options: dict = field(default_factory=dict)  # {"reset": "soft"}
-    calibration: int = 0  # images
+    options: dict = field(default_factory=dict)  # of the method, such as {"reset": "soft"}
+    calibration: int = 0  # number of images
     calibration_seed: int = 0
     calibration_transform: str = "none"
     readout: str = "accumulated"
@@ -32,54 +32,55 @@ class Job:
 
     @property
     def id(self) -> str:
-        """12 hexadecimal digits that stand for the whole job."""
+        """Hash of all fields, 12 hexadecimal digits."""
         return _hash(asdict(self))
 
     @property
     def source_id(self) -> str:
-        """The same for the source ANN alone: the fields from `dataset` to `seed`."""
-        return _hash({name: getattr(self, name) for name in SOURCE})
+        """Hash of the fields of the source ANN, 12 hexadecimal digits."""
+        return _hash({name: getattr(self, name) for name in SOURCE_FIELDS})
 
     @property
     def row(self) -> str:
-        """The row of the leaderboard: the same for jobs that differ in their seeds only."""
+        """Key of the leaderboard row: jobs that differ only in their seeds share it."""
         return _canonical({k: v for k, v in asdict(self).items() if k not in ("seed", "calibration_seed")})
 
     @property
     def label(self) -> str:
-        """The method and its options, as every table, figure and message shows them."""
+        """The method and its options, as tables, figures and messages show them."""
         return label(self.method, self.options)
 
     @property
     def source_name(self) -> str:
-        """Where the source ANN is kept below its dataset: `network/activation/seed<k>`."""
+        """Path of the source ANN below its dataset: `network/activation/seed<k>`."""
         seed = "imported" if self.seed is None else f"seed{self.seed}"
         return f"{slug(self.network)}/{slug(self.activation)}/{seed}"
 
     def path(self, root: Path | str) -> Path:
+        """Path of the record below the folder of all results."""
         options = [slug(self.options[name]) for name in sorted(self.options)]
         name = "-".join([slug(self.method), *options, self.id[:8]])
         return Path(root) / "records" / slug(self.dataset) / self.source_name / f"{name}.json"
 
 
-SOURCE = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
+SOURCE_FIELDS = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
 
 
 def label(method: str, options: dict) -> str:
-    """`channel_norm quantile=0.999 start=0.5`: the options that are not at their defaults, in the method's order.
+    """The method and the options that differ from their defaults, such as `channel_norm quantile=0.999 start=0.5`.
 
-    Of a method that is not known here all options, by name.
+    Options are in the order of the method's signature. For an unknown method all options are shown, sorted by name.
     """
-    from ann2snn.methods.registry import METHODS, discover  # which imports torch
+    from ann2snn.methods.registry import METHODS, discover  # imports torch
 
-    known = METHODS.get(method) or discover().get(method)
-    defaults = known.options if known else {}
+    registered = METHODS.get(method) or discover().get(method)
+    defaults = registered.options if registered else {}
     names = [name for name in defaults if name in options and options[name] != defaults[name]]
     return " ".join([method, *(f"{name}={options[name]}" for name in [*names, *sorted(options.keys() - defaults)])])
 
 
 def recipe_name(key: str) -> str:
-    """`cifar-0123abcd` -> `cifar`."""
+    """Name of a recipe from its key: `cifar-0123abcd` -> `cifar`."""
     return key.rpartition("-")[0]
 
 

@@ -1,4 +1,4 @@
-"""The environment in which a record was made."""
+"""The environment in which a record is made."""
 
 import platform
 import shlex
@@ -9,12 +9,20 @@ from pathlib import Path
 
 import ann2snn
 from ann2snn.devices import _version, cpu_model
+from ann2snn.records.schema import Provenance, Record, Versions
 
 
-def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) -> dict:
-    """Where and with what a record is being made.
+def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) -> Provenance:
+    """The provenance of a record that this process makes now.
 
-    `dirty` ignores `results/` and `runs/`. `commit` and `dirty` are None without git or outside of a git checkout.
+    `commit` and `dirty` are None without git or outside a checkout of this package. `dirty` ignores `results/` and
+    `runs/`.
+
+    Args:
+        device: Name of the device.
+        threads: Number of CPU threads.
+        batch: Images that are simulated at once.
+        calibration_hash: Hash of the indices of the calibration images.
     """
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)runs") if commit else None
@@ -34,31 +42,31 @@ def provenance(*, device: str, threads: int, batch: int, calibration_hash: str) 
     }
 
 
-def made_here(record: dict, device: str, threads: int) -> bool:
-    """Whether a run would go on from a record: of this processor, these versions, "cpu" or "cuda", so many threads."""
-    place = record["provenance"]
-    same = (place["cpu"], place["versions"], place["threads"]) == (cpu_model(), _versions(), threads)
-    return same and place["device"].startswith(device)
+def is_same_environment(record: Record, device: str, threads: int) -> bool:
+    """Whether a record was made with this processor, these versions, a "cpu" or "cuda" device and number of threads."""
+    recorded = record["provenance"]
+    same = (recorded["cpu"], recorded["versions"], recorded["threads"]) == (cpu_model(), _versions(), threads)
+    return same and recorded["device"].startswith(device)
 
 
 def _without_folder(argument: str) -> str:
-    """A path from the root is the last part of it: the rest is of this machine alone."""
+    """The name of a file that is given by an absolute path: its folders exist on this machine only."""
     return Path(argument).name if Path(argument).is_absolute() else argument
 
 
-def _versions() -> dict[str, str | None]:
+def _versions() -> Versions:
     return {"ann2snn": ann2snn.__version__, "torch": _version("torch"), "python": platform.python_version()}
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says about the checkout that this file lies in; None without git or outside a checkout of the suite."""
+    """Output of git for the checkout that contains this file; None without git or outside a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():  # an installed copy, perhaps inside someone else's checkout
         return None
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(checkout), *arguments], check=False, capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,6 +1,6 @@
-"""The W&B dashboard as code: a view of the runs that `tracking.log_record` makes, one section for each table.
+"""The W&B dashboard: a saved view of the runs that `wandb_runs.log_record` logs.
 
-`spec` is plain data; `save` makes a workspace of it, for which it needs the package wandb-workspaces.
+`spec` returns the dashboard as plain data. `save` uploads it, which needs the package wandb-workspaces and a key.
 """
 
 import importlib.util
@@ -12,16 +12,22 @@ from ann2snn.errors import UserError
 from ann2snn.tracking import wandb_runs
 
 FILTERS = ("dataset", "network", "method")
-COLUMNS = (  # of the table of runs, as W&B names them
+COLUMNS = (  # of the table of runs, in W&B's notation
     *(f"config:{name}.value" for name in ("dataset", "network", "activation", "method")),
     *("config:options.value.reset", "config:seed.value", "summary:ann/test", "summary:loss/T16", "summary:loss/T32"),
     *("config:source.value.training_seconds", "config:provenance.value.cpu", "config:provenance.value.threads"),
 )
-LIMIT = 180  # seconds that saving may take, the import of W&B in a new process included
+LIMIT = 180  # seconds for saving, including the import of W&B in a new process
 
 
 def spec(entity: str | None, project: str, names: dict[str, list[str]]) -> dict:
-    """The dashboard. `names`: the datasets, networks and methods that its runs are filtered by, by `FILTERS`."""
+    """The dashboard as plain data.
+
+    Args:
+        entity: W&B user or team that the project belongs to.
+        project: Name of the project.
+        names: Datasets, networks and methods that the runs are filtered by; the keys are in `FILTERS`.
+    """
     return {
         "entity": entity,
         "project": project,
@@ -35,7 +41,7 @@ def spec(entity: str | None, project: str, names: dict[str, list[str]]) -> dict:
 
 
 def _sections() -> dict[str, list[dict]]:
-    """Panels: a class of wandb_workspaces.reports.v2 and its arguments."""
+    """Panels of every section: a class of wandb_workspaces.reports.v2 and its arguments."""
     return {
         "Accuracy over T": [
             _line("Test accuracy", "snn/test", "%"),
@@ -70,7 +76,7 @@ def _bar(title: str, metric: str, unit: str) -> dict:
 
 
 def workspace(spec: dict):
-    """The `wandb_workspaces` object of a dashboard. Needs no key."""
+    """The `wandb_workspaces` object of a dashboard. No key is needed."""
     import wandb_workspaces.reports.v2 as wr  # pyright: ignore[reportMissingImports]
     import wandb_workspaces.workspaces as ws  # pyright: ignore[reportMissingImports]
 
@@ -95,37 +101,42 @@ def workspace(spec: dict):
 
 
 def _filters(spec: dict) -> str:
-    """A filter without names lets every run pass; it stands there to be set in the browser."""
-    found = [f"Metric('JobType') in [{spec['job_type']!r}]"]
+    """W&B's filter expression. A filter without names passes every run; it can be set in the browser."""
+    terms = [f"Metric('JobType') in [{spec['job_type']!r}]"]
     for name, values in spec["filters"].items():
-        found.append(f"Config('{name}.value') " + (f"in {values!r}" if values else "!= ''"))
-    return " and ".join(found)
+        terms.append(f"Config('{name}.value') " + (f"in {values!r}" if values else "!= ''"))
+    return " and ".join(terms)
 
 
 def save(spec: dict) -> str:
-    """Saves the dashboard as a new view of the project and returns its address.
+    """Saves the dashboard as a new view of the project, in a process of its own that ends within `LIMIT`.
 
-    A process of its own does it: whatever W&B waits for, it ends within `LIMIT`.
+    Returns:
+        The address of the view.
+
+    Raises:
+        UserError: A package, a key or the entity is missing, or W&B fails.
     """
-    mend = "; --dry-run shows the dashboard without it."
+    hint = "; --dry-run shows the dashboard without it."
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError("To save it, install wandb-workspaces (`pip install wandb-workspaces`)" + mend)
+        raise UserError("To save it, install wandb-workspaces (`pip install wandb-workspaces`)" + hint)
     if not wandb_runs.key_configured():
-        raise UserError("To save it, W&B needs a key: run `wandb login` or set WANDB_API_KEY" + mend)
+        raise UserError("To save it, W&B needs a key: run `wandb login` or set WANDB_API_KEY" + hint)
     if not spec["entity"]:
-        raise UserError("To save it, say whose project it is: --entity NAME or WANDB_ENTITY" + mend)
+        raise UserError("To save it, name the owner of the project: --entity NAME or WANDB_ENTITY" + hint)
     try:
         command = [sys.executable, "-m", "ann2snn.tracking.wandb_dashboard"]
-        done = subprocess.run(command, input=json.dumps(spec), capture_output=True, text=True, timeout=LIMIT)
+        result = subprocess.run(command, input=json.dumps(spec), capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
-        raise UserError(f"W&B did not answer within {LIMIT} seconds; look at the network and run it again.") from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
-        raise UserError(f"W&B did not save the dashboard ({reason}); mend that and run it again.")
-    return done.stdout.strip().splitlines()[-1]
+        raise UserError(f"W&B did not answer within {LIMIT} seconds; check the network and run it again.") from None
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
+        raise UserError(f"W&B did not save the dashboard ({reason}); fix that and run it again.")
+    return result.stdout.strip().splitlines()[-1]
 
 
 def _save_here(spec: dict) -> None:
+    """Saves the dashboard in this process and prints its address."""
     try:
         print(workspace(spec).save().url)
     except Exception as error:

@@ -1,7 +1,8 @@
-"""W&B: a view of training curves, finished records and the leaderboard, in `directory/wandb`.
+"""Logging of trainings, records and the leaderboard to W&B.
 
-Nothing is read back from W&B, and nothing here fails or hangs: trouble is one line on stderr, and the work goes on.
-Modes: "off"; "offline" (files on this disk: `wandb sync` uploads them, `wandb leet` shows them); "online".
+Nothing is read back from W&B. An error of W&B never stops or delays a command: it is reported in one line on stderr.
+Modes: "off"; "offline", which writes files to `directory/wandb` (`wandb sync` uploads them, `wandb leet` shows them);
+"online".
 """
 
 import contextlib
@@ -13,96 +14,137 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
 from ann2snn.reading import DamagedFile, load_or_put_aside, read_json
 from ann2snn.records.job import Job
+from ann2snn.records.schema import Counts, Record, SNNCounts
 
 MODES = ("offline", "online", "off")
 SETTINGS = {
     "silent": True,
     "console": "off",
-    "init_timeout": 20,  # seconds until an unreachable server is given up
-    "finish_timeout": 20,  # what is not uploaded by then stays on this disk
+    "init_timeout": 20,  # seconds until an unreachable server counts as such
+    "finish_timeout": 20,  # seconds; files that are not uploaded by then stay on this disk
     "disable_code": True,
-    "disable_git": True,  # a record names its own commit, device and versions
+    "disable_git": True,  # a record has its own commit, device and versions
     "x_disable_meta": True,
     "x_disable_machine_info": True,
     "x_disable_stats": True,
     "x_save_requirements": False,
-    "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 may cost; wandb's own is 15
+    "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 loses; 15 by default
 }
-OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # no server is waited for, only a slow machine
-FORM = 3  # raised when other things of a record are logged; records that were logged before are then logged anew
+OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # without a server, only a slow machine needs time
+LOG_VERSION = 3  # increased when a run logs other values; records are then logged again
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Arguments of `wandb.init` that describe a run."""
+
+    id: str
+    name: str
+    group: str
+    job_type: str
+    config: dict
+    tags: list[str]
 
 
 def mode(requested: str | None = None) -> str:
-    """`requested`, else $WANDB_MODE, else "online" where a key for W&B is configured, else "offline"."""
-    if requested is None:
-        wish = os.environ.get("WANDB_MODE", "").lower()
-        wish = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online"}.get(wish, wish)
-        return wish if wish in MODES else "online" if key_configured() else "offline"
-    if requested not in MODES:
-        raise UserError(f"W&B's mode is one of {', '.join(MODES)}, not {requested!r}.")
-    return requested
+    """The mode of W&B: `requested`, else $WANDB_MODE, else "online" if a key is configured, else "offline".
+
+    Raises:
+        UserError: `requested` is not one of `MODES`.
+    """
+    if requested is not None:
+        if requested not in MODES:
+            raise UserError(f"W&B's mode is one of {', '.join(MODES)}, not {requested!r}.")
+        return requested
+    variable = os.environ.get("WANDB_MODE", "").lower()
+    variable = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online"}.get(variable, variable)
+    if variable in MODES:
+        return variable
+    return "online" if key_configured() else "offline"
 
 
 def training_logger(source: dict, directory: Path | str, mode: str):
-    """A Lightning logger for the training of a source ANN, or None where nothing is to be logged.
+    """A Lightning logger for the training of a source ANN.
 
-    `source`: dataset, data_hash, network, activation, recipe and seed, which make the run's id (`Job.source_id`), and
-    whatever else its configuration shall show.
+    Args:
+        source: Info of the source; the configuration of the run. Its dataset, data_hash, network, activation, recipe
+            and seed make the id of the run (`Job.source_id`).
+        directory: Folder for W&B's files.
+        mode: One of `MODES`.
+
+    Returns:
+        None if W&B is off or fails.
     """
-    with _no_trouble("training curves"):
+    with _notice_errors("training curves"):
         if wandb := _wandb(mode):
             fields = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
             job = Job(**{field: source[field] for field in fields}, method="", method_version=0)
             name, tags = f"train {job.dataset}/{job.source_name}", [job.dataset, job.network]
-            run = _start(wandb, directory, mode, job.source_id, name, _group(job), "training", source, tags)
+            run = _start(wandb, directory, mode, RunInfo(job.source_id, name, _group(job), "training", source, tags))
             run.define_metric("*", step_metric="trainer/global_step")
             return _lightning_logger(run)
     return None
 
 
-def log_record(record: dict, directory: Path | str, mode: str) -> None:
-    """One W&B run for a finished record, its id the job's. A record that was logged already is not repeated.
+def log_record(record: Record, directory: Path | str, mode: str) -> None:
+    """Logs a record as a W&B run whose id is that of the job, unless it was logged before.
 
-    Over T: the accuracies and the loss (ANN - SNN, test) in percent, spikes, operations and seconds per test image. A
-    table has spikes and operations by layer. `row` of the configuration names the row of the leaderboard, which runs
-    share that differ in their seeds only.
+    Logged over T: accuracies and the loss (ANN - SNN, test) in percent; spikes, operations and seconds per test image.
+    A table holds spikes and operations by layer. `row` of the configuration is shared by runs that differ only in their
+    seeds, as rows of the leaderboard are.
+
+    Args:
+        record: The record.
+        directory: Folder for W&B's files.
+        mode: One of `MODES`.
     """
-    with _no_trouble(f"record {record['id']}"):
+    with _notice_errors(f"record {record['id']}"):
         job = Job(**record["job"])
         name = f"{job.label} {job.dataset}/{job.source_name}"
-        tags = [job.dataset, job.network, job.method] + [job.options[name] for name in job.options if name == "reset"]
-        config = {key: record[key] for key in ("data", "source", "provenance")} | {"size": record["network"]}
-        config["row"] = _row(job)
-        about = (job.id, name, _group(job), "conversion", record["job"] | config, tags)
-        _log_once([FORM, record], directory, mode, about, functools.partial(_fill_record, record))
+        tags = [job.dataset, job.network, job.method]
+        if "reset" in job.options:
+            tags.append(job.options["reset"])
+        config = {
+            **record["job"],
+            "data": record["data"],
+            "source": record["source"],
+            "provenance": record["provenance"],
+            "size": record["network"],
+            "row": _row(job),
+        }
+        info = RunInfo(job.id, name, _group(job), "conversion", config, tags)
+        _log_once([LOG_VERSION, record], directory, mode, info, functools.partial(_log_results, record))
 
 
-def _fill_record(record: dict, wandb, run) -> None:
+def _log_results(record: Record, wandb, run) -> None:
     run.define_metric("T")
     run.define_metric("snn/*", step_metric="T")
     splits = [split for split in ("test", "validation") if record["ann"][split]["n"]]
-    ann, losses, layers = {split: _percent(record["ann"][split]) for split in splits}, {}, []
+    ann = {split: _percent(record["ann"][split]) for split in splits}
+    losses, layers = {}, []
     for T in sorted(record["T"], key=int):
-        at, n = record["T"][T], record["T"][T]["test"]["n"]
-        row = {f"snn/{split}": _percent(at[split]) for split in splits}
+        results = record["T"][T]
+        n = results["test"]["n"]
+        row = {f"snn/{split}": _percent(results[split]) for split in splits}
         losses[f"loss/T{T}"] = row["snn/loss"] = ann["test"] - row["snn/test"]
-        row["snn/seconds_per_image"] = at["seconds"] / n
+        row["snn/seconds_per_image"] = results["seconds"] / n
         for count in ("spikes", "operations"):
-            row[f"snn/{count}_per_image"] = sum(at[count].values()) / n
-            layers += [[int(T), count, layer, total / n] for layer, total in at[count].items()]
+            row[f"snn/{count}_per_image"] = sum(results[count].values()) / n
+            layers += [[int(T), count, layer, total / n] for layer, total in results[count].items()]
         run.log({"T": int(T)} | row)
     run.log({"layers": wandb.Table(["T", "count", "layer", "per image"], layers)})
     macs = {"ann/macs_per_image": sum(record["network"]["macs"].values())}
     run.summary.update({f"ann/{split}": accuracy for split, accuracy in ann.items()} | macs | losses)
 
 
-def _percent(part: dict) -> float:
+def _percent(part: Counts | SNNCounts) -> float:
     return 100 * part["correct"] / part["n"]
 
 
@@ -115,48 +157,56 @@ def _row(job: Job) -> str:
 
 
 def log_tables(root: Path | str, directory: Path | str, mode: str) -> None:
-    """One W&B run for the leaderboard built in `root`: its table and its figures. An unchanged one is not repeated."""
+    """Logs the table and the figures of the leaderboard in `root` as a W&B run, unless they are unchanged.
+
+    Args:
+        root: Folder of the leaderboard.
+        directory: Folder for W&B's files.
+        mode: One of `MODES`.
+    """
     root = Path(root)
-    with _no_trouble("leaderboard"):
+    with _notice_errors("leaderboard"):
         text, figures = (root / "leaderboard.csv").read_text(), sorted((root / "figures").glob("*.png"))
         content = [text, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in figures)]
-        about = (_digest(content)[:12], "leaderboard", "leaderboard", "leaderboard", {}, [])
-        _log_once(content, directory, mode, about, functools.partial(_fill_tables, text, figures))
+        info = RunInfo(_digest(content)[:12], "leaderboard", "leaderboard", "leaderboard", {}, [])
+        _log_once(content, directory, mode, info, functools.partial(_log_leaderboard, text, figures))
 
 
-def _fill_tables(text: str, figures: list[Path], wandb, run) -> None:
+def _log_leaderboard(text: str, figures: list[Path], wandb, run) -> None:
     header, *rows = csv.reader(text.splitlines())
     images = {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
     run.log({"leaderboard": wandb.Table(header, rows)} | images)
 
 
-def _log_once(content, directory: Path | str, mode: str, about: tuple, fill: Callable) -> None:
-    """A run that `fill(wandb, run)` fills, unless `content` has been logged under its id before.
+def _log_once(content, directory: Path | str, mode: str, info: RunInfo, log: Callable) -> None:
+    """Starts a run and calls `log(wandb, run)`, unless `content` was logged under its id before.
 
-    The marker `directory/wandb/logged/<id>` decides, not W&B. Content that has changed since replaces its older run,
-    unless that one has been synced.
+    The marker `directory/wandb/logged/<id>` decides, not W&B. The run of changed content replaces the older run, unless
+    that one was synced.
     """
-    marker, digest = Path(directory) / "wandb" / "logged" / about[0], _digest(content)
-    before = load_or_put_aside(marker, _logged) or {}
+    marker, digest = Path(directory) / "wandb" / "logged" / info.id, _digest(content)
+    before = load_or_put_aside(marker, _load_marker) or {}
     if before.get("content") == digest or not (wandb := _wandb(mode)):
         return
-    run = _start(wandb, directory, mode, *about)
+    run = _start(wandb, directory, mode, info)
     folder = Path(run.dir).parent
     try:
-        fill(wandb, run)
+        log(wandb, run)
     finally:
         run.finish()
     write_atomic(marker, json.dumps({"content": digest, "run": folder.name}))
-    if before and not list((older := folder.with_name(before["run"])).glob("*.synced")):
-        shutil.rmtree(older, ignore_errors=True)
+    if before:
+        older = folder.with_name(before["run"])
+        if not list(older.glob("*.synced")):
+            shutil.rmtree(older, ignore_errors=True)
 
 
-def _logged(marker: Path) -> dict:
-    """What a marker says was logged. DamagedFile: it is no marker."""
-    found = read_json(marker)
-    if not (isinstance(found, dict) and all(isinstance(found.get(k), str) for k in ("content", "run"))):
-        raise DamagedFile(marker, "is no marker of a logged run", "remove it")
-    return found
+def _load_marker(path: Path) -> dict:
+    """Digest of the content and folder of a logged run."""
+    marker = read_json(path)
+    if not (isinstance(marker, dict) and all(isinstance(marker.get(key), str) for key in ("content", "run"))):
+        raise DamagedFile(path, "is not the marker of a logged run", "remove it")
+    return marker
 
 
 def _digest(content) -> str:
@@ -168,16 +218,17 @@ def _digest(content) -> str:
 
 @functools.cache
 def _notice(text: str) -> None:
-    """A line on stderr, the same one only once."""
+    """Prints a line to stderr, unless it was printed before."""
     print(f"W&B: {text}", file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _no_trouble(what: str) -> Iterator[None]:
+def _notice_errors(what: str) -> Iterator[None]:
+    """Turns any error inside the context into a notice."""
     try:
         yield
     except Exception as error:
-        _notice(f"no {what} ({_line(error)}); going on")
+        _notice(f"no {what} ({_line(error)}); the command continues")
 
 
 def _line(error: Exception) -> str:
@@ -185,7 +236,7 @@ def _line(error: Exception) -> str:
 
 
 def _wandb(mode: str):
-    """The package, or None where the mode is "off" or wandb cannot be imported."""
+    """The package `wandb`; None if the mode is "off" or it cannot be imported."""
     if mode == "off":
         return None
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -200,28 +251,28 @@ def _wandb(mode: str):
     return wandb
 
 
-_unreachable = False  # set once a start online has failed: its time-out is paid once in a process, not once in a run
+_unreachable = False  # whether an online start failed; the time-out is then not waited for again in this process
 
 
-def _start(wandb, directory, mode, id, name, group, kind, config, tags):
-    """A new run; offline where it cannot be started online within the time-out."""
+def _start(wandb, directory, mode, info: RunInfo):
+    """Starts a run; offline if it cannot be started online within the time-out."""
     global _unreachable
     directory = Path(directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # tables that wait to be synced; else in the home directory
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # of tables to be synced; by default in the home directory
         os.environ.setdefault(variable, str(directory / "wandb"))
     start = functools.partial(
         wandb.init,
         project=project(),
         dir=str(directory),
-        id=id,
+        id=info.id,
         resume="allow",
         reinit="create_new",
-        name=name,
-        group=group,
-        job_type=kind,
-        config=config,
-        tags=tags,
+        name=info.name,
+        group=info.group,
+        job_type=info.job_type,
+        config=info.config,
+        tags=info.tags,
     )
 
     def settings(values):
@@ -232,8 +283,8 @@ def _start(wandb, directory, mode, id, name, group, kind, config, tags):
             return start(mode="online", settings=settings(SETTINGS))
         except Exception as error:
             _unreachable = True
-            wandb.teardown()  # its service holds the id of the run that failed
-            _notice(f"the server cannot be used ({_line(error)}); going on offline")
+            wandb.teardown()  # its service still uses the id of the failed run
+            _notice(f"the server cannot be used ({_line(error)}); logging offline")
     return start(mode="offline", settings=settings(SETTINGS | OFFLINE))
 
 
@@ -241,28 +292,30 @@ def _lightning_logger(run):
     from pytorch_lightning.loggers import WandbLogger
 
     class Logger(WandbLogger):
-        """Trouble with W&B is no trouble of the training. The end of the training is the end of the run."""
+        """Reports errors of W&B instead of raising them, and finishes the run at the end of the training."""
 
         def log_metrics(self, metrics, step=None):
-            with _no_trouble("training curves"):
+            with _notice_errors("training curves"):
                 super().log_metrics(metrics, step)
 
         def log_hyperparams(self, params):
-            with _no_trouble("training curves"):
+            with _notice_errors("training curves"):
                 super().log_hyperparams(params)
 
         def finalize(self, status):
-            with _no_trouble("training curves"):
+            with _notice_errors("training curves"):
                 run.finish(exit_code=int(status != "success"))
 
     return Logger(experiment=run, name=run.name, id=run.id)
 
 
 def project() -> str:
+    """Name of the W&B project: $WANDB_PROJECT, else "ann2snn"."""
     return os.environ.get("WANDB_PROJECT", "ann2snn")
 
 
 def key_configured() -> bool:
+    """Whether an API key for W&B is configured."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     if not (wandb := _wandb("offline")):

@@ -1,1 +1,1 @@
-"""Training of source networks."""
+"""Training and import of source networks."""

@@ -1,4 +1,4 @@
-"""The weights that a training starts from."""
+"""Initial weights of a training."""
 
 import random
 from itertools import pairwise
@@ -11,28 +11,32 @@ from ann2snn.errors import UserError
 from ann2snn.networks.activations import TCL
 
 
-def _round(net: nn.Module) -> None:
-    """All weights to the nearest number of half precision."""
+def round_to_half(net: nn.Module) -> None:
+    """Rounds all parameters and buffers in place to values that half precision represents."""
     with torch.no_grad():
         for value in net.state_dict().values():
             if value.is_floating_point():
                 value.copy_(value.half())
 
 
-def unit_bearing(net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters that depend on the unit of activations: scales and biases of batch norm, or without it the weight
-    of the first layer, the biases of all layers but the last, and trained thresholds (all in that unit); and the weight
-    of the last layer (in its inverse)."""
+def scale_dependent_parameters(net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters that depend on the scale of the activations.
+
+    Returns:
+        Parameters that are proportional to the scale: weights and biases of batch norm (without batch norm the weight
+        of the first layer), biases of all layers but the last, and trained thresholds. Then those that are inversely
+        proportional: the weight of the last layer.
+    """
     norms: list[Tensor] = [p for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
     thresholds = [m.y_th for m in net.modules() if isinstance(m, TCL)]
     *hidden, last = (m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
-    biases = [m.bias for m in hidden if m.bias is not None]  # before a batch norm they do nothing
+    biases = [m.bias for m in hidden if m.bias is not None]  # without effect before a batch norm
     return [*(norms or [hidden[0].weight]), *biases, *thresholds], [last.weight]
 
 
-def _rescale(net: nn.Module, gamma: float) -> None:
-    """Activations gamma times as large, and outputs as they were."""
-    direct, inverse = unit_bearing(net)
+def rescale_activations(net: nn.Module, gamma: float) -> None:
+    """Multiplies all activations by `gamma`, in place; the outputs do not change."""
+    direct, inverse = scale_dependent_parameters(net)
     with torch.no_grad():
         for value in direct:
             value.mul_(gamma)
@@ -40,9 +44,12 @@ def _rescale(net: nn.Module, gamma: float) -> None:
             value.div_(gamma)
 
 
-def _reset(net: nn.Module, seed: int, initialisation: str) -> None:
-    """Every layer as PyTorch makes it; with `fan_in` its weights keep the second moment of activations from layer to
-    layer (He et al., ICCV 2015, eq. 10), and its biases are 0."""
+def reset_parameters(net: nn.Module, seed: int, initialisation: str) -> None:
+    """Initialises every layer in place, as PyTorch does by default.
+
+    With `fan_in`, weights are drawn from He's normal distribution (He et al., ICCV 2015, eq. 10), which preserves the
+    second moment of activations from layer to layer, and biases are 0.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for module in net.modules():
@@ -54,27 +61,38 @@ def _reset(net: nn.Module, seed: int, initialisation: str) -> None:
                     nn.init.zeros_(module.bias)
 
 
-def _continue(net: nn.Module, name: str, trained: nn.Module, unit: float) -> None:
-    """Gives `net` the weights of a trained network, whose batch norms are folded where `net` has none.
+def load_warm_start(net: nn.Module, name: str, trained: nn.Module, scale: float) -> None:
+    """Copies the weights of a trained network into `net`. Batch norms that `net` does not have are folded.
 
-    Thresholds that only `net` trains start as they would anew, `unit` times as large: as activations did back then.
+    Args:
+        net: The network to initialise, in place.
+        name: Its name, for the error message.
+        trained: The trained network.
+        scale: Scale of its activations. Thresholds that only `net` trains are initialised to `scale` times their
+            default.
+
+    Raises:
+        UserError: The two networks have different parameters.
     """
-    state, wanted = trained.state_dict(), net.state_dict().keys()
+    state, expected = trained.state_dict(), net.state_dict().keys()
     leaves = [(path, module) for path, module in trained.named_modules() if not any(module.children())]
     for (path, layer), (norm_path, norm) in pairwise(leaves):
-        if isinstance(norm, nn.BatchNorm2d) and f"{norm_path}.weight" not in wanted:
+        if isinstance(norm, nn.BatchNorm2d) and f"{norm_path}.weight" not in expected:
             statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             weight, bias = fuse_conv_bn_weights(layer.weight, layer.bias, *statistics)  # type: ignore[arg-type]
             state = {key: value for key, value in state.items() if not key.startswith(f"{norm_path}.")}
             state |= {f"{path}.weight": weight.detach(), f"{path}.bias": bias.detach()}
     for path, module in net.named_modules():
         if isinstance(module, TCL) and (key := f"{path}.y_th") not in state:
-            state[key] = unit * module.y_th.detach()
-    if differ := sorted(wanted ^ state.keys()):
-        raise UserError(f"{name} cannot start from these weights, as only one of the two has {differ[0]}.")
+            state[key] = scale * module.y_th.detach()
+    if different := sorted(expected ^ state.keys()):
+        raise UserError(
+            f"{name} cannot start from these weights, as only one of the two has {different[0]}: name a recipe for this"
+            " network with --recipe."
+        )
     net.load_state_dict(state)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of everything random in one epoch."""
+    """Seed of all random numbers in one epoch of a training."""
     return random.Random(f"{seed} {epoch}").getrandbits(63)

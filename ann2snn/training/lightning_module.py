@@ -1,4 +1,4 @@
-"""The part of training that Lightning runs. It takes seconds to import, so import it inside functions only."""
+"""The training loop, run by Lightning. Imported inside functions only, since Lightning takes seconds to import."""
 
 import io
 import logging
@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn import interrupts
@@ -20,10 +21,10 @@ from ann2snn.devices import hardware
 from ann2snn.errors import UserError
 from ann2snn.files import seal, write_atomic
 from ann2snn.progress import Bar
-from ann2snn.training.initialization import epoch_seed, unit_bearing
+from ann2snn.training.initialization import epoch_seed, scale_dependent_parameters
 from ann2snn.training.recipes import Recipe
 
-EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the user's choice, and torch has moved on
+EXPECTED_WARNINGS = (  # images are in memory, the user chose the device, and Lightning uses a deprecated torch API
     r".*does not have many workers",
     r"GPU available but not used",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -33,13 +34,28 @@ EXPECTED_WARNINGS = (  # of Lightning; images lie in memory, the device is the u
 def fit(
     net: nn.Module, data, recipe: Recipe, seed: int, path: Path, *, device: str, logger, progress: bool, label: str
 ) -> dict:
-    """Trains `net` in place, from the checkpoint `path` where that exists. Returns what a source tells of it: the
-    seconds that its epochs took (`training_seconds`), and on which machines, in their order (`trained_on`)."""
+    """Trains a network in place.
+
+    Args:
+        net: The network with its initial weights.
+        data: The `ImageDataset` to train and validate on.
+        recipe: Hyper-parameters.
+        seed: Training seed.
+        path: The checkpoint: read if it exists, and written after every epoch.
+        device: "cpu" or "cuda".
+        logger: A Lightning logger, or None.
+        progress: Whether to show progress on stderr.
+        label: Name of the training in messages.
+
+    Returns:
+        `training_seconds`: seconds of all epochs together. `trained_on`: machines that ran them, in order.
+    """
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     loader = train_loader(data.train.augmented(recipe.augmentation).to(device), recipe.batch_size, seed)
-    validation = DataLoader(data.validation.to(device), 512, collate_fn=_as_it_is, generator=torch.Generator())
-    keeper, interrupt = EpochCheckpoint(path, hardware(device)), signal.getsignal(signal.SIGINT)
+    validation = DataLoader(data.validation.to(device), 512, collate_fn=_identity, generator=torch.Generator())
+    keeper = EpochCheckpoint(path, hardware(device))
+    interrupt_handler = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
@@ -51,46 +67,49 @@ def fit(
             gradient_clip_val=recipe.gradient_clip or None,
             logger=logger or False,
             log_every_n_steps=1,
-            callbacks=[keeper, *([Progress(label)] if progress else [])],
-            plugins=[AtomicIO()],
+            callbacks=[keeper, *([ProgressCallback(label)] if progress else [])],
+            plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
         try:
-            source = Source(net, recipe, seed, len(loader), label)
+            source = SourceClassifier(net, recipe, seed, len(loader), label)
             with interrupts.closed_first():
                 trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
-        except SystemExit:  # how Lightning ends on Ctrl-C, with the signal switched off
-            signal.signal(signal.SIGINT, interrupt)
+        except SystemExit:  # Lightning's reaction to Ctrl-C; it also disables the signal
+            signal.signal(signal.SIGINT, interrupt_handler)
             raise KeyboardInterrupt from None
     net.cpu().to(memory_format=torch.contiguous_format)
     return {"training_seconds": keeper.seconds, "trained_on": keeper.machines}
 
 
-class Source(LightningModule):
-    """Cross-entropy on the network that it receives."""
+class SourceClassifier(LightningModule):
+    """Trains a source network by SGD on the cross-entropy, as its recipe says."""
 
     def __init__(self, net: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int, label: str):
         super().__init__()
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.net, self.layout = net.to(memory_format=layout), layout
-        self.recipe, self.seed, self.steps_per_epoch, self.label = recipe, seed, steps_per_epoch, label
+        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=self.memory_format)
+        self.recipe = recipe
+        self.seed = seed
+        self.steps_per_epoch = steps_per_epoch
+        self.label = label
 
     def configure_optimizers(self):
-        recipe, momentum = self.recipe, self.recipe.momentum
-        nesterov = recipe.nesterov and momentum > 0
-        optimizer = torch.optim.SGD(groups(self.net, recipe), recipe.lr, momentum, nesterov=nesterov)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate(step, self.steps_per_epoch))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+        recipe = self.recipe
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        optimizer = torch.optim.SGD(parameter_groups(self.net, recipe), recipe.lr, recipe.momentum, nesterov=nesterov)
+        scheduler = LambdaLR(optimizer, lambda step: recipe.lr_factor(step, self.steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self):
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))  # dropout and augmentation, also when resumed
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))  # dropout and augmentation, resumed or not
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         images, labels = batch
-        return images.contiguous(memory_format=self.layout), labels
+        return images.contiguous(memory_format=self.memory_format), labels
 
     def training_step(self, batch, index) -> Tensor:
         images, labels = batch
@@ -107,27 +126,33 @@ class Source(LightningModule):
     def on_train_epoch_end(self):
         values = [self.trainer.callback_metrics["train/loss"], *self.net.state_dict().values()]
         if not all(value.isfinite().all() for value in values):
-            diverged = f"The training of {self.label} diverged in epoch {self.current_epoch + 1}"
-            raise UserError(f"{diverged}; give its recipe a lower lr than {self.recipe.lr:g}.")
+            raise UserError(
+                f"The training of {self.label} diverged in epoch {self.current_epoch + 1}; give its recipe a lower lr"
+                f" than {self.recipe.lr:g}."
+            )
 
 
-def groups(net: nn.Module, recipe: Recipe) -> list[dict]:
-    """The parameters with their learning rates and weight decays.
+def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict]:
+    """Groups the parameters of a network by learning rate and weight decay, for a PyTorch optimizer.
 
-    With a `gamma` the network moves exactly as one without it and with thresholds y_th / gamma does: what bears the
-    unit of activations is gamma times, and the weight of the last layer is 1 / gamma times that one's.
+    With `recipe.gamma`, a parameter that is s times as large as in the network without rescaled activations (s = gamma
+    or 1 / gamma, see `scale_dependent_parameters`) gets lr * s^2 and weight decay / s^2. SGD then moves both networks
+    alike.
     """
-    found: dict[tuple[float, float], list] = {}
-    gamma, (direct, inverse) = (recipe.gamma, unit_bearing(net)) if recipe.gamma else (1.0, ([], []))
+    scales: dict[int, float] = {}
+    if recipe.gamma:
+        direct, inverse = scale_dependent_parameters(net)
+        scales = {id(p): 1 / recipe.gamma for p in inverse} | {id(p): recipe.gamma for p in direct}
+    by_hyperparameters: dict[tuple[float, float], list[nn.Parameter]] = {}
     for p in net.parameters():
-        scale = gamma if any(p is q for q in direct) else 1 / gamma if any(p is q for q in inverse) else 1.0
+        scale = scales.get(id(p), 1.0)
         decay = recipe.weight_decay if p.ndim > 1 or recipe.decay_all else 0.0
-        found.setdefault((recipe.lr * scale**2, decay / scale**2), []).append(p)
-    return [{"params": these, "lr": lr, "weight_decay": decay} for (lr, decay), these in found.items()]
+        by_hyperparameters.setdefault((recipe.lr * scale**2, decay / scale**2), []).append(p)
+    return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in by_hyperparameters.items()]
 
 
 class EpochOrder(Sampler[int]):
-    """All indices in a random order that depends on seed and epoch only; Lightning calls `set_epoch`."""
+    """Shuffles indices by seed and epoch only. Lightning calls `set_epoch`."""
 
     def __init__(self, n: int, seed: int):
         self.n, self.seed, self.epoch = n, seed, 0
@@ -144,24 +169,28 @@ class EpochOrder(Sampler[int]):
 
 
 def train_loader(split, batch_size: int, seed: int) -> DataLoader:
-    """Shuffled whole batches, each gathered in one go; one smaller batch where the split is smaller than that."""
+    """A loader of shuffled batches. The last, incomplete batch is dropped, unless it is the only one."""
     batches = BatchSampler(EpochOrder(len(split), seed), batch_size, drop_last=len(split) >= batch_size)
-    return DataLoader(split, batch_sampler=batches, collate_fn=_as_it_is, generator=torch.Generator())
+    return DataLoader(split, batch_sampler=batches, collate_fn=_identity, generator=torch.Generator())
 
 
 class EpochCheckpoint(Checkpoint):
-    """Saves after every epoch, and keeps the seconds of all finished epochs and where they ran."""
+    """Saves a checkpoint after every epoch, with the seconds of all epochs and the machines that ran them."""
 
-    def __init__(self, path: Path, here: str):
-        self.path, self.here, self.machines, self.seconds, self.started = path, here, [], 0.0, 0.0
+    def __init__(self, path: Path, machine: str):
+        self.path = path
+        self.machine = machine
+        self.machines: list[str] = []
+        self.seconds = 0.0
+        self.started = 0.0
 
     def on_train_epoch_start(self, trainer, module):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer, module):
         self.seconds += time.perf_counter() - self.started
-        if self.machines[-1:] != [self.here]:
-            self.machines.append(self.here)
+        if self.machines[-1:] != [self.machine]:
+            self.machines.append(self.machine)
         trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict:
@@ -171,8 +200,8 @@ class EpochCheckpoint(Checkpoint):
         self.seconds, self.machines = state["seconds"], state.get("machines", ["unknown"])
 
 
-class AtomicIO(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all."""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically."""
 
     def save_checkpoint(self, checkpoint, path, storage_options=None):
         file = io.BytesIO()
@@ -180,8 +209,8 @@ class AtomicIO(TorchCheckpointIO):
         write_atomic(path, seal(file.getvalue()))
 
 
-class Progress(Callback):
-    """Shows the steps, and the validation accuracy of the last finished epoch."""
+class ProgressCallback(Callback):
+    """Shows the steps, and the validation accuracy of the last complete epoch."""
 
     def __init__(self, label: str):
         self.label, self.note = label, ""
@@ -206,5 +235,5 @@ def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == labels).float().mean()
 
 
-def _as_it_is(batch):
+def _identity(batch):
     return batch

@@ -1,15 +1,13 @@
-"""Public checkpoints as source networks, kept where `training` keeps its own.
+"""Import of public checkpoints as source networks, stored beside those that `train` makes.
 
-A file is known by its hash (`CHECKPOINTS`), or by the names that its authors give to the layers (`formats.FORMATS`).
+A file is identified by its hash (`CHECKPOINTS`), or by its authors' layer names (`state_dict_formats.FORMATS`).
 """
 
 import hashlib
-import io
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ann2snn.data.catalog import DATASETS
@@ -19,14 +17,15 @@ from ann2snn.errors import UserError, unknown
 from ann2snn.networks import activations
 from ann2snn.networks.registry import input_shape
 from ann2snn.training import checkpoints
+from ann2snn.training.source_info import source_path
 from ann2snn.training.state_dict_formats import FORMATS, translate
 
-NAMES = ("dataset", "network", "activation", "recipe")  # of a source
+NAME_FIELDS = ("dataset", "network", "activation", "recipe")  # of a source info
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights that others trained: {"state_dict": ...}, its names perhaps with `module.` before them."""
+    """A public file of trained weights, {"state_dict": ...}, whose names may begin with DataParallel's `module.`."""
 
     author: str
     url: str
@@ -36,12 +35,12 @@ class Checkpoint:
     dataset: str
     classes: int
     network: str
-    normalise: Normalise  # of the images in its training
+    normalise: Normalise  # of the training images
     activation: str = "relu"
 
     @property
     def recipe(self) -> str:
-        """In place of a recipe's key: the author, and the file by its hash."""
+        """`<author>-<hash8 of the file>`, which takes the place of a recipe's key."""
         return f"{self.author}-{self.sha256[:8]}"
 
 
@@ -61,30 +60,42 @@ CHECKPOINTS = {
 
 
 def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path, dict]:
-    """Writes a public checkpoint below `root` as a source without a seed: (path, info).
+    """Imports a public checkpoint as a source without a seed.
 
-    Its weights have seen every official training image, `validation` among them, and are of no copy of the data in
-    particular (`data_hash` is None). UserError: an unknown name, or any other file than the one of that name.
+    Its data hash is None, as the copy of its training data is unknown. It was trained on all official training images,
+    including those of `validation` here.
+
+    Args:
+        name: A key of `CHECKPOINTS`.
+        file: The downloaded file.
+        root: Folder of all results.
+
+    Returns:
+        Path and info of the source.
+
+    Raises:
+        UserError: The name is unknown, or the file is not the one of that name.
     """
     if name not in CHECKPOINTS:
         raise unknown("checkpoint", name, [*CHECKPOINTS, *FORMATS])
     checkpoint = CHECKPOINTS[name]
-    wanted = f"{checkpoint.file} of {checkpoint.url}"
+    expected = f"{checkpoint.file} of {checkpoint.url}"
     try:
         content = Path(file).read_bytes()
     except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); {name} is {wanted}.") from error
-    if (found := hashlib.sha256(content).hexdigest()) != checkpoint.sha256:
-        raise UserError(f"{file} is not {wanted}: its sha256 is {found}, not {checkpoint.sha256}.")
-    info: dict = {name: getattr(checkpoint, name) for name in NAMES} | {"checkpoint": asdict(checkpoint)}
-    info |= _common(checkpoint.classes, input_shape(checkpoint.network), checkpoint.normalise)
-    net = checkpoints.untrained(info, seed=0)
+        raise UserError(f"{file} cannot be read ({error.strerror}); {name} is {expected}.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != checkpoint.sha256:
+        raise UserError(f"{file} is not {expected}: its sha256 is {digest}, not {checkpoint.sha256}.")
+    info: dict = {name: getattr(checkpoint, name) for name in NAME_FIELDS} | {"checkpoint": asdict(checkpoint)}
+    info |= _common_fields(checkpoint.classes, input_shape(checkpoint.network), checkpoint.normalise)
+    net = checkpoints.untrained_network(info, seed=0)
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
+        state = checkpoints.load_tensors(content)["state_dict"]
         net.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except Exception as error:  # whatever the file holds
-        raise UserError(f"{file} does not hold the weights of {checkpoint.network} ({wanted} does).") from error
-    path = weights_file(root, *(info[name] for name in NAMES))
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(f"{file} does not hold the weights of {checkpoint.network} ({expected} does).") from error
+    path = weights_file(root, *(info[name] for name in NAME_FIELDS))
     checkpoints.save_source(net, info, path)
     return path, info
 
@@ -92,17 +103,33 @@ def import_weights(name: str, file: Path | str, root: Path | str) -> tuple[Path,
 def import_state_dict(
     name: str, file: Path | str, root: Path | str, *, dataset: str, network: str, activation: str
 ) -> tuple[Path, dict]:
-    """Writes a state dict in the names of a format below `root` as a source without a seed: (path, info).
+    """Imports a state dict with the layer names of a published code as a source without a seed.
 
-    The file is a state dict or a dictionary that holds one, perhaps with DataParallel's `module.` before its names; its
-    recipe is the format and the file's hash. Nothing but weights is ever loaded. UserError: a file that is damaged,
-    holds other things, or holds another network than the one named, with what differs first.
+    Nothing but tensors and plain values is loaded. The format and the file's hash take the place of a recipe's key.
+
+    Args:
+        name: A key of `state_dict_formats.FORMATS`.
+        file: A state dict or a dictionary that holds one, with or without DataParallel's `module.` before its names.
+        root: Folder of all results.
+        dataset: Name of the dataset that the network was trained on.
+        network: Name of the network.
+        activation: Activation spec.
+
+    Returns:
+        Path and info of the source.
+
+    Raises:
+        UserError: The file is damaged, holds other objects, or holds another network; the message names the first
+            difference.
     """
     form = FORMATS[name]
-    known = {"dataset": form.normalise, "network": form.layers, "activation": form.activations}
-    for what, value in {"dataset": dataset, "network": network, "activation": activation.partition(":")[0]}.items():
-        if value not in known[what]:
-            raise UserError(f"The {what} of {name} is one of {', '.join(known[what])}, not {value!r}.")
+    for field, value, choices in (
+        ("dataset", dataset, form.normalise),
+        ("network", network, form.layers),
+        ("activation", activation.partition(":")[0], form.activations),
+    ):
+        if value not in choices:
+            raise UserError(f"The {field} of {name} is one of {', '.join(choices)}, not {value!r}.")
     activations.make(activation)
     try:
         content = Path(file).read_bytes()
@@ -116,51 +143,62 @@ def import_state_dict(
         raise UserError(f"{file} is for {len(last)} classes, and {dataset} has {classes}; name its own dataset.")
     info: dict = {"dataset": dataset, "network": network, "activation": activation, "recipe": f"{name}-{digest[:8]}"}
     info |= {"checkpoint": {"format": name, "url": form.url, "file": Path(file).name, "sha256": digest}}
-    info |= _common(classes, shape, form.normalise[dataset])
-    net = checkpoints.untrained(info, seed=0)
+    info |= _common_fields(classes, shape, form.normalise[dataset])
+    net = checkpoints.untrained_network(info, seed=0)
     try:
         net.load_state_dict(translate(state, form, network, net))
     except ValueError as error:
         raise UserError(f"{file} does not hold {network} as {form.url} has it: {error}.") from error
-    path = weights_file(root, *(info[name] for name in NAMES))
+    path = weights_file(root, *(info[name] for name in NAME_FIELDS))
     checkpoints.save_source(net, info, path)
     return path, info
 
 
-def _common(classes: int, shape: tuple[int, int, int], normalise: Normalise) -> dict:
-    unknown = {"data_hash": None, "seed": None, "training_seconds": None}
-    read = {"num_classes": classes, "in_chans": shape[0], "shape": shape, "normalization": asdict(normalise)}
-    return unknown | read
+def _common_fields(classes: int, shape: tuple[int, int, int], normalise: Normalise) -> dict:
+    return {
+        "data_hash": None,
+        "seed": None,
+        "training_seconds": None,
+        "num_classes": classes,
+        "in_chans": shape[0],
+        "shape": shape,
+        "normalization": asdict(normalise),
+    }
 
 
 def _state_dict(content: bytes, file: Path | str) -> dict[str, Tensor]:
     try:
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the file holds
+        loaded = checkpoints.load_tensors(content)
+    except Exception as error:  # a damaged pickle can raise anything
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise UserError(
-                f"{file} holds objects of its authors' code, such as a whole network, and not weights alone: load it"
-                " there and save the network's state_dict()."
+                f"{file} holds objects of its authors' code, such as a whole network: load it with that code and save"
+                " the network's state_dict()."
             ) from error
         raise UserError(f"{file} is damaged, or was not written by torch.save.") from error
-    for part in (held, *held.values()) if isinstance(held, dict) else ():
+    for part in (loaded, *loaded.values()) if isinstance(loaded, dict) else ():
         if isinstance(part, dict) and part and all(isinstance(value, Tensor) for value in part.values()):
             return {str(key).removeprefix("module."): value for key, value in part.items()}
     raise UserError(f"{file} holds no state dict: save the network's state_dict().")
 
 
 def weights_file(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
-    """Where imported weights lie: among the sources that were trained on the same data."""
+    """Path of imported weights below `root`."""
     values = (dataset, network, activation, recipe)
-    return Path(root) / checkpoints.place(dict(zip(NAMES, values, strict=True)) | {"seed": None})
+    return Path(root) / source_path(dict(zip(NAME_FIELDS, values, strict=True)) | {"seed": None})
 
 
 def find(root: Path | str, dataset: str, network: str, activation: str, recipe: str | None) -> Path:
-    """The file of imported weights; UserError where there is none."""
+    """Path of imported weights that exist.
+
+    Raises:
+        UserError: They were not imported into `root`; the message names the command that does so.
+    """
     path = weights_file(root, dataset, network, activation, recipe)
     if not path.exists():
-        known = [(name, c) for name, c in CHECKPOINTS.items() if c.recipe == recipe]
-        mend = [f"`ann2snn import {name} FILE` brings them there, with {c.file} of {c.url}" for name, c in known]
-        mend = mend or ["`ann2snn import` brings them there, and says by which names"]
-        raise UserError(f"No weights {recipe} of {network} with {activation} for {dataset} lie in {root}: {mend[0]}.")
+        fix = "import them with `ann2snn import`"
+        for name, checkpoint in CHECKPOINTS.items():
+            if checkpoint.recipe == recipe:
+                fix = f"import them with `ann2snn import {name} FILE`, FILE being {checkpoint.file} of {checkpoint.url}"
+        raise UserError(f"{root} has no weights {recipe} of {network} with {activation} for {dataset}: {fix}.")
     return path

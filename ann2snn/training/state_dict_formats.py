@@ -1,6 +1,6 @@
-"""What authors call the layers of networks that are here too: for state dicts whose files cannot be pinned by a hash.
+"""Layer names of published codes, for importing their state dicts when no hash of a file is known.
 
-Names, biases and normalisations were read in the code at each `url`, not in the files.
+Names, biases and normalisations were taken from the code at each `url`, not from released files.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,24 @@ QCFS_CIFAR100 = Normalise((129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 
 
 @dataclass(frozen=True)
 class Format:
-    """How authors name the weights of their networks."""
+    """Naming scheme of the state dicts that a published code writes."""
 
     url: str
-    activations: tuple[str, ...]  # of the networks; their arguments are not in the file
-    normalise: dict[str, Normalise]  # the images in the training, by dataset
-    layers: dict[str, Sequence[str]]  # by our network: what has weights, in the order of ours
-    old: tuple[tuple[str, str], ...] = ()  # parts of names that earlier versions had, and what they became
+    activations: tuple[str, ...]  # that its networks have; the file does not hold their arguments
+    normalise: dict[str, Normalise]  # of the training images, by dataset
+    layers: dict[str, Sequence[str]]  # by our network: the layers with weights, in our order
+    renamed: tuple[tuple[str, str], ...] = ()  # (old, new) parts of names of earlier versions
 
 
 def stages(names: str, blocks: tuple[int, ...], parts: str, shortcut: str) -> list[str]:
-    """The parts of every block; only the first of a stage has the shortcut, and that of the first stage has not."""
+    """Layer names of a ResNet's blocks.
+
+    Args:
+        names: Stages, separated by spaces.
+        blocks: Number of blocks per stage.
+        parts: Layers of a block, separated by spaces.
+        shortcut: Prefix of layers that only the first block of a stage has, except in the first stage.
+    """
     return [
         f"{stage}.{block}.{part}"
         for i, (stage, n) in enumerate(zip(names.split(), blocks, strict=True))
@@ -38,15 +45,15 @@ def stages(names: str, blocks: tuple[int, ...], parts: str, shortcut: str) -> li
 
 
 DENG_VGG = "conv1_1 conv1_2 conv2_1 conv2_2 conv3_1 conv3_2 conv3_3 conv4_1 conv4_2 conv4_3 conv5_1 conv5_2 conv5_3"
-LI_VGG = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)  # convolutions; each with its batch norm after it
+LI_VGG = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)  # convolutions; each is followed by its batch norm
 LI_BLOCK = "conv1 bn1 conv2 bn2 downsample.0 downsample.1"
 QCFS_VGG = [
-    *(f"layer{group}.{place}" for group in (1, 2) for place in (0, 1, 2, 4, 5, 6)),
-    *(f"layer{group}.{place}" for group in (3, 4, 5) for place in (0, 1, 2, 4, 5, 6, 8, 9, 10)),
-    *(f"classifier.{place}" for place in (1, 2, 4, 5, 7)),
+    *(f"layer{group}.{index}" for group in (1, 2) for index in (0, 1, 2, 4, 5, 6)),
+    *(f"layer{group}.{index}" for group in (3, 4, 5) for index in (0, 1, 2, 4, 5, 6, 8, 9, 10)),
+    *(f"classifier.{index}" for index in (1, 2, 4, 5, 7)),
 ]
 QCFS_STAGES = "conv2_x conv3_x conv4_x conv5_x"
-QCFS_BLOCK = " ".join(f"residual_function.{place}" for place in range(5)) + " shortcut.0 shortcut.1 act"
+QCFS_BLOCK = " ".join(f"residual_function.{index}" for index in range(5)) + " shortcut.0 shortcut.1 act"
 
 
 def qcfs_resnet(*blocks: int) -> list[str]:
@@ -55,8 +62,9 @@ def qcfs_resnet(*blocks: int) -> list[str]:
 
 
 FORMATS = {
-    # The threshold is in the names of the released files alone, such as vgg16-cifar10-relu[1]: 1 for CIFAR-10, 2 for
-    # CIFAR-100, 3 for ImageNet, whose names are those of the copy in bjourne/FTBC-tmp that loads its file.
+    # Only the names of the released files hold the threshold, such as vgg16-cifar10-relu[1]: 1 for CIFAR-10, 2 for
+    # CIFAR-100, 3 for ImageNet. The ImageNet layer names are those of the copy in bjourne/FTBC-tmp, which loads that
+    # file.
     "deng2021": Format(
         url="https://github.com/Jackn0/snn_optimal_conversion_pipeline",
         activations=("threshold_relu", "relu"),
@@ -74,12 +82,12 @@ FORMATS = {
             ],
         },
     ),
-    "snn_calibration": Format(  # its CIFAR networks trained with --usebn
+    "snn_calibration": Format(  # CIFAR networks trained with --usebn
         url="https://github.com/yhhhli/SNN_Calibration",
         activations=("relu",),
         normalise={"cifar10": CIFAR10, "cifar100": CIFAR100},
         layers={
-            "cifar_vgg16": [*(f"features.{place + i}" for place in LI_VGG for i in (0, 1)), "classifier"],
+            "cifar_vgg16": [*(f"features.{index + i}" for index in LI_VGG for i in (0, 1)), "classifier"],
             "li_resnet20": [
                 "conv1",
                 "bn1",
@@ -88,7 +96,7 @@ FORMATS = {
             ],
         },
     ),
-    "qcfs": Format(  # L is in no file; its older version is putshua/SNN_conversion_QCFS
+    "qcfs": Format(  # no file holds L; an older version is putshua/SNN_conversion_QCFS
         url="https://github.com/putshua/ANN_SNN_QCFS",
         activations=("qcfs",),
         normalise={"cifar10": CIFAR10, "cifar100": QCFS_CIFAR100, "imagenet": IMAGENET},
@@ -99,43 +107,57 @@ FORMATS = {
             "cifar_resnet18": qcfs_resnet(2, 2, 2, 2),
             "cifar_resnet34": qcfs_resnet(3, 4, 6, 3),
         },
-        old=((".relu.up", ".act.thresh"), (".up", ".thresh")),
+        renamed=((".relu.up", ".act.thresh"), (".up", ".thresh")),
     ),
 }
 
 
 def translate(state: dict[str, Tensor], form: Format, network: str, net: nn.Module) -> dict[str, Tensor]:
-    """The state dict of `net`, our `network`, from one in the authors' names.
+    """Renames the entries of a published state dict to those of our network.
 
-    A bias that stands before a batch norm, where ours has none, is taken off that one's mean: the same function.
-    ValueError: what differs first.
+    Where their convolution has a bias before a batch norm and ours has none, the bias is subtracted from the running
+    mean, which gives the same function.
+
+    Args:
+        state: State dict with the names of `form`.
+        form: Its naming scheme.
+        network: Name of our network.
+        net: Our network.
+
+    Returns:
+        State dict of `net`.
+
+    Raises:
+        ValueError: An entry is missing, superfluous, not finite or of another shape.
     """
-    for old, new in form.old:
+    for old, new in form.renamed:
         state = {key.replace(old, new): value for key, value in state.items()}
-    left, found = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, {}
-    ours = [(place, module) for place, module in net.named_modules() if [*module.parameters(recurse=False)]]
-    before = ""
-    for (place, module), layer in zip(ours, form.layers[network], strict=True):
-        for name, own in module.state_dict().items():
+    remaining = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    translated = {}
+    ours = [(path, module) for path, module in net.named_modules() if [*module.parameters(recurse=False)]]
+    previous = ""
+    for (path, module), layer in zip(ours, form.layers[network], strict=True):
+        for name, value in module.state_dict().items():
             if name != "num_batches_tracked":
-                own = _take(left, f"{layer}.{'thresh' if name == 'y_th' else name}", own)
-            if name == "running_mean" and f"{before}.bias" in left:
-                own = own - _take(left, f"{before}.bias", own)
-            found[f"{place}.{name}"] = own
-        before = layer
-    if left:
-        raise ValueError(f"{next(iter(left))} is one too many")
-    return found
+                value = _pop(remaining, f"{layer}.{'thresh' if name == 'y_th' else name}", like=value)
+            if name == "running_mean" and f"{previous}.bias" in remaining:
+                value = value - _pop(remaining, f"{previous}.bias", like=value)
+            translated[f"{path}.{name}"] = value
+        previous = layer
+    if remaining:
+        raise ValueError(f"{next(iter(remaining))} is one too many")
+    return translated
 
 
-def _take(left: dict[str, Tensor], key: str, own: Tensor) -> Tensor:
-    if key not in left:
+def _pop(state: dict[str, Tensor], key: str, like: Tensor) -> Tensor:
+    """Removes an entry from `state` and checks it; returned with the dtype and shape of `like`."""
+    if key not in state:
         raise ValueError(f"{key} is missing")
-    value = left.pop(key).to(own.dtype)
+    value = state.pop(key).to(like.dtype)
     if not value.isfinite().all():
         raise ValueError(f"{key} has a NaN or an infinity")
-    if own.dim() == 0 and value.numel() == 1:  # a threshold, theirs of shape (1,)
+    if like.dim() == 0 and value.numel() == 1:  # their thresholds have shape (1,)
         value = value.reshape(())
-    if value.shape != own.shape:
-        raise ValueError(f"{key} is {tuple(value.shape)}, not {tuple(own.shape)}")
+    if value.shape != like.shape:
+        raise ValueError(f"{key} is {tuple(value.shape)}, not {tuple(like.shape)}")
     return value

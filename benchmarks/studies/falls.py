@@ -17,9 +17,9 @@ from tabulate import tabulate
 
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.registry import load
-from ann2snn.experiments.diagnosis import evenly_timed, neurons, through
+from ann2snn.experiments.diagnosis import activation_values, constant_rate_network, neurons_by_path
 from ann2snn.experiments.recheck import find_weights
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.leaderboard.pages.leaderboard import ALPHA
@@ -82,7 +82,7 @@ def measure(record: dict, fall: set[int]) -> dict[str, list]:
     changes."""
     job = Job(**record["job"])
     data = load(job.dataset)
-    source = Source(data, find_weights(job.path(RESULTS), record))
+    source = SourceANN(data, find_weights(job.path(RESULTS), record))
     images, labels = data.test.__getitems__(range(len(data.test)))
     stats, _ = source.statistics(job.calibration, job.calibration_seed)
     double = prepare(source.net, images[:1]).double()
@@ -99,11 +99,11 @@ def measure(record: dict, fall: set[int]) -> dict[str, list]:
     with torch.inference_mode():
         found["ann"] = [right(source.ann(images).argmax(1))]
         found["smooth"] = [right(smooth(images).argmax(1))] if stairs else []
-        *_, (_, expected) = through(source.ann, images).values()
+        *_, (_, expected) = activation_values(source.ann, images).values()
         for t in T:
             snn = method(source.ann, stats, t, **job.options)
-            *_, (place, neuron) = neurons(snn).items()
-            result, even, out = simulate(snn, images, t), evenly_timed(snn, t), []
+            *_, (place, neuron) = neurons_by_path(snn).items()
+            result, even, out = simulate(snn, images, t), constant_rate_network(snn, t), []
             even.get_submodule(place).register_forward_hook(lambda *seen, out=out: out.append(seen[-1]))
             found["streaming"].append(right(result.predictions(t)))
             found["even"].append(right(even(images).argmax(1)))

@@ -28,8 +28,8 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.imagenet import PICTURES, picture
 from ann2snn.data.split import Normalise
 from ann2snn.errors import UserError
-from ann2snn.experiments.diagnosis import evenly_timed
-from ann2snn.experiments.run_job import runs_of
+from ann2snn.experiments.diagnosis import constant_rate_network
+from ann2snn.experiments.run_job import time_grids
 from ann2snn.files import write_atomic
 from ann2snn.graph.prepare import prepare
 from ann2snn.leaderboard.photographs import FILE, LARGER, SIDE, WEIGHTS, load, table
@@ -129,7 +129,7 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
     record["results"] = _kept(path, record)
     for name, options in METHODS:
         found = record["results"].setdefault(_label(name, options), {})
-        for part in runs_of(name, sorted(t for t in {*grid} if str(t) not in found)):
+        for part in time_grids(name, sorted(t for t in {*grid} if str(t) not in found)):
             result = simulate(find(name)(ann, stats, part[-1], seed=0, **options), images, part[-1], at=part)
             for t in part:
                 predictions = result.predictions(t)
@@ -147,7 +147,7 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
     for name in EVENLY:
         found = record["results"].setdefault(f"{name}, even", {})
         for t in sorted(t for t in {*grid} if str(t) not in found):
-            even = evenly_timed(find(name)(ann, stats, t), t)
+            even = constant_rate_network(find(name)(ann, stats, t), t)
             with torch.inference_mode():
                 predictions = torch.cat([even(part).argmax(1) for part in images.split(BATCH)])
             found[str(t)] = {"agree": int((predictions == expected).sum()), "predictions": pack(predictions.numpy())}

@@ -21,7 +21,7 @@ from tabulate import tabulate
 from ann2snn.cli.parsing import count
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.experiments.source import Source
+from ann2snn.experiments.source import SourceANN
 from ann2snn.training import train
 from ann2snn.training.recipes import RECIPES, Recipe
 
@@ -53,7 +53,7 @@ def candidates(options) -> str:
         recipe = squeezed(replace(FIRST, **FACTORS[factor]), options.epochs)
         how = {"recipe": recipe.name, "device": options.device}
         with patch.dict(RECIPES, {recipe.name: recipe}):
-            source = Source(data, train.train(data, options.network, options.activation, 0, options.root, **how))
+            source = SourceANN(data, train.train(data, options.network, options.activation, 0, options.root, **how))
         found = source.result("validation")
         minutes = source.info["training_seconds"] / 60
         lines.append([factor, f"{100 * found['correct'] / found['n']:.2f}", f"{minutes:.1f}"])
