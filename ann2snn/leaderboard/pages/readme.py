@@ -21,9 +21,9 @@ SHOWN = {  # at most four sources, the paper's first; the leaderboard has all of
 }
 METHODS = ("da_qcfs", "ftbc", "snnc_ap", "tpp", "ltb", "opi", "optimal", "max_norm")  # at most eight, by label
 NOTE = """\
-Test accuracy in % at T = {T}, mean over n trained sources, soft reset; `-`: not run. The standard error from drawing the
-10,000 test images is at most 0.5 points. The last two columns are for {source}
-at T = {first}: steps until the output is known, and synaptic operations per multiply-accumulate of the ANN.
+Test accuracy in % at T = {T}, mean over n trained sources, soft reset; `-`: not run. Drawing the 10,000 test
+images has a standard error of at most 0.5 points. The last two columns are for {source} at T = {first}:
+steps until the output is known, and synaptic operations per multiply-accumulate of the ANN.
 """
 
 
@@ -42,7 +42,7 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
 def table(records: list[dict]) -> str:
     """Markdown; rows are ordered by the source that has most methods. UserError where no source has a record."""
     if not (found := columns(records)):
-        raise UserError("No record is of a source in SHOWN (benchmarks/readme.py): there is no table for the README.")
+        raise UserError("No record is of a source in SHOWN (ann2snn/leaderboard/pages/readme.py), so the README has no table.")
     fullest = max(found, key=lambda source: len(found[source]))
     names = dict.fromkeys(name for rows in (found[fullest], *found.values()) for name in rows)
     names = sorted(names, key=lambda name: _shares(found[fullest].get(name)), reverse=True)
