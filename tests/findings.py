@@ -1,8 +1,8 @@
 """Numbers of the records, as the prose of README.md and docs/findings.md prints them.
 
-A paragraph or list item ends with a comment such as `<!-- check: acc(PUBLIC, "ftbc", 16); ann(PUBLIC) -->`, which GitHub
-does not show. Its expressions are the functions and sources of this module. They give the numbers of the text, in
-order.
+A paragraph or list item ends with a comment such as `<!-- check: acc(PUBLIC, "ftbc", 16); ann(PUBLIC) -->`, which
+GitHub does not show. Its expressions use the functions and sources of this module. They give the numbers of the text,
+in order.
 """
 
 import json
@@ -14,8 +14,8 @@ from statistics import mean, median, stdev
 
 from ann2snn.leaderboard.paired import paired
 from ann2snn.leaderboard.published import load as load_published
-from ann2snn.metrics import energy
 from ann2snn.methods.registry import discover
+from ann2snn.metrics import energy
 from ann2snn.records.job import label, recipe_name
 
 ROOT = Path(__file__).parents[1]
