@@ -42,7 +42,7 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
 def table(records: list[dict]) -> str:
     """Markdown; rows are ordered by the source that has most methods. UserError where no source has a record."""
     if not (found := columns(records)):
-        raise UserError("The README's table has no row: no record is of a source in SHOWN (leaderboard/pages/readme.py).")
+        raise UserError("The README's table is empty: no record is of a source in SHOWN (leaderboard/pages/readme.py).")
     fullest = max(found, key=lambda source: len(found[source]))
     names = dict.fromkeys(name for rows in (found[fullest], *found.values()) for name in rows)
     names = sorted(names, key=lambda name: _shares(found[fullest].get(name)), reverse=True)
