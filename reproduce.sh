@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# From a checkout to the leaderboard: makes .venv from requirements.lock once, then runs the job, or the tests.
+# Creates .venv from requirements.lock if needed, then runs `ann2snn reproduce` in it, or the tests.
 set -euo pipefail
-trap 'printf "reproduce.sh: interrupted; run it again to go on\n" >&2; exit 130' INT   # until Python takes over
+trap 'printf "reproduce.sh: interrupted; run it again to resume\n" >&2; exit 130' INT   # until Python takes over
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 caller=$PWD
 environment=$here/.venv
-stamp_file=$environment/reproduce.stamp   # "unfinished" until the very last step of an install
+stamp_file=$environment/reproduce.stamp   # "unfinished" until an install has completed
 needs="numpy torch torchvision pytorch_lightning timm sklearn matplotlib tabulate tqdm"   # wandb may be absent
 test_needs="pytest pytest_benchmark xdist hypothesis importlinter"
 
 usage() {
     cat <<'TEXT'
 ./reproduce.sh [--python PATH] [options of the run]   train, convert, simulate, and build the leaderboard in runs/
-./reproduce.sh test [--python PATH] [pytest options]  run the tests, without options all of them in two processes
+./reproduce.sh test [--python PATH] [pytest options]  run the tests; without options all of them, in two processes
 
-Both make the environment .venv from requirements.lock the first time (Python 3.11 or 3.12, about 6 GB).
-  --python PATH   use this interpreter, or the environment in this folder, as it is; nothing is installed
+Both create the environment .venv from requirements.lock on first use (Python 3.11 or 3.12, about 6 GB).
+  --python PATH   use this interpreter or environment folder as it is, and install nothing
 TEXT
 }
 
@@ -25,13 +25,13 @@ fail() { say "$*"; exit 2; }
 
 absolute() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$caller/$1" ;; esac; }
 
-# A command's name, an interpreter's path or an environment's folder -> the interpreter.
+# The interpreter of a command name, an interpreter path or an environment folder.
 interpreter() {
     local path
     path=$(absolute "$1")
     if [[ -d $path ]]; then path=$path/bin/python; fi
     if [[ ! -e $path && $1 != */* ]]; then path=$(command -v -- "$1" || true); fi
-    if [[ ! -x $path ]]; then fail "--python $1: there is no Python interpreter; name one, or an environment's folder."; fi
+    if [[ ! -x $path ]]; then fail "--python $1: not a Python interpreter: name one, or the folder of an environment."; fi
     printf '%s' "$path"
 }
 
@@ -44,7 +44,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or 3.12 with its venv module is needed, and none was found: install one (on Debian or Ubuntu: python3 and python3-venv), or name an environment with --python PATH."
+    fail "Python 3.11 or 3.12 with its venv module is needed and was not found: install it (on Debian or Ubuntu: python3 and python3-venv), or name an environment with --python PATH."
 }
 
 # What the installed environment must match: the lock, the folder (the project is installed in place) and Python itself.
@@ -62,14 +62,14 @@ uv_command() {
 install() {
     local python uv quiet began=$SECONDS free_gb
     if [[ -d $environment && ! -f $stamp_file && -n $(ls -A "$environment") ]]; then
-        fail "$environment was not made by this script: use it with --python .venv, or move it away."
+        fail "$environment was not created by this script: use it with --python .venv, or move it away."
     fi
     python=$(find_python)
-    rm -rf "$environment"   # what an interrupted install left cannot be trusted
+    rm -rf "$environment"   # the rest of an interrupted install cannot be trusted
     free_gb=$(($(df -Pk "$here" | awk 'NR == 2 {print $4}') / 1000000))
     if ((free_gb < 8)); then fail "the environment needs 8 GB of disk and $here has $free_gb GB free; make room, or name an environment with --python PATH."; fi
 
-    say "making $environment with $("$python" -V): about $(grep -c '^[a-z].*==' requirements.lock) packages, 6 GB, 1-3 minutes"
+    say "creating $environment with $("$python" -V): about $(grep -c '^[a-z].*==' requirements.lock) packages, 6 GB, 1-3 minutes"
     mkdir "$environment"
     echo unfinished >"$stamp_file"
     if "$python" -c "import ensurepip" 2>/dev/null; then
@@ -79,13 +79,13 @@ install() {
     fi
     uv=$(uv_command)
     quiet=()
-    if [[ ! -t 2 ]]; then quiet=(--quiet); fi   # uv draws bars on a terminal, and a line a package elsewhere
+    if [[ ! -t 2 ]]; then quiet=(--quiet); fi   # on a terminal uv draws progress bars
     if [[ -n $uv ]] && "$uv" pip install "${quiet[@]}" --python "$environment/bin/python" --require-hashes -r requirements.lock; then
         "$uv" pip install --python "$environment/bin/python" --quiet --no-deps --no-build-isolation -e .
     else
-        say "going on without uv; pip takes about 3 minutes"
+        say "continuing without uv; pip takes about 3 minutes"
         "$environment/bin/python" -m pip install --require-hashes -r requirements.lock ||
-            fail "the packages could not be installed, for the reason above; mend that and run it again, or name an environment with --python PATH."
+            fail "the packages could not be installed, for the reason above; fix it and run this again, or name an environment with --python PATH."
         "$environment/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e .
     fi
     stamp >"$stamp_file.new"
@@ -93,7 +93,7 @@ install() {
     say "the environment is ready after $((SECONDS - began)) s"
 }
 
-# One install at a time. The lock lives as long as any process of the install, so also one that outlives a killed script.
+# One install at a time. The lock is held as long as any process of the install runs, even after this script is killed.
 ensure_environment() {
     if ready; then return; fi
     exec 9>"$here/.venv.lock"
@@ -110,7 +110,7 @@ check_own() {   # interpreter, module names
     missing=$("$1" -c 'import sys, importlib.util as u
 if sys.version_info < (3, 11): sys.exit(1)
 print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' "${@:2}" 2>/dev/null) || fail "--python $1: Python 3.11 or later is needed."
-    if [[ -n $missing ]]; then fail "--python $1 lacks ${missing// /, }: install them there, or leave --python out and .venv is made."; fi
+    if [[ -n $missing ]]; then fail "--python $1 lacks ${missing// /, }: install them there, or leave out --python to create .venv."; fi
 }
 
 python=

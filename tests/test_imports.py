@@ -63,7 +63,7 @@ def test_a_checkpoint_becomes_a_source(ann2snn, tmp_path, monkeypatch):
     assert (code, err) == (0, "")
     path = Path(f"here/sources/cifar10/cifar_resnet20-relu/imported-{recipe}/weights.pt")
     named = f"--dataset cifar10 --network cifar_resnet20 --activation relu --recipe {recipe}"
-    assert out == f"{path}\nnow: ann2snn sweep {named} --runs here\n"
+    assert out == f"{path}\nnext: ann2snn sweep {named} --runs here\n"
     assert path == pretrained.find("here", "cifar10", "cifar_resnet20", "relu", recipe)
     found, info = checkpoints.load_source(path)
     assert checkpoints.weights_hash(found) == info["weights_hash"] == checkpoints.weights_hash(net)
@@ -118,7 +118,7 @@ def test_a_pinned_file_must_hold_the_networks_weights(content, tmp_path, monkeyp
     [
         ("import resnet20 file.th", "No checkpoint is called 'resnet20'; the nearest are: resnet20-akamaster"),
         (f"import {PUBLIC}", "file"),
-        ("sweep --dataset digits --network digits_plain --recipe a-01234567 --seed 1", "imported weights have no seed"),
+        ("sweep --dataset digits --network digits_plain --recipe a-01234567 --seed 1", "weights, which have no seed"),
         (
             "sweep --dataset digits --network digits_plain --recipe a-01234567",
             "has no weights a-01234567 of digits_plain with threshold",
@@ -326,16 +326,16 @@ def test_importing_from_the_command_line(ann2snn, tmp_path):
     recipe = f"qcfs-{hashlib.sha256((tmp_path / 'resnet20.pth').read_bytes()).hexdigest()[:8]}"
     path = Path(f"here/sources/cifar100/qcfs_resnet20-qcfs-8/imported-{recipe}/weights.pt")
     assert (code, err) == (0, "")
-    assert out == f"{path}\nnow: ann2snn sweep {named} --recipe {recipe} --runs here\n"
+    assert out == f"{path}\nnext: ann2snn sweep {named} --recipe {recipe} --runs here\n"
     assert path == pretrained.find("here", "cifar100", "qcfs_resnet20", "qcfs:8", recipe)
 
 
 @pytest.mark.parametrize(
     "line, says",
     [
-        ("qcfs f --dataset cifar10 --network qcfs_resnet20", "qcfs need --dataset, --network and --activation"),
-        (f"{PUBLIC} f --network deng_vgg16", f"{PUBLIC} is one file of one network: leave out --dataset"),
-        ("deng2021 f --dataset digits", "names of deng2021 need"),
+        ("qcfs f --dataset cifar10 --network qcfs_resnet20", "qcfs needs --dataset, --network and --activation"),
+        (f"{PUBLIC} f --network deng_vgg16", f"{PUBLIC} is one network: leave out --dataset"),
+        ("deng2021 f --dataset digits", "format deng2021 needs --dataset"),
         ("deng f --dataset digits", "No checkpoint is called 'deng'; the nearest are: deng2021"),
         (
             "deng2021 f --dataset digits --network deng_vgg16 --activation relu",

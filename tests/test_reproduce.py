@@ -183,7 +183,7 @@ def test_interrupt_says_how_to_go_on(checkout, go_on):
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
-    assert error.endswith("reproduce.sh: interrupted; run it again to go on\n")
+    assert error.endswith("reproduce.sh: interrupted; run it again to resume\n")
 
 
 def test_an_interrupt_while_the_users_python_is_checked(checkout, tmp_path):
@@ -192,7 +192,7 @@ def test_an_interrupt_while_the_users_python_is_checked(checkout, tmp_path):
     executable(tmp_path / "mine", interrupted)
     process = start(checkout, "--python", str(tmp_path / "mine"))
     _, error = process.communicate(timeout=LIMIT)
-    assert (process.returncode, error) == (130, "reproduce.sh: interrupted; run it again to go on\n")
+    assert (process.returncode, error) == (130, "reproduce.sh: interrupted; run it again to resume\n")
 
 
 def test_two_at_once_install_once(checkout, go_on):
@@ -210,7 +210,7 @@ def test_an_environment_of_the_users_own_is_left_alone(checkout):
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / "mine").touch()
     code, _, error = run(checkout)
-    assert code == 2 and "was not made by this script" in error
+    assert code == 2 and "was not created by this script" in error
     assert (checkout / ".venv" / "mine").exists() and installs(checkout) == 0
 
 
@@ -256,7 +256,7 @@ def test_help_installs_nothing(checkout):
     ("arguments", "sentence"),
     [
         (["--python"], "--python needs the path of an interpreter or of an environment."),
-        (["--python", "nowhere"], "--python nowhere: there is no Python interpreter"),
+        (["--python", "nowhere"], "--python nowhere: not a Python interpreter"),
         (["--python=../environment"], "environment/bin/python lacks numpy, torch, torchvision, "),
         (
             ["test", "--python", "../environment"],

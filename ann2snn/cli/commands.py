@@ -1,4 +1,7 @@
-"""The commands."""
+"""The commands: one function each, named as the command, from parsed options to an exit code.
+
+Each imports what it needs when it runs, so that `ann2snn --help` is fast.
+"""
 
 import ast
 import json
@@ -9,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ann2snn.cli.output import accuracies, report_left_out
+from ann2snn.cli.output import accuracies, report_skipped
 from ann2snn.errors import UserError, unknown
 
 
 def run(options) -> int | None:
-    """The command, with the methods of its plug-ins, on its number of CPU threads."""
+    """Runs the command of the parsed `options`, after loading its plug-ins and setting its number of CPU threads."""
     command = globals()[options.command]
     for file in getattr(options, "plugin", ()):
         from ann2snn.methods.registry import load_plugin
@@ -35,6 +38,7 @@ def run(options) -> int | None:
 
 
 def settings(options):
+    """The options of a run as `experiments.sweep.Settings`."""
     from ann2snn.experiments.sweep import Settings
     from ann2snn.tracking import wandb_runs
 
@@ -71,17 +75,18 @@ def import_weights(options) -> int:
     from ann2snn.training.pretrained import CHECKPOINTS, import_state_dict, import_weights
     from ann2snn.training.state_dict_formats import FORMATS
 
-    name, chosen = options.checkpoint, {what: getattr(options, what) for what in ("dataset", "network", "activation")}
+    name = options.checkpoint
+    chosen = {key: getattr(options, key) for key in ("dataset", "network", "activation")}
     if name in FORMATS:
         if not all(chosen.values()):
-            raise UserError(f"Weights in the names of {name} need --dataset, --network and --activation.")
+            raise UserError(f"A state dict in the format {name} needs --dataset, --network and --activation.")
         path, info = import_state_dict(name, options.file, options.runs, **chosen)
     else:
         if name in CHECKPOINTS and any(chosen.values()):
-            raise UserError(f"{name} is one file of one network: leave out --dataset, --network and --activation.")
+            raise UserError(f"{name} is one network: leave out --dataset, --network and --activation.")
         path, info = import_weights(name, options.file, options.runs)
     named = " ".join(f"--{name} {info[name]}" for name in ("dataset", "network", "activation", "recipe"))
-    print(f"{path}\nnow: ann2snn sweep {named} --runs {options.runs}")
+    print(f"{path}\nnext: ann2snn sweep {named} --runs {options.runs}")
     return 0
 
 
@@ -92,7 +97,7 @@ def sweep(options) -> int:
     from ann2snn.methods.registry import find
     from ann2snn.tracking import wandb_runs
 
-    table, run = _table(options), settings(options)
+    table, run = _sweep_of(options), settings(options)
     if options.dry_run:
         from ann2snn.cli.reproduce import listing
 
@@ -101,7 +106,8 @@ def sweep(options) -> int:
         return 0
     if options.limit:
         with tempfile.TemporaryDirectory() as scratch:
-            outcome = experiments_sweep.sweep([table], run, partial(_first, options.limit, Path(scratch)), strict=True)
+            quick = partial(_sweep_first_images, options.limit, Path(scratch))
+            outcome = experiments_sweep.sweep([table], run, quick, strict=True)
     else:
         outcome = experiments_sweep.sweep([table], run, strict=True)
     for activation in table.activations:
@@ -112,45 +118,45 @@ def sweep(options) -> int:
         print(accuracies(outcome.records))
     if outcome.records and options.limit:
         n = outcome.records[0]["data"]["n"]["test"]
-        print(f"\nOn the first {n} test images only (--limit): no record is kept, and no table shows this.")
+        print(f"\nOnly the first {n} test images were used (--limit): no record is saved.")
     elif outcome.records:
         build.build(options.runs)
         write.build(options.runs)
         wandb_runs.log_tables(options.runs, options.runs, run.wandb)
         print(f"\nrecords, tables and figures: {options.runs}")
-    return report_left_out(outcome)
+    return report_skipped(outcome)
 
 
-def _table(options):
-    """The jobs that the options of `sweep` name."""
+def _sweep_of(options):
+    """The sweep that the options describe."""
     from ann2snn.experiments.sweep import Sweep
     from ann2snn.methods.registry import find
 
-    extra = dict(_option(text) for text in options.option)
+    extra = dict(_parse_option(text) for text in options.option)
     if "reset" in extra:
-        raise UserError("The reset rule is no --option: name it with --reset.")
+        raise UserError("The reset rule is not an --option: choose it with --reset.")
     methods = []
     for name in options.method:
         takes_reset = "reset" in find(name).options
         for reset in options.reset if takes_reset else [None]:
             methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
     return Sweep(
-        "sweep",
-        options.dataset,
-        tuple(options.network),
-        tuple(options.activation),
-        _seeds(options),
-        tuple(methods),
-        tuple(sorted(set(options.T))),
-        options.calibration,
-        tuple(options.calibration_seed),
-        options.calibration_transform,
+        id="sweep",
+        dataset=options.dataset,
+        networks=tuple(options.network),
+        activations=tuple(options.activation),
+        seeds=_seeds(options),
+        methods=tuple(methods),
+        T=tuple(sorted(set(options.T))),
+        calibration=options.calibration,
+        calibration_seeds=tuple(options.calibration_seed),
+        calibration_transform=options.calibration_transform,
         recipe=options.recipe,
     )
 
 
-def _first(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
-    """Runs the jobs of a source on its first n images; the records go to a folder that is removed afterwards."""
+def _sweep_first_images(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
+    """Runs the jobs of a source on its first n images, with records in a temporary folder."""
     from ann2snn.experiments.sweep import sweep_source
 
     splits = {split: getattr(source.data, split) for split in ("test", "validation")}
@@ -160,7 +166,7 @@ def _first(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
 
 
 def _seeds(options) -> tuple[int | None, ...]:
-    """Of the trainings; None for imported weights, whose recipe ends in the hash of their file."""
+    """The seeds of the trainings; (None,) for imported weights, whose recipe ends with the hash of their file."""
     from ann2snn.training.pretrained import CHECKPOINTS
     from ann2snn.training.recipes import RECIPES
 
@@ -171,8 +177,8 @@ def _seeds(options) -> tuple[int | None, ...]:
         raise unknown("recipe", options.recipe, [*RECIPES, *(known.recipe for known in CHECKPOINTS.values())])
     if options.seed is not None:
         raise UserError(
-            f"{options.recipe} is no recipe of a training, and imported weights have no seed: leave --seed out, or take"
-            f" one of the recipes {', '.join(RECIPES)}."
+            f"{options.recipe} are imported weights, which have no seed: leave out --seed, or choose one of the recipes"
+            f" {', '.join(RECIPES)}."
         )
     return (None,)
 
@@ -189,13 +195,14 @@ def diagnose(options) -> int:
     found = diagnosis.diagnose(load_or_train(*which), options.T, options.limit or options.images)
     print(diagnosis.report(found))
     if options.limit:
-        print(f"\nOn the first {found['images']} test images only (--limit): nothing is kept.")
+        print(f"\nOnly the first {found['images']} test images were used (--limit): nothing is saved.")
     else:
         print(f"\n{diagnosis.save(found, options.runs)}")
     return 0
 
 
-def _option(text: str) -> tuple[str, object]:
+def _parse_option(text: str) -> tuple[str, object]:
+    """`NAME=VALUE` with the value as a Python literal, or as text if it is none."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--option takes NAME=VALUE, such as quantile=0.99, not {text!r}.")
@@ -221,14 +228,14 @@ def leaderboard(options) -> int:
         if stale:
             also = f" --readme {options.readme}" if options.readme else ""
             raise UserError(
-                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard{also}` and commit what it writes."
+                f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard{also}` and commit the new files."
             )
-        print(f"{options.root} is fresh.")
+        print(f"{options.root} is up to date.")
         return 0
     written = build.build(options.root) + write.build(options.root)
     if options.readme:
         readme.update(options.readme, options.root)
-    print("\n".join(map(str, written)) or f"{options.root} was fresh already.")
+    print("\n".join(map(str, written)) or f"{options.root} was already up to date.")
     return 0
 
 
@@ -252,8 +259,8 @@ def compare(options) -> int:
     from ann2snn.leaderboard import paired
     from ann2snn.records import store
 
-    made = store.load(options.first), store.load(options.second)
-    print(json.dumps(paired.as_dict(*made), indent=2) if options.json else paired.report(*made))
+    first, second = store.load(options.first), store.load(options.second)
+    print(json.dumps(paired.as_dict(first, second), indent=2) if options.json else paired.report(first, second))
     return 0
 
 
@@ -261,7 +268,12 @@ def recheck(options) -> int:
     from ann2snn.experiments import recheck_report
     from ann2snn.experiments.sweep import Settings
 
-    run = Settings(options.runs, options.data_root, options.accept_unofficial_data, options.device)
+    run = Settings(
+        runs=options.runs,
+        data_root=options.data_root,
+        accept_unofficial=options.accept_unofficial_data,
+        device=options.device,
+    )
     return recheck_report.report(options.record, run, options.weights, options.json)
 
 

@@ -1,4 +1,4 @@
-"""`ann2snn inspect`: what becomes of every node of a network, before anything is simulated."""
+"""`ann2snn inspect`: how each node of a network is converted, and the neurons after calibration."""
 
 import importlib
 import json
@@ -28,12 +28,12 @@ from ann2snn.training import checkpoints
 
 
 def inspect(options) -> int:
-    """Prints the report, and once calibrated the neurons; 1 where something cannot be converted."""
+    """Prints the report of all nodes and, given data, of the neurons; returns 1 if a node cannot be converted."""
     if options.reasons:
         print(not_convertible.page(), end="")
         return 0
     if not options.model:
-        raise UserError("Which network? Name one: `ann2snn inspect MODEL`.")
+        raise UserError("No network is given: name one, as in `ann2snn inspect MODEL`.")
     method = find(options.method)
     if options.dataset:
         check_dataset(options.dataset)
@@ -47,50 +47,50 @@ def inspect(options) -> int:
         name = options.dataset
         data = name and load(name, options.data_root, accept_unofficial=options.accept_unofficial_data)
         net, example = network(options, data)
-    found: dict = {"model": options.model}
+    results: dict = {"model": options.model}
     try:
         ann = prepare(net, example)
     except NotConvertible as error:
         bad = sum(row.role == "not convertible" for row in error.report)
         verdict = f"\n{options.model}: {bad} of {len(error.report)} nodes cannot be converted."
-        show(options, found | {"converts": False, "nodes": nodes(error.report)}, [report(error.report), verdict])
+        show(options, results | {"converts": False, "nodes": nodes(error.report)}, [report(error.report), verdict])
         return 1
     except ShapeError as error:
         raise UserError(f"{str(error).rstrip('.')}; name the shape of one input with --shape C H W.") from error
-    found |= {"converts": True, "nodes": nodes(ann.meta["report"])}
+    results |= {"converts": True, "nodes": nodes(ann.meta["report"])}
     text = [report(ann.meta["report"])]
     text += [f"\n{options.model}: everything converts, {len(activations(ann))} spiking layers."]
     if not data and not checkpoint:
-        text += ["Thresholds, shifts and dead units: name a --dataset to calibrate on."]
+        text += ["For thresholds, shifts and dead units name a --dataset to calibrate on."]
     if not data:
-        show(options, found, text)
+        show(options, results, text)
         return 0
     with torch.no_grad():
         outputs = ann(example).shape[-1]
     if outputs < data.classes:
         raise UserError(
-            f"A network with {outputs} outputs cannot tell the {data.classes} classes of {data.name} apart."
+            f"The network has {outputs} outputs and {data.name} has {data.classes} classes: choose --classes."
         )
     if not checkpoint:
-        text += ["The weights are those that the network was made with: nothing was trained here."]
+        text += ["The weights are those that the network was created with: it was not trained here."]
     images = data.calibration(min(1024, len(data.train)))
     stats = Statistics(ann, lambda: (x for x, _ in images.batches(100)))
-    how = f"{options.method}, T = {options.T}" if method.depends_on_T else options.method
+    title = f"{options.method}, T = {options.T}" if method.depends_on_T else options.method
     layers = spiking_layers(method(ann, stats, options.T), stats)
     calibration = {"dataset": data.name, "images": len(images)}
-    found |= {"method": options.method, "T": options.T, "calibration": calibration, "layers": layers}
-    text += [f"\n{how}, calibrated on {len(images)} images of {data.name}", neurons(layers)]
-    show(options, found, text)
+    results |= {"method": options.method, "T": options.T, "calibration": calibration, "layers": layers}
+    text += [f"\n{title}, calibrated on {len(images)} images of {data.name}", neurons(layers)]
+    show(options, results, text)
     return 0
 
 
-def show(options, found: dict, text: list[str]) -> None:
-    """The findings as JSON, or as text."""
-    print(json.dumps(found, indent=2) if options.json else "\n".join(text))
+def show(options, results: dict, text: list[str]) -> None:
+    """Prints the results as JSON, or as text."""
+    print(json.dumps(results, indent=2) if options.json else "\n".join(text))
 
 
 def data_of(options, info: dict) -> tuple[Data | None, torch.Tensor]:
-    """The data of a source and an image of them; where they are not here, None with a line, and noise."""
+    """The dataset of a trained source and one of its images; None and noise, with a message, if it is not available."""
     try:
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
     except UserError as error:
@@ -114,9 +114,9 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
             raise UserError(f"{options.model}() failed: {type(error).__name__}: {error}.") from error
         if not isinstance(net, nn.Module):
             raise UserError(
-                f"{options.model} gives a {type(net).__name__}; name a network or a function that makes one."
+                f"{options.model} is a {type(net).__name__}: name a network, or a function that returns one."
             )
-        shape = shape or (3, 224, 224)  # --shape says otherwise
+        shape = shape or (3, 224, 224)
     else:
         classes = options.classes or (data.classes if data else 1000)
         shape = shape or input_shape(options.model)
@@ -129,50 +129,53 @@ def network(options, data) -> tuple[nn.Module, torch.Tensor]:
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Weights that nobody trained are the same in every run."""
+    """Makes untrained weights the same in every run."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         yield
 
 
 def report(rows) -> str:
+    """The report of all nodes as a table."""
     lines = [[row.name, row.operation, row.role, row.note] for row in rows]
-    heads = ["node", "operation", "role", "note"]
-    return tabulate(lines, heads, maxcolwidths=[34, None, None, 60], disable_numparse=True)
+    headers = ["node", "operation", "role", "note"]
+    return tabulate(lines, headers, maxcolwidths=[34, None, None, 60], disable_numparse=True)
 
 
 def nodes(rows) -> list[dict[str, str]]:
-    """The report for JSON."""
+    """The report of all nodes for JSON."""
     return [{"node": row.name, "operation": row.operation, "role": row.role, "note": row.note} for row in rows]
 
 
 def spiking_layers(snn, stats) -> list[dict]:
-    """Per spiking layer the least and largest threshold, shift and start potential, and the share of dead units."""
-    found = []
+    """Per spiking layer [min, max] of threshold, shift and start potential, and the fraction of dead units."""
+    layers = []
     for module in snn.children():
         if hasattr(module, "v_th"):
             values = {"v_th": module.v_th, "shift": module.shift, "start": module.v_init}
             ranges = {name: [x.min().item() + 0.0, x.max().item() + 0.0] for name, x in values.items()}  # no -0
             fires = not isinstance(module, SilentIF)
-            found.append({"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead)})
-    return found
+            layers.append({"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead)})
+    return layers
 
 
 def neurons(layers: list[dict]) -> str:
-    """Per spiking layer its threshold, shift, start potential, and the share of units that were never active."""
+    """The table of thresholds, shifts and start potentials, and of units that were never active in the ANN."""
     lines = []
-    for x in layers:
-        cells = [_range(*x[name]) for name in ("v_th", "shift", "start")] if x["fires"] else ["never fires", "", ""]
-        lines.append([x["layer"], *cells, f"{100 * x['dead']:.1f} %"])
+    for layer in layers:
+        names = ("v_th", "shift", "start")
+        cells = [_range(*layer[name]) for name in names] if layer["fires"] else ["never fires", "", ""]
+        lines.append([layer["layer"], *cells, f"{100 * layer['dead']:.1f} %"])
     return tabulate(lines, ["layer", "V_th", "shift", "start", "dead units"], disable_numparse=True)
 
 
 def _range(low: float, high: float) -> str:
+    """`0.5`, or `0.5 .. 0.7`."""
     return f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"
 
 
 def import_path(text: str):
-    """package.module:name -> the object."""
+    """The object of an import path `package.module:name`."""
     module, _, name = text.partition(":")
     sys.path.insert(0, "")
     try:

@@ -1,4 +1,4 @@
-"""`ann2snn list`: what there is, by name, with a line each."""
+"""`ann2snn list`: methods, datasets, networks and recipes by name, with a line each."""
 
 import inspect
 import re
@@ -16,8 +16,8 @@ WIDTH = 80
 
 
 def text(what: str) -> str:
-    """The methods, datasets, networks or recipes as a table of 80 columns."""
-    return {"methods": methods, "datasets": datasets, "networks": own_networks, "recipes": recipes}[what]()
+    """The table of `what` ("methods", "datasets", "networks" or "recipes"), 80 columns wide."""
+    return {"methods": methods, "datasets": datasets, "networks": networks, "recipes": recipes}[what]()
 
 
 def methods() -> str:
@@ -29,14 +29,14 @@ def methods() -> str:
 def datasets() -> str:
     rows = []
     for name in names():
-        known = DATASETS.get(name)
-        rows.append([name, *([known.classes, _size(known.shape), *known.images] if known else ["-"] * 5)])
+        info = DATASETS.get(name)
+        rows.append([name, *([info.classes, _size(info.shape), *info.images] if info else ["-"] * 5)])
     return _table(rows, ["dataset", "classes", "image", "training", "validation", "test"])
 
 
-def own_networks() -> str:
+def networks() -> str:
     lines = [(name, first_sentence(function)) for name, function in functions().items()]
-    return f"{_lines(lines)}\n\nAnd every network of timm, by its name there."
+    return f"{_lines(lines)}\n\nAll timm networks are available by their timm name."
 
 
 def recipes() -> str:
@@ -49,7 +49,7 @@ def recipes() -> str:
 
 
 def first_sentence(function) -> str:
-    """Of a docstring, without its full stop."""
+    """The first sentence of a docstring, without its full stop."""
     paragraph = " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].split())
     return re.split(r"(?<!et al)\. (?=[A-Z`])", paragraph)[0].rstrip(".:")
 
@@ -58,11 +58,11 @@ def _size(shape: tuple[int, int, int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _table(rows: list[list], heads: list[str]) -> str:
-    return tabulate(rows, heads, disable_numparse=True)
+def _table(rows: list[list], headers: list[str]) -> str:
+    return tabulate(rows, headers, disable_numparse=True)
 
 
 def _lines(pairs: list[tuple[str, str]]) -> str:
-    """A name and a text, cut where it would not fit, in every line."""
+    """One line per (name, text), shortened to the width."""
     width = max(len(name) for name, _ in pairs) + 2
     return "\n".join(f"{name:{width}}{shorten(text, WIDTH - width, placeholder=' ...')}" for name, text in pairs)

@@ -1,4 +1,4 @@
-"""What several commands print."""
+"""Output that several commands print."""
 
 import sys
 
@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 
 def accuracies(records: list[dict]) -> str:
-    """Test accuracy over T, one line a record."""
+    """Table of test accuracies in %, one line per record and one column per T."""
     from ann2snn.records.job import Job
 
     grid = sorted({int(t) for r in records for t in r["T"]})
@@ -21,12 +21,12 @@ def accuracies(records: list[dict]) -> str:
     )
 
 
-def report_left_out(outcome) -> int:
-    """Says what was skipped and what failed, and returns the exit code: 2 for a failure, or where there is nothing."""
-    for word, found in (("skipped", outcome.skipped), ("failed", outcome.failed)):
-        reasons: dict[str, dict[str, None]] = {}  # what, in order and once, by the reason
-        for what, reason in found:
-            reasons.setdefault(reason, {})[what] = None
-        for reason, what in reasons.items():
-            print(f"{word} {', '.join(what)}: {reason}", file=sys.stderr)
+def report_skipped(outcome) -> int:
+    """Prints skipped and failed jobs by reason; returns the exit code, 2 after a failure or without records."""
+    for word, jobs in (("skipped", outcome.skipped), ("failed", outcome.failed)):
+        by_reason: dict[str, dict[str, None]] = {}  # names in order, without repetitions
+        for name, reason in jobs:
+            by_reason.setdefault(reason, {})[name] = None
+        for reason, names in by_reason.items():
+            print(f"{word} {', '.join(names)}: {reason}", file=sys.stderr)
     return 2 if outcome.failed or not outcome.records else 0

@@ -1,82 +1,52 @@
-"""The argument parser of the command line. It imports nothing heavy."""
+"""The argument parser of the command line. It imports nothing heavy, so that `ann2snn --help` is fast."""
 
+import argparse
 from pathlib import Path
 
 import ann2snn
-from ann2snn.cli.parsing import Parser, count, devices, images, seed, shard, steps
+from ann2snn.cli.parsing import Parser, count, images, seed, shard, steps
+from ann2snn.cli.shared_options import (
+    add_data,
+    add_device,
+    add_dry_run,
+    add_json,
+    add_limit,
+    add_plugin,
+    add_run_options,
+    add_source,
+)
 
 
 def parser() -> Parser:
+    """The parser of `ann2snn`, with a subparser for every command."""
     top = Parser(
         prog="ann2snn",
-        description="Convert trained networks to spiking ones and measure what that costs.",
-        epilog="`ann2snn COMMAND --help` has the options of a command, their defaults and an\n"
-        "example, such as:\n  ann2snn sweep --dataset digits --network digits_plain --T 4 8 16",
+        description="Convert trained networks to spiking networks, and measure accuracy and cost.",
+        epilog="`ann2snn COMMAND --help` lists the options of a command with their defaults and\n"
+        "an example, such as:\n  ann2snn sweep --dataset digits --network digits_plain --T 4 8 16",
     )
     top.add_argument("--version", action="version", version=f"ann2snn {ann2snn.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (
+        _add_reproduce, _add_train, _add_import, _add_sweep, _add_diagnose, _add_inspect, _add_list,
+        _add_leaderboard, _add_dashboard, _add_compare, _add_recheck, _add_publish, _add_completion,
+    ):  # fmt: skip
+        add(commands)
+    return top
 
-    def command(name: str, text: str, example: str) -> Parser:
-        about = text[0].upper() + text[1:] + "."
-        return commands.add_parser(name, help=text, description=about, epilog=f"example:\n  ann2snn {name} {example}")
 
-    def running(p: Parser, several: bool = False) -> None:
-        p.add_argument("--runs", type=Path, default=Path("runs"), help="where this machine's results go")
-        if several:
-            p.add_argument(
-                "--device",
-                type=devices,
-                default="auto",
-                help="auto (default), cpu, cuda; or cuda:0,cuda:1 for a process on each (untested on hardware)",
-            )
-        else:
-            device(p)
-        p.add_argument(
-            "--threads",
-            type=count,
-            metavar="N",
-            help="CPU threads (default: $OMP_NUM_THREADS, else 1 for the digits, else as many as there are free cores)",
-        )
-        p.add_argument(
-            "--wandb", choices=["offline", "online", "off"], help="W&B (default: online with a key, else offline)"
-        )
-        reading(p)
+def _command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> Parser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  ann2snn {name} {example}",
+    )
 
-    def device(p: Parser) -> None:
-        p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU if there is one")
 
-    def reading(p: Parser) -> None:
-        p.add_argument("--data-root", type=Path, help="folder of the datasets (default: $ANN2SNN_DATA, else data)")
-        p.add_argument(
-            "--accept-unofficial-data", action="store_true", help="take files with other checksums; rows are marked"
-        )
-
-    def source(p: Parser, many: bool) -> None:
-        several: dict = {"nargs": "+"} if many else {}
-        p.add_argument("--dataset", required=True, help="as `ann2snn list datasets` names it")
-        p.add_argument("--network", required=True, **several, help="one of `ann2snn list networks`, or a timm name")
-        p.add_argument(
-            "--activation",
-            default=["threshold_relu:1"] if many else "threshold_relu:1",
-            **several,
-            help="relu, threshold_relu:Y_TH, tcl, qcfs:L, slip_relu:L:A",
-        )
-        p.add_argument("--seed", type=seed, **several, help="of the training (default: 0)")
-        p.add_argument(
-            "--recipe",
-            help="of the training" + ", or imported weights" * many + " (default: that of the dataset and network)",
-        )
-
-    def limit(p: Parser, what: str) -> None:
-        p.add_argument("--limit", type=images, metavar="N", help=f"a quick look: the first N test images; {what}")
-
-    def plugin(p: Parser) -> None:
-        p.add_argument("--plugin", type=Path, nargs="+", default=[], metavar="FILE", help="files with further methods")
-
-    def as_json(p: Parser) -> None:
-        p.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-    p = command(
+def _add_reproduce(commands) -> None:
+    p = _command(
+        commands,
         "reproduce",
         "run a profile: train, convert, simulate, and build the leaderboard",
         "--profile digits --only digits-residual",
@@ -87,147 +57,188 @@ def parser() -> Parser:
         help="quick (default): digits, T to 32; digits: T to 128 and a timm network; cifar: He's ResNet-20; paper: the"
         " paper's networks on CIFAR; imagenet: its VGG-16; matrix: every method on the same sources",
     )
-    p.add_argument("--only", metavar="ID", nargs="+", default=[], help="tables or rows, as --dry-run prints them")
-    p.add_argument("--dry-run", action="store_true", help="list the jobs with their time and disk, and run nothing")
+    p.add_argument("--only", metavar="ID", nargs="+", default=[], help="run these tables or rows; --dry-run lists them")
+    add_dry_run(p)
     p.add_argument(
         "--shard",
         metavar="I/N",
         type=shard,
         action="append",
         default=[],
-        help="the I-th of N disjoint parts of the jobs, for N machines; merging is copying runs/records together",
+        help="run the I-th of N disjoint parts, to use N machines; afterwards copy their runs/records together",
     )
-    running(p, several=True)
+    add_run_options(p, several_devices=True)
 
-    p = command("train", "train one source network, or find it trained", "--dataset digits --network digits_plain")
-    source(p, many=False)
-    running(p)
 
-    p = command(
+def _add_train(commands) -> None:
+    p = _command(
+        commands, "train", "train a source network, or load it if trained", "--dataset digits --network digits_plain"
+    )
+    add_source(p, several=False)
+    add_run_options(p)
+
+
+def _add_import(commands) -> None:
+    p = _command(
+        commands,
         "import",
-        "bring the weights of a public checkpoint to where sweeps find them",
+        "import the weights of a public checkpoint, for use in sweeps",
         "resnet20-akamaster resnet20-12fca82f.th",
     )
     p.add_argument(
         "checkpoint",
-        help="resnet20-akamaster: a ResNet-20 for CIFAR-10; or whose names a state dict has: deng2021, snn_calibration"
-        " or qcfs, with the three options",
+        help="resnet20-akamaster (a ResNet-20 for CIFAR-10), or a format of layer names: deng2021, snn_calibration or"
+        " qcfs, with --dataset, --network and --activation",
     )
-    p.add_argument("file", type=Path, help="the file as its author published it")
+    p.add_argument("file", type=Path, help="the file as published by its author")
     p.add_argument("--dataset", help="cifar10, cifar100 or imagenet")
-    p.add_argument("--network", help="our name of it, such as deng_vgg16")
-    p.add_argument("--activation", help="threshold_relu:Y_TH or relu; of qcfs: qcfs:L")
-    p.add_argument("--runs", type=Path, default=Path("runs"), help="where sweeps look for it")
-    p.set_defaults(command="import_weights")  # `import` is a word of Python
+    p.add_argument("--network", help="network name in this suite, such as deng_vgg16")
+    p.add_argument("--activation", help="threshold_relu:Y_TH, relu, or (qcfs) qcfs:L")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="folder where sweeps look for weights")
+    p.set_defaults(command="import_weights")  # `import` is a keyword of Python
 
-    p = command(
+
+def _add_sweep(commands) -> None:
+    p = _command(
+        commands,
         "sweep",
-        "run methods on networks at a list of T",
+        "convert networks with methods and simulate them at each T",
         "--dataset digits --network digits_plain --method optimal opi",
     )
-    source(p, many=True)
-    p.add_argument("--method", nargs="+", default=["optimal"], help="as `ann2snn list methods` names them")
-    p.add_argument("--reset", nargs="+", default=["soft"], choices=["soft", "hard"], help="soft, hard")
-    p.add_argument("--option", nargs="+", default=[], metavar="NAME=VALUE", help="further options of the method")
+    add_source(p, several=True)
+    p.add_argument("--method", nargs="+", default=["optimal"], help="names from `ann2snn list methods`")
+    p.add_argument("--reset", nargs="+", default=["soft"], choices=["soft", "hard"], help="reset rules")
+    p.add_argument("--option", nargs="+", default=[], metavar="NAME=VALUE", help="other options of the method")
     p.add_argument("--T", nargs="+", type=steps, default=[1, 2, 4, 8, 16, 32], help="numbers of time steps")
     p.add_argument("--calibration", type=images, default=1024, help="number of calibration images")
-    p.add_argument("--calibration-seed", nargs="+", type=seed, metavar="SEED", default=[0], help="of their draw")
-    p.add_argument("--calibration-transform", default="none", help="an augmentation, such as crop_flip")
-    plugin(p)
-    p.add_argument("--dry-run", action="store_true", help="list the jobs with their time and disk, and run nothing")
-    limit(p, "no record is kept")
-    running(p)
+    p.add_argument(
+        "--calibration-seed", nargs="+", type=seed, metavar="SEED", default=[0], help="seeds of their selection"
+    )
+    p.add_argument("--calibration-transform", default="none", help="augmentation of them, such as crop_flip")
+    add_plugin(p)
+    add_dry_run(p)
+    add_limit(p, "no record is saved")
+    add_run_options(p)
 
-    p = command(
+
+def _add_diagnose(commands) -> None:
+    p = _command(
+        commands,
         "diagnose",
-        "explain the error of a source's conversion layer by layer",
+        "explain the conversion error of a source, layer by layer",
         "--dataset digits --network digits_residual --T 4 16",
     )
-    source(p, many=False)
+    add_source(p, several=False)
     p.add_argument("--T", nargs="+", type=steps, default=[4, 8, 16, 32], help="numbers of time steps")
-    p.add_argument("--images", type=images, default=1000, help="test images")
-    limit(p, "nothing is kept")
-    running(p)
+    p.add_argument("--images", type=images, default=1000, help="number of test images")
+    add_limit(p, "nothing is saved")
+    add_run_options(p)
 
-    p = command(
-        "inspect",
-        "say what becomes of every node of a network",
-        "torchvision.models:resnet18",
-    )
+
+def _add_inspect(commands) -> None:
+    p = _command(commands, "inspect", "report how each node of a network is converted", "torchvision.models:resnet18")
     p.add_argument(
         "model",
         nargs="?",
-        help="a timm name, one of ours, an import path such as package.module:function, or a checkpoint of ours",
+        help="a network of this suite or of timm, an import path such as package.module:function, or a trained source"
+        " (.pt)",
     )
-    p.add_argument("--reasons", action="store_true", help="print all reasons why a node may not convert")
+    p.add_argument("--reasons", action="store_true", help="print all reasons why a node cannot be converted")
     p.add_argument(
-        "--shape", type=count, nargs=3, metavar=("C", "H", "W"), help="of one input (default: what the network is for)"
+        "--shape",
+        type=count,
+        nargs=3,
+        metavar=("C", "H", "W"),
+        help="shape of one input (default: the usual one of the network)",
     )
-    p.add_argument("--classes", type=count, help="outputs of the network (default: the dataset's, else 1000)")
-    p.add_argument("--activation", help="put this one into the network, such as threshold_relu:1 (default: relu)")
-    p.add_argument("--dataset", help="calibrate on it (a checkpoint of ours: on its own)")
-    p.add_argument("--method", default="optimal", help="whose thresholds are shown")
-    p.add_argument("--T", type=steps, default=32, help="number of time steps, where the method depends on it")
-    plugin(p)
-    as_json(p)
-    reading(p)
+    p.add_argument("--classes", type=count, help="number of outputs (default: the dataset's, else 1000)")
+    p.add_argument(
+        "--activation", help="activation to build the network with, such as threshold_relu:1 (default: relu)"
+    )
+    p.add_argument("--dataset", help="calibrate on this dataset (default for a trained source: its own)")
+    p.add_argument("--method", default="optimal", help="method whose thresholds are shown")
+    p.add_argument("--T", type=steps, default=32, help="number of time steps, for methods that depend on it")
+    add_plugin(p)
+    add_json(p)
+    add_data(p)
 
-    p = command("list", "name the methods, datasets, networks or recipes, with a line each", "methods")
-    p.add_argument("what", choices=["methods", "datasets", "networks", "recipes"], help="of what")
-    plugin(p)
-    p.set_defaults(command="list_")  # `list` is a word of Python
 
-    p = command(
+def _add_list(commands) -> None:
+    p = _command(commands, "list", "list all methods, datasets, networks or recipes", "methods")
+    p.add_argument("what", choices=["methods", "datasets", "networks", "recipes"], help="what to list")
+    add_plugin(p)
+    p.set_defaults(command="list_")  # `list` is a builtin of Python
+
+
+def _add_leaderboard(commands) -> None:
+    p = _command(
+        commands,
         "leaderboard",
-        "build the tables and figures from the records, or check that they are fresh",
+        "build tables and figures from the records, or check that they are up to date",
         "--root runs",
     )
     p.add_argument("--root", type=Path, default=Path("results"), help="folder with the records")
-    p.add_argument("--readme", type=Path, help="also the table in this file")
-    p.add_argument("--check", action="store_true", help="change nothing, fail when something is stale")
+    p.add_argument("--readme", type=Path, help="also update the table in this file")
+    p.add_argument("--check", action="store_true", help="change nothing; fail if anything is stale")
 
-    p = command(
+
+def _add_dashboard(commands) -> None:
+    p = _command(
+        commands,
         "dashboard",
-        "save a view of the records' runs in W&B, one section for each table",
+        "save a W&B dashboard of the records' runs",
         "--dataset cifar10 --method optimal opi --dry-run",
     )
-    p.add_argument("--entity", help="the user or team that owns the project (default: $WANDB_ENTITY)")
-    p.add_argument("--project", help="where the runs were logged to (default: $WANDB_PROJECT, else ann2snn)")
+    p.add_argument("--entity", help="user or team that owns the project (default: $WANDB_ENTITY)")
+    p.add_argument("--project", help="project of the runs (default: $WANDB_PROJECT, else ann2snn)")
     for name in ("dataset", "network", "method"):
         p.add_argument(
-            f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show these {name}s only (default: all)"
+            f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show only these {name}s (default: all)"
         )
-    plugin(p)
-    p.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON: no key, account or network")
+    add_plugin(p)
+    p.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON; needs no key and no network")
 
-    p = command("compare", "compare two records image by image", "A.json B.json")
+
+def _add_compare(commands) -> None:
+    p = _command(commands, "compare", "compare two records image by image", "A.json B.json")
     p.add_argument("first", type=Path, metavar="A", help="a record, such as results/records/.../optimal-soft-....json")
     p.add_argument("second", type=Path, metavar="B", help="another record of the same test images")
-    as_json(p)
+    add_json(p)
 
-    p = command(
-        "recheck", "recompute records and say whether they agree", "results/records/digits/digits_plain/relu/seed0"
+
+def _add_recheck(commands) -> None:
+    p = _command(
+        commands,
+        "recheck",
+        "recompute records and report whether they agree",
+        "results/records/digits/digits_plain/relu/seed0",
     )
-    p.add_argument("record", type=Path, nargs="+", help="files, or folders with all records below them")
-    plugin(p)
+    p.add_argument("record", type=Path, nargs="+", help="records, or folders that contain records")
+    add_plugin(p)
     p.add_argument(
-        "--weights", type=Path, help="a file (default: the one with the recorded hash, published or in --runs)"
+        "--weights", type=Path, help="file of weights (default: searched by hash in the results and in --runs)"
     )
-    p.add_argument("--runs", type=Path, default=Path("runs"), help="where train and import put weights")
-    device(p)
-    as_json(p)
-    reading(p)
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="folder where train and import save weights")
+    add_device(p)
+    add_json(p)
+    add_data(p)
 
-    p = command("publish", "copy finished records from runs/ to results/ and rebuild the tables", "--runs runs")
-    p.add_argument("--runs", type=Path, default=Path("runs"), help="where the records come from")
-    p.add_argument("--results", type=Path, default=Path("results"), help="where they go")
-    p.add_argument("--uncommitted", action="store_true", help="also records from code that is not committed")
-    p.add_argument("--data-root", type=Path, help="folder of the datasets, for hashes of images that are not official")
 
-    p = command(
+def _add_publish(commands) -> None:
+    p = _command(
+        commands, "publish", "copy finished records from runs/ to results/ and rebuild the tables", "--runs runs"
+    )
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="folder to copy from")
+    p.add_argument("--results", type=Path, default=Path("results"), help="folder to copy to")
+    p.add_argument("--uncommitted", action="store_true", help="include records from uncommitted code")
+    p.add_argument("--data-root", type=Path, help="folder of the datasets, to hash test images that are not official")
+
+
+def _add_completion(commands) -> None:
+    p = _command(
+        commands,
         "completion",
-        "print a script that completes commands, options and names",
+        "print a shell completion script",
         "bash > ~/.local/share/bash-completion/completions/ann2snn",
     )
-    p.add_argument("shell", choices=["bash", "zsh"], help="for which shell")
-    return top
+    p.add_argument("shell", choices=["bash", "zsh"], help="shell to complete for")

@@ -1,4 +1,4 @@
-"""What the command line is made of: a parser whose errors are one sentence, help with defaults, types of arguments."""
+"""Building blocks of the argument parser: one-sentence errors, help with defaults, argument types."""
 
 import argparse
 import math
@@ -9,7 +9,7 @@ from ann2snn.errors import UserError
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Every option says its default."""
+    """Help in which every option shows its default."""
 
     def _get_help_string(self, action):
         text, default = action.help or "", action.default
@@ -20,23 +20,23 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one sentence, and a wrong name is answered with the nearest right ones."""
+    """A parser whose errors are one sentence; for an unknown name it suggests the nearest known ones."""
 
     def __init__(self, **settings):
         super().__init__(formatter_class=Formatter, **settings)
 
     def error(self, message: str):
-        raise UserError(f"{message[0].upper()}{message[1:]}; `{self.prog} --help` lists what there is.")
+        raise UserError(f"{message[0].upper()}{message[1:]}; `{self.prog} --help` lists the options.")
 
     def parse_known_args(self, args=None, namespace=None):
-        """Of a command: what it does not know is an error here, which names the command's own help."""
+        """Rejects unknown arguments here, so that the message points to the help of the command."""
         options, rest = super().parse_known_args(args, namespace)
         if rest:
             wrong = next((text for text in rest if text.startswith("-")), rest[0])
             near = get_close_matches(wrong.partition("=")[0], self._option_string_actions, 3, 0.65)
             nearest = f"; the nearest are: {', '.join(near)}" if near else ""
             kind = "option" if wrong.startswith("-") else "argument"
-            raise UserError(f"`{self.prog}` has no {kind} {wrong}{nearest}. `{self.prog} --help` lists what there is.")
+            raise UserError(f"`{self.prog}` has no {kind} {wrong}{nearest}. `{self.prog} --help` lists the options.")
         return options, rest
 
     def _check_value(self, action, value):
@@ -48,22 +48,27 @@ class Parser(argparse.ArgumentParser):
 
 
 def steps(text: str) -> int:
-    return _whole(text, 1, "a number of steps, an integer of 1 or more")
+    """A number of time steps."""
+    return _integer(text, 1, "a number of steps, an integer of 1 or more")
 
 
 def images(text: str) -> int:
-    return _whole(text, 1, "a number of images, an integer of 1 or more")
+    """A number of images."""
+    return _integer(text, 1, "a number of images, an integer of 1 or more")
 
 
 def seed(text: str) -> int:
-    return _whole(text, 0, "a seed, an integer from 0 to 2^32 - 1", 2**32 - 1)
+    """A random seed."""
+    return _integer(text, 0, "a seed, an integer from 0 to 2^32 - 1", 2**32 - 1)
 
 
 def count(text: str) -> int:
-    return _whole(text, 1, "an integer of 1 or more")
+    """A positive integer."""
+    return _integer(text, 1, "an integer of 1 or more")
 
 
 def shard(text: str) -> tuple[int, int]:
+    """`I/N` as (I, N)."""
     i, _, n = text.partition("/")
     if i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n):
         return int(i), int(n)
@@ -71,14 +76,16 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def devices(text: str) -> str:
+    """A device, or several separated by commas."""
     if text == "auto" or all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in text.split(",")):
         return text
     raise argparse.ArgumentTypeError(f"{text} is not auto, cpu, cuda, or several such as cuda:0,cuda:1")
 
 
-def _whole(text: str, least: int, what: str, most: float = math.inf) -> int:
+def _integer(text: str, minimum: int, what: str, maximum: float = math.inf) -> int:
     try:
-        if least <= (value := int(text)) <= most:
+        value = int(text)
+        if minimum <= value <= maximum:
             return value
     except ValueError:
         pass

@@ -1,34 +1,34 @@
-"""Set-up of the process before a command runs."""
+"""Set-up of the process before a command runs: encoding of the output, idle threads."""
 
 import codecs
 import os
 import sys
 from collections.abc import MutableMapping
 
-PLAIN = {"±": "+/-", "†": "*", "→": "->", "−": "-", "×": "x", "≤": "<=", "≥": ">=", "…": "...", "–": "-", "·": "."}
+ASCII = {"±": "+/-", "†": "*", "→": "->", "−": "-", "×": "x", "≤": "<=", "≥": ">=", "…": "...", "–": "-", "·": "."}
 
 
-def encodable() -> None:
-    """Makes stdout and stderr print in ASCII what their encoding lacks (`±` as `+/-`, other characters as `?`)."""
-    codecs.register_error("ann2snn.plain", _plain)
+def replace_unencodable() -> None:
+    """Lets stdout and stderr replace characters that their encoding lacks (`±` by `+/-`, others by `?`)."""
+    codecs.register_error("ann2snn.ascii", _to_ascii)
     for stream in (sys.stdout, sys.stderr):
         if callable(reconfigure := getattr(stream, "reconfigure", None)):
-            reconfigure(errors="ann2snn.plain")
+            reconfigure(errors="ann2snn.ascii")
 
 
-def _plain(error: UnicodeError) -> tuple[str, int]:
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
+    return "".join(ASCII.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+WAIT_POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def sleep_while_waiting(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Lets idle OpenMP threads sleep instead of spinning, unless the environment says how they wait.
+    """Lets idle OpenMP threads sleep instead of spinning, unless the environment sets their policy.
 
-    Call it before torch is imported.
+    Takes effect only before torch is imported.
     """
-    if not any(name in environ for name in WAITING):
+    if not any(name in environ for name in WAIT_POLICIES):
         environ["OMP_WAIT_POLICY"] = "passive"

@@ -15,7 +15,7 @@ from ann2snn.records.packing import unpack
 from ann2snn.records.store import load_all, published_weights_path, save
 from ann2snn.training.checkpoints import load_source
 
-LARGEST_PUBLISHED = 2_000_000  # bytes of a file of weights; larger networks are published by recipe and hash
+MAX_PUBLISHED_BYTES = 2_000_000  # of a weights file; larger networks are published by recipe and hash only
 
 
 def publish(options) -> int:
@@ -34,13 +34,13 @@ def publish(options) -> int:
 
 
 def _weights(files: Iterable[Path], headline: str) -> dict[str, Path]:
-    """Those of the files that are small enough to be published, by the hash of their weights.
+    """The files that are small enough to publish, by the hash of their weights.
 
-    Damaged ones are left out, and named on stderr.
+    Damaged files are skipped with a message on stderr that begins with `headline`.
     """
     found = {}
     for path in sorted(files):
-        if path.stat().st_size <= LARGEST_PUBLISHED:
+        if path.stat().st_size <= MAX_PUBLISHED_BYTES:
             try:
                 found[load_source(path)[1]["weights_hash"]] = path
             except UserError as error:
@@ -51,26 +51,37 @@ def _weights(files: Iterable[Path], headline: str) -> dict[str, Path]:
 def publish_records(
     runs: Path | str, results: Path | str, find_weights: Callable[[str], Path | None], uncommitted: bool = False
 ) -> list[Path]:
-    """Copy every finished record of `runs`, and the weights it names, to `results`, and rebuild the leaderboard there.
+    """Copies the finished records of `runs`, with their weights, to `results`, and rebuilds the leaderboard there.
 
-    Records from code that was not committed stay where they are, unless `uncommitted` says otherwise.
-    A record replaces an older one of the same job if it has at least its T's. One that has fewer is left out if it says
-    the same of the same weights; else, before anything is copied, a UserError names it. `find_weights(hash)` gives the
-    file of those weights, or None where they are not to be had (imported ones): then the record is published without.
-    Returns the files written.
+    A record replaces an older one of the same job if it has at least the same T. A record with fewer T is skipped if
+    the older one has the same weights and the same predictions.
+
+    Args:
+        runs: Folder to copy from.
+        results: Folder to copy to.
+        find_weights: Returns the file of the weights with a given hash, or None if there is none (imported weights);
+            the record is then published without weights.
+        uncommitted: Whether to publish records that were made from uncommitted code.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: There is no record to publish, or a published record has T or weights that the new one does not
+            have. Nothing is copied then.
     """
-    made = load_all(runs)
-    if not made:
+    records = load_all(runs)
+    if not records:
         raise UserError(f"There is no finished record below {Path(runs) / 'records'}: run a sweep first.")
-    new = {record["id"]: record for record in made if uncommitted or record["provenance"]["dirty"] is not True}
-    left_out = len(made) - len(new)
+    new = {record["id"]: record for record in records if uncommitted or record["provenance"]["dirty"] is not True}
+    left_out = len(records) - len(new)
     if not new:
         raise UserError(
-            f"All records below {runs} were made from code that is not committed: commit, and run them again."
+            f"All records below {runs} were made from code that is not committed: commit it, and run them again."
         )
     if left_out:
         print(
-            f"{left_out} records from code that is not committed are left out: commit, and run them again.",
+            f"{left_out} records from code that is not committed are left out: commit it, and run them again.",
             file=sys.stderr,
         )
     sources = {Job(**r["job"]).source_id: r["source"]["weights_hash"] for r in new.values()}
@@ -78,16 +89,16 @@ def publish_records(
         job = Job(**old["job"])
         if job.id in new:
             if lost := old["T"].keys() - new[job.id]["T"].keys():
-                if _says_the_same(new[job.id], old):
+                if _has_same_predictions(new[job.id], old):
                     del new[job.id]
                     continue
                 lost = ", ".join(sorted(lost, key=int))
                 raise UserError(
-                    f"{job.path(results)} also has T = {lost}: run that job at them too before publishing it."
+                    f"{job.path(results)} also has T = {lost}: run the job at these T too, then publish it."
                 )
         elif sources.get(job.source_id, old["source"]["weights_hash"]) != old["source"]["weights_hash"]:
             raise UserError(
-                f"{job.path(results)} is of other weights than {Path(runs)} has for its source: run that job again too."
+                f"{job.path(results)} was made from other weights than those in {Path(runs)}: run that job again, too."
             )
     written = []
     for record in new.values():
@@ -99,12 +110,14 @@ def publish_records(
     return written + build.build(results)
 
 
-def _says_the_same(record: dict, fuller: dict) -> bool:
-    """Whether all of a record's T's are in a fuller one of the same weights, with the same predictions."""
+def _has_same_predictions(record: dict, fuller: dict) -> bool:
+    """Whether `fuller` has all T of `record`, with the same weights and predictions."""
     same = record["source"]["weights_hash"] == fuller["source"]["weights_hash"]
-    return same and all(t in fuller["T"] and _said(fuller["T"][t]) == _said(at) for t, at in record["T"].items())
+    return same and all(
+        t in fuller["T"] and _unpacked(fuller["T"][t]) == _unpacked(result) for t, result in record["T"].items()
+    )
 
 
-def _said(at: dict) -> dict:
-    """Unpacked, since versions of zlib pack the same predictions to other texts."""
-    return at["test"] | {"predictions": unpack(at["test"]["predictions"]).tolist()}
+def _unpacked(result: dict) -> dict:
+    """The test results with unpacked predictions, since versions of zlib pack the same ones to different texts."""
+    return result["test"] | {"predictions": unpack(result["test"]["predictions"]).tolist()}

@@ -1,4 +1,4 @@
-"""`./reproduce.sh`: a profile from its jobs to the tables, and today's numbers beside the committed ones."""
+"""`ann2snn reproduce`: runs a profile, builds its tables, and compares its numbers with the committed ones."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from textwrap import wrap
 from tabulate import tabulate
 
 from ann2snn import devices
-from ann2snn.cli.output import report_left_out
+from ann2snn.cli.output import report_skipped
 from ann2snn.errors import UserError, unknown
 from ann2snn.experiments import diagnosis, shards, sweep
 from ann2snn.experiments.estimate import UNKNOWN, Estimator, format_bytes, format_duration
@@ -35,13 +35,13 @@ further    ./reproduce.sh --profile digits: T to 128 and a timm network;
 
 
 def reproduce(options, settings: Settings) -> int:
-    """Runs a profile, or lists it."""
+    """Runs or lists a profile, or the part of it that `options` select; returns the exit code."""
     if options.profile not in PROFILES:
         raise unknown("profile", options.profile, PROFILES)
     tables, table = select(PROFILES[options.profile], options.only), table_of(options)
     parts = shards.select_shard([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
-        ids = ", ".join(of_the_paper(tuple(parts)))
+        ids = ", ".join(sweeps_of_paper_tables(tuple(parts)))
         paper_ids = f", or what a table of the paper needs: {ids}" if ids else ""
         print(
             listing(
@@ -59,26 +59,26 @@ def reproduce(options, settings: Settings) -> int:
             finished = (record for part in parts for record in Estimator([], settings).finished(part))
             report([record for record in finished if record], options, settings, began)
         if failed:
-            raise UserError(f"The run on {' and '.join(failed)} failed, and its lines above say why.")
+            raise UserError(f"The run on {' and '.join(failed)} failed; its output above has the reason.")
         return 0
     devices.accelerator(settings.device)
     if diagnosed:
         outcome = sweep.sweep(parts, settings, diagnosis.diagnose_source)
         write.build(settings.runs)
         print(paper.section(diagnosed, inputs.read(settings.runs)))
-        return report_left_out(outcome)
+        return report_skipped(outcome)
     outcome = sweep.sweep(parts if options.shard else tables, settings)
     if not options.shard:
         report(outcome.records, options, settings, began)
     elif outcome.records or not parts:
-        print(f"{len(outcome.records)} records of this shard are in {settings.runs / 'records'}; once those of all")
-        print(f"shards are copied together: .venv/bin/ann2snn leaderboard --root {settings.runs}")
-    return report_left_out(outcome) if parts else 0
+        print(f"{len(outcome.records)} records of this shard are in {settings.runs / 'records'}. When those of all")
+        print(f"shards are copied together, run: .venv/bin/ann2snn leaderboard --root {settings.runs}")
+    return report_skipped(outcome) if parts else 0
 
 
-def report(made: list[dict], options, settings: Settings, began: float) -> None:
-    """Builds tables and figures, and says what was made and where it is."""
-    if not made:
+def report(records: list[dict], options, settings: Settings, began: float) -> None:
+    """Builds tables and figures, and prints the comparison and where the results are."""
+    if not records:
         return
     print("building tables and figures", file=sys.stderr, flush=True)
     build.build(settings.runs)
@@ -86,8 +86,8 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
     wandb_runs.log_tables(settings.runs, settings.runs, settings.wandb)
     if table := table_of(options):
         print(paper.section(table, inputs.read(settings.runs)))
-    print(compared(made))
-    print(f"\n{len(made)} records in {time.monotonic() - began:.0f} s")
+    print(comparison(records))
+    print(f"\n{len(records)} records in {time.monotonic() - began:.0f} s")
     runs = settings.runs.resolve()  # the caller may be in another folder
     print(f"table      {runs / 'LEADERBOARD.md'}")
     print(f"pictures   {runs / 'figures'}")
@@ -96,15 +96,15 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
     print(FURTHER)
 
 
-def compared(made: list[dict]) -> str:
-    """Today's accuracies beside the committed ones, over the cells that both have."""
+def comparison(records: list[dict]) -> str:
+    """A table of these accuracies beside the committed ones, for the cells that both have."""
     if not (RESULTS / "records").is_dir():
         return "There are no committed results to compare with."
-    return diff.comparison_table(diff.compare(made, store.load_all(RESULTS)))
+    return diff.comparison_table(diff.compare(records, store.load_all(RESULTS)))
 
 
 def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
-    """(id, part of the table) for every row of it: one activation and one method."""
+    """Yields (id, sweep) for every row of a sweep: one network, activation and method."""
     for network in table.networks:
         for activation in table.activations:
             for method, options in table.methods_for(activation):
@@ -114,19 +114,19 @@ def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
 
 
 def table_of(options) -> paper.Table | None:
-    """The table of the paper that is asked for."""
+    """The table of the paper that `--only` names, or None."""
     found = [table for id in options.only if (table := paper.TABLE.get(id))]
     if found and len(options.only) > 1:
-        raise UserError(f"{found[0].id} is a table of the paper: ask for it alone.")
+        raise UserError(f"{found[0].id} is a table of the paper: name no other id with it.")
     return found[0] if found else None
 
 
 def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
-    """All tables; or the tables and rows of these ids, each once, or those of a table of the paper."""
+    """The sweeps with the ids in `only`, which are sweeps, rows of them, or tables of the paper; all without ids."""
     if not only:
         return tables
     parts = {table.id: (table,) for table in tables} | {id: (part,) for table in tables for id, part in rows(table)}
-    parts |= {id: found for id, found in of_the_paper(tables).items() if id not in parts}
+    parts |= {id: found for id, found in sweeps_of_paper_tables(tables).items() if id not in parts}
     if wrong := [id for id in only if id not in parts]:
         near = get_close_matches(wrong[0], parts, 3, 0.4) or list(parts)[:3]
         raise UserError(
@@ -136,14 +136,14 @@ def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
     return tuple(part for id in rest for part in parts[id])
 
 
-def of_the_paper(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
-    """What each table of the paper draws on, by its id, where that is here."""
+def sweeps_of_paper_tables(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
+    """The sweeps that each table of the paper needs, by the id of the table; those without sweeps are left out."""
     found = {p.id: tuple(table for table in tables if table.id in p.sweeps) for p in paper.TABLES}
     return {id: sweeps for id, sweeps in found.items() if sweeps}
 
 
 def listing(name: str, parts: list[Sweep], settings: Settings, hint: str = "") -> str:
-    """The jobs of a profile or sweep with an estimate of time and disk, what is done, and what they lack."""
+    """The jobs of a profile or sweep, with estimates of time and disk, finished jobs, and missing requirements."""
     known = store.load_all(RESULTS) if (RESULTS / "records").is_dir() else []
     estimates, lines, tables = Estimator(known, settings), [], []
     for id, group in grouped(row for part in parts for row in rows(part)).items():
@@ -154,19 +154,20 @@ def listing(name: str, parts: list[Sweep], settings: Settings, hint: str = "") -
         jobs = f"{need.jobs} ({need.done} done)" if need.done else need.jobs
         tables.append([id, jobs, grid(group[0].T), need.time, need.disk])
     whole = estimates.estimate(parts)
-    done = f", of which {whole.done} are done" if whole.done else ""
+    done = f", {whole.done} of them done" if whole.done else ""
     least = "at least" if whole.certainty == UNKNOWN else "about"
-    total = f"{name}: {whole.jobs} jobs{done}; what is left takes {least} {format_duration(whole.seconds)} and"
+    total = f"{name}: {whole.jobs} jobs{done}; the rest takes {least} {format_duration(whole.seconds)} and"
     machines = "; ".join(estimates.machines) or "no machine yet"
-    how = f"As measured on {machines}; ~ is extrapolated from other networks by multiply-accumulates."
+    basis = f"As measured on {machines}; ~ is extrapolated from other networks by multiply-accumulates."
     text = [tabulate(lines, ["row, with its training", "time", "disk"], disable_numparse=True), ""]
     text += [tabulate(tables, ["table", "jobs", "T", "time", "disk"], disable_numparse=True), ""]
-    text += [*wrap(f"{total} {format_bytes(whole.bytes)} below {settings.runs}", 80), *wrap(how, 80)]
+    text += [*wrap(f"{total} {format_bytes(whole.bytes)} below {settings.runs}", 80), *wrap(basis, 80)]
     text += wrap(hint, 80)
     return "\n".join([*text, *(f"\nmissing: {sentence}" for sentence in estimates.missing)])
 
 
 def grouped(pairs: Iterable[tuple[str, Sweep]]) -> dict[str, list[Sweep]]:
+    """The sweeps by id, in order."""
     groups: dict[str, list[Sweep]] = {}
     for id, part in pairs:
         groups.setdefault(id, []).append(part)
@@ -174,4 +175,5 @@ def grouped(pairs: Iterable[tuple[str, Sweep]]) -> dict[str, list[Sweep]]:
 
 
 def grid(T: tuple[int, ...]) -> str:
+    """`1 2 4`, or `1 2 ... 32` for more than four numbers."""
     return " ".join(map(str, T)) if len(T) < 5 else f"{T[0]} {T[1]} ... {T[-1]}"

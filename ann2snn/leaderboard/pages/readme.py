@@ -7,37 +7,33 @@ from tabulate import tabulate
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, escaped
-from ann2snn.leaderboard.pages.method_tables import variant
-from ann2snn.leaderboard.rows import MAIN, Row, sections
+from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.records.job import recipe_name
 from ann2snn.records.store import load_all
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 T = (16, 32)
-SHOWN = {  # the sources, the paper's first: a view of the leaderboard, which has all of them
+SHOWN = {  # at most four sources, the paper's first; the leaderboard has all of them
     ("cifar10", "deng_vgg16", "threshold_relu:1", "bn_free"): "VGG-16, without batch norm, threshold ReLU",
     ("cifar10", "cifar_resnet20", "threshold_relu:1", "cifar"): "ResNet-20, threshold ReLU",
-    ("cifar10", "cifar_resnet20", "relu", "cifar"): "ResNet-20, ReLU",
     ("cifar10", "cifar_resnet20", "relu", "akamaster"): "ResNet-20, ReLU, public weights",
-    ("cifar10", "cifar_resnet20", "qcfs:4", "cifar"): "ResNet-20, QCFS",
     ("cifar100", "cifar_resnet20", "threshold_relu:2", "cifar"): "ResNet-20, threshold ReLU",
 }
+METHODS = ("da_qcfs", "ftbc", "snnc_ap", "tpp", "ltb", "opi", "optimal", "max_norm")  # at most eight, by label
 NOTE = """\
-Test accuracy in % at T = {T}, soft reset where nothing else is said; `-`: not run, or it does not apply. n: trained
-sources, whose mean it is. Drawing the 10,000 test images has a standard error of at most 0.5 points. The last two
-columns are at T = {first} of {source}: how many steps pass until the output is known,
-and additions for each multiply-accumulate of the ANN, without the layer that reads the image.
+Test accuracy in % at T = {T}, mean over n trained sources, soft reset; `-`: not run. Drawing the 10,000 test
+images has a standard error of at most 0.5 points. The last two columns are for {source} at T = {first}:
+steps until the output is known, and synaptic operations per multiply-accumulate of the ANN.
 """
 
 
 def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
-    """By source and method: the rows of the matrix, and the hard reset of the paper's method and its classic rivals."""
+    """The rows of `METHODS` by source and label, the latest version of each method."""
     found: dict[tuple, dict[str, Row]] = {source: {} for source in SHOWN}
     for section in sections(records):
         for row in section.first_draws:
             source = section.dataset, section.network, row.job.activation, recipe_name(row.job.recipe)
-            hard = row.job.method in MAIN and row.job.options.get("reset") == "hard"
-            if source in SHOWN and row.usual and (hard or variant(row) is not None):
+            if source in SHOWN and row.usual and row.job.label in METHODS:
                 now = found[source].get(name := row.job.label, row)
                 found[source][name] = max(now, row, key=lambda row: row.job.method_version)
     return {source: rows for source, rows in found.items() if rows}
@@ -46,7 +42,7 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
 def table(records: list[dict]) -> str:
     """Markdown; rows are ordered by the source that has most methods. UserError where no source has a record."""
     if not (found := columns(records)):
-        raise UserError("No record is of a source in SHOWN (benchmarks/readme.py): there is no table for the README.")
+        raise UserError("The README's table is empty: no record is of a source in SHOWN (leaderboard/pages/readme.py).")
     fullest = max(found, key=lambda source: len(found[source]))
     names = dict.fromkeys(name for rows in (found[fullest], *found.values()) for name in rows)
     names = sorted(names, key=lambda name: _shares(found[fullest].get(name)), reverse=True)
