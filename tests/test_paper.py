@@ -2,7 +2,7 @@
 
 import pytest
 
-from ann2snn.experiments.profiles import PROFILES
+from ann2snn.experiments import profiles
 from ann2snn.leaderboard.inputs import Known
 from ann2snn.leaderboard.pages import paper, write
 from ann2snn.leaderboard.pages.paper import TABLES
@@ -33,7 +33,7 @@ def table(id):
 
 
 def test_every_table_names_sweeps_that_there_are():
-    known = {sweep.id for name in ("cifar", "paper", "imagenet") for sweep in PROFILES[name]}
+    known = {sweep.id for name in ("cifar", "paper", "imagenet") for sweep in profiles.find(name)}
     assert len({t.id for t in TABLES}) == len(TABLES)
     for one in TABLES:
         assert set(one.sweeps) <= known and (one.sweeps or one.id == "photographs"), one.id

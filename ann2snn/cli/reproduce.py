@@ -11,10 +11,9 @@ from tabulate import tabulate
 
 from ann2snn import devices
 from ann2snn.cli.output import report_left_out
-from ann2snn.errors import UserError, unknown
-from ann2snn.experiments import diagnosis, shards, sweep
+from ann2snn.errors import UserError
+from ann2snn.experiments import diagnosis, profiles, shards, sweep
 from ann2snn.experiments.estimate import UNKNOWN, Estimates, clock, size
-from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.files import slug
 from ann2snn.leaderboard import (
@@ -36,9 +35,7 @@ further    ./reproduce.sh --profile digits: T to 128 and a timm network;
 
 def reproduce(options, settings: Settings) -> int:
     """Runs a profile, or lists it."""
-    if options.profile not in PROFILES:
-        raise unknown("profile", options.profile, PROFILES)
-    tables, table = select(PROFILES[options.profile], options.only), table_of(options)
+    tables, table = select(profiles.find(options.profile), options.only), table_of(options)
     parts = shards.take([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
         ids = ", ".join(of_the_paper(tuple(parts)))
