@@ -5,7 +5,7 @@ from ann2snn.experiments.presets import VARIANTS
 from ann2snn.leaderboard import build
 from ann2snn.leaderboard.figures import methods as figure
 from ann2snn.leaderboard.figures import style
-from ann2snn.leaderboard.pages import findings, method_tables, methods, write
+from ann2snn.leaderboard.pages import findings, method_tables, methods
 from ann2snn.leaderboard.paired import paired
 from ann2snn.leaderboard.published import Published
 from ann2snn.leaderboard.rows import sections
@@ -264,12 +264,12 @@ def test_other_calibrations_stand_beside_the_usual_one(made):
 def test_the_page_is_written_and_checked(made, tmp_path):
     for record in some(made)[:4]:
         save(record, tmp_path)
-    assert write.build(tmp_path) == [tmp_path / "ENERGY.md"] and not (tmp_path / "METHODS.md").exists()
+    assert build.build_pages(tmp_path) == [tmp_path / "ENERGY.md"] and not (tmp_path / "METHODS.md").exists()
     save(some(made)[4], tmp_path)
-    assert tmp_path / "METHODS.md" in write.check(tmp_path) == write.build(tmp_path)
-    assert write.check(tmp_path) == []
+    assert tmp_path / "METHODS.md" in build.check_pages(tmp_path) == build.build_pages(tmp_path)
+    assert build.check_pages(tmp_path) == []
     save(made("spike_norm"), tmp_path)
-    assert tmp_path / "METHODS.md" in write.check(tmp_path)
+    assert tmp_path / "METHODS.md" in build.check_pages(tmp_path)
 
 
 def test_quantisers_against_starts(made):

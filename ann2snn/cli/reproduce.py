@@ -22,7 +22,7 @@ from ann2snn.leaderboard import (
     inputs,
 )
 from ann2snn.leaderboard.inputs import RESULTS
-from ann2snn.leaderboard.pages import paper, write
+from ann2snn.leaderboard.pages import paper
 from ann2snn.records import store
 from ann2snn.tracking import wandb_runs
 
@@ -61,7 +61,7 @@ def reproduce(options, settings: Settings) -> int:
     devices.accelerator(settings.device)
     if diagnosed:
         outcome = sweep.sweep(parts, settings, diagnosis.diagnose_source)
-        write.build(settings.runs)
+        build.build_pages(settings.runs)
         print(paper.section(diagnosed, inputs.read(settings.runs)))
         return report_left_out(outcome)
     outcome = sweep.sweep(parts if options.shard else tables, settings)
@@ -79,7 +79,6 @@ def report(made: list[dict], options, settings: Settings, began: float) -> None:
         return
     print("building tables and figures", file=sys.stderr, flush=True)
     build.build(settings.runs)
-    write.build(settings.runs)
     wandb_runs.log_tables(settings.runs, settings.runs, settings.wandb)
     if table := table_of(options):
         print(paper.section(table, inputs.read(settings.runs)))
