@@ -28,7 +28,7 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.conform import MAYBE, conform
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
-from ann2snn.experiments import profiles
+from ann2snn.experiments import presets
 from ann2snn.experiments.source import SourceANN
 from ann2snn.files import slug, write_atomic
 from ann2snn.graph.network import activations
@@ -343,8 +343,8 @@ def sweep(where) -> list[dict]:
 
         def all_methods(case=case, few=few):
             options: dict
-            for name, options in profiles.METHODS:
-                grids = [[t] for t in profiles.T] if find(name).depends_on_T else [list(profiles.T)]
+            for name, options in presets.CLASSIC_VARIANTS:
+                grids = [[t] for t in presets.TIME_STEPS] if find(name).depends_on_T else [list(presets.TIME_STEPS)]
                 for grid in grids:
                     simulate(convert(case.ann, name, case.statistics, grid[-1], **options), few, at=grid)
 

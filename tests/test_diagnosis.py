@@ -8,7 +8,7 @@ from sources import put
 from torch import nn
 
 from ann2snn import convert, prepare, simulate
-from ann2snn.cli import reproduce
+from ann2snn.experiments import profiles
 from ann2snn.experiments.diagnosis import constant_rate_network, layer_errors, load_all, neurons_by_path, step_outputs
 from ann2snn.experiments.sweep import Sweep
 from ann2snn.leaderboard.pages import paper
@@ -110,7 +110,7 @@ def test_a_table_of_diagnoses_from_the_command_line(ann2snn, monkeypatch):
     put("runs")
     table = Sweep("tiny", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("optimal", {}),), (4,))
     layers = paper.Table("layers", "Layers", ("tiny",), paper.layer_table, diagnosed=True)
-    monkeypatch.setattr(reproduce, "PROFILES", {"tiny": (table,)})
+    monkeypatch.setitem(profiles.PROFILES, "tiny", (table,))
     monkeypatch.setattr(paper, "TABLES", (layers,))
     monkeypatch.setattr(paper, "TABLE", {"layers": layers})
     line = "reproduce --profile tiny --only layers --wandb off --device cpu"

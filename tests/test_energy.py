@@ -6,9 +6,9 @@ from torch import nn
 
 from ann2snn import convert, prepare, simulate
 from ann2snn.errors import UserError
+from ann2snn.leaderboard import build
 from ann2snn.leaderboard.inputs import Known
 from ann2snn.leaderboard.pages import energy as page
-from ann2snn.leaderboard.pages import write
 from ann2snn.metrics import energy
 from ann2snn.metrics.energy import FLOAT32, INT8, MEMORY, REGISTER
 from ann2snn.metrics.operations import costs, macs_of
@@ -203,6 +203,6 @@ def test_the_mean_is_over_sources(make_record):
 
 
 def test_the_page_is_written_where_there_is_something_to_say(make_record, tmp_path):
-    assert write.build(tmp_path) == []
+    assert build.build_pages(tmp_path) == []
     save(make_record(n=100, ann=100, T={16: 90}), tmp_path)
-    assert write.build(tmp_path) == [tmp_path / page.NAME] and write.check(tmp_path) == []
+    assert build.build_pages(tmp_path) == [tmp_path / page.NAME] and build.check_pages(tmp_path) == []

@@ -12,6 +12,7 @@ from ann2snn.cli import reproduce
 from ann2snn.data.archives import LAYOUTS
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import load, names
+from ann2snn.experiments import profiles
 from ann2snn.experiments.estimate import (
     EXTRAPOLATED,
     MEASURED,
@@ -21,7 +22,6 @@ from ann2snn.experiments.estimate import (
     format_duration,
     network_size,
 )
-from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.graph.prepare import prepare
 from ann2snn.metrics.operations import costs
@@ -131,7 +131,7 @@ def test_what_tables_share_is_trained_once_and_what_is_there_is_done(known, tmp_
 
 
 def test_a_source_that_starts_from_another_needs_both(known, tmp_path):
-    tables = {table.id: table.parts()[:1] for table in PROFILES["paper"]}
+    tables = {table.id: table.parts()[:1] for table in profiles.find("paper")}
     estimates = Estimator([known("digits_plain", 1000)], Settings(tmp_path, tmp_path, device="cpu"))
     removed, contrast = tables["cifar10-deng_vgg16-bn_removed"], tables["cifar10-deng_vgg16_bn"]
     apart = estimates.estimate(removed).seconds + estimates.estimate(contrast).seconds
@@ -158,7 +158,7 @@ def committed():
     return store.load_all(RESULTS)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", profiles.names())
 def test_every_profile_can_be_read_in_80_columns_without_its_data(ann2snn, monkeypatch, tmp_path, committed, profile):
     monkeypatch.setattr(reproduce, "RESULTS", RESULTS)
     load_all = store.load_all
@@ -166,7 +166,7 @@ def test_every_profile_can_be_read_in_80_columns_without_its_data(ann2snn, monke
     code, out, err = ann2snn(f"reproduce --dry-run --profile {profile} --data-root nowhere --device cpu")
     assert (code, err) == (0, "") and "not measured" not in out
     assert max(len(line) for line in out.splitlines() if not line.startswith("missing: ")) <= 80
-    datasets = {table.dataset for table in PROFILES[profile]} - {"digits"}
+    datasets = {table.dataset for table in profiles.find(profile)} - {"digits"}
     assert out.count(" is not in nowhere, which does not exist: put ") == len(datasets)
     assert list(tmp_path.iterdir()) == []
 
@@ -180,16 +180,16 @@ def test_missing_public_weights_are_named_with_the_command_that_brings_them(ann2
     "profile, id, tables",
     [
         ("cifar", "thresholds", {"cifar10-resnet20", "cifar10-thresholds"}),
-        ("paper", "ann", {table.id for table in PROFILES["paper"]}),
+        ("paper", "ann", {table.id for table in profiles.find("paper")}),
     ],
 )
 def test_a_table_of_the_paper_is_an_id_too(profile, id, tables):
-    assert {table.id for table in reproduce.select(PROFILES[profile], [id])} == tables
+    assert {table.id for table in reproduce.select(profiles.find(profile), [id])} == tables
 
 
 def test_several_tables_and_rows_run_each_once():
     def ids(*only):
-        found = reproduce.select(PROFILES["quick"], list(only))
+        found = reproduce.select(profiles.find("quick"), list(only))
         return [(table.id, len(table.activations), len(table.methods)) for table in found]
 
     opi, optimal = ids("digits-plain/relu/opi-soft"), ids("digits-residual/relu/optimal-hard")

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 from ann2snn.cli.output import accuracies
 from ann2snn.errors import UserError
-from ann2snn.experiments.profiles import METHODS  # type: ignore
+from ann2snn.experiments.presets import CLASSIC_VARIANTS
 from ann2snn.leaderboard import build, diff, paired
 from ann2snn.leaderboard.figures import accuracy, dashboard, style
 from ann2snn.leaderboard.format import escaped
@@ -348,7 +348,7 @@ def test_comparison_is_over_what_both_have(make_record, publish):
 
 
 def test_the_longest_label_of_a_profile_on_the_digits_fits_80_columns():
-    longest = max((label(method, options) for method, options in METHODS), key=len)
+    longest = max((label(method, options) for method, options in CLASSIC_VARIANTS), key=len)
     row = diff.Compared("digits / digits_plain / relu", longest, 8, 1.0, 0.0, 1.0)
     assert longest == "robust_norm reset=hard"
     assert max(map(len, diff.comparison_table([row]).splitlines())) <= 80

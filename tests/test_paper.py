@@ -2,9 +2,10 @@
 
 import pytest
 
-from ann2snn.experiments.profiles import PROFILES
+from ann2snn.experiments import profiles
+from ann2snn.leaderboard import build
 from ann2snn.leaderboard.inputs import Known
-from ann2snn.leaderboard.pages import paper, write
+from ann2snn.leaderboard.pages import paper
 from ann2snn.leaderboard.pages.paper import TABLES
 from ann2snn.leaderboard.published import Published
 from ann2snn.records.store import save
@@ -33,7 +34,7 @@ def table(id):
 
 
 def test_every_table_names_sweeps_that_there_are():
-    known = {sweep.id for name in ("cifar", "paper", "imagenet") for sweep in PROFILES[name]}
+    known = {sweep.id for name in ("cifar", "paper", "imagenet") for sweep in profiles.find(name)}
     assert len({t.id for t in TABLES}) == len(TABLES)
     for one in TABLES:
         assert set(one.sweeps) <= known and (one.sweeps or one.id == "photographs"), one.id
@@ -261,7 +262,7 @@ def test_the_page_says_whose_data_are_unofficial_and_what_is_second_hand(make_re
 
 def test_the_page_is_written_and_checked(make_record, tmp_path):
     save(make_record(n=10, T={16: 9}, official=False, **VGG), tmp_path)
-    assert tmp_path / "PAPER.md" in write.check(tmp_path) == write.build(tmp_path)
-    assert write.check(tmp_path) == write.build(tmp_path) == []
+    assert tmp_path / "PAPER.md" in build.check_pages(tmp_path) == build.build_pages(tmp_path)
+    assert build.check_pages(tmp_path) == build.build_pages(tmp_path) == []
     save(make_record(n=10, T={16: 8}, official=False, **VGG), tmp_path)
-    assert tmp_path / "PAPER.md" in write.check(tmp_path)
+    assert tmp_path / "PAPER.md" in build.check_pages(tmp_path)

@@ -3,6 +3,7 @@
 import pytest
 
 from ann2snn.errors import UserError
+from ann2snn.leaderboard import build
 from ann2snn.leaderboard.pages import readme
 from ann2snn.records.store import save
 
@@ -72,18 +73,19 @@ def test_the_latest_version_of_a_method_has_the_cell(made):
 
 
 def test_a_file_is_updated_between_its_markers(made, tmp_path):
-    save(made(official=False), tmp_path / "results")
+    root = tmp_path / "results"
+    save(made(official=False), root)
     file = tmp_path / "README.md"
     file.write_text(f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n")
-    assert readme.check(file, tmp_path / "results") == [file]
-    readme.update(file, tmp_path / "results")
-    assert readme.check(file, tmp_path / "results") == []
+    assert file in build.check(root, file)
+    assert file in build.build(root, file)
+    assert build.check(root, file) == []
     text = file.read_text()
     assert text.startswith(f"above\n{readme.BEGIN}\n| method") and text.endswith(f"{readme.END}\nbelow\n")
     file.write_text("no markers")
-    for function in (readme.update, readme.check):
+    for function in (build.build, build.check):
         with pytest.raises(UserError, match="needs the lines"):
-            function(file, tmp_path / "results")
+            function(root, file)
 
 
 def test_no_record_to_show_is_a_user_error(made, make_record):

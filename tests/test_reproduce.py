@@ -117,6 +117,7 @@ def test_every_package_is_in_the_distribution():
     names = {".".join(folder.parts) for folder in folders} | {
         "ann2snn.baselines",
         "ann2snn.benchmarks",
+        "ann2snn.benchmarks.profiles",
         "ann2snn.benchmarks.studies",
     }
     assert set(setuptools["packages"]) == names

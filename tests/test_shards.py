@@ -12,11 +12,9 @@ from threading import Timer
 import pytest
 import torch
 
-from ann2snn.cli import reproduce
 from ann2snn.errors import UserError
-from ann2snn.experiments import shards
+from ann2snn.experiments import profiles, shards
 from ann2snn.experiments.estimate import training_chain
-from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Sweep
 from ann2snn.records import store
 
@@ -34,11 +32,11 @@ TINY = (
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(reproduce, "PROFILES", {"tiny": TINY})
+    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
 
 
 def parts_of(profile):
-    return [part for table in PROFILES[profile] for part in table.parts()]
+    return [part for table in profiles.find(profile) for part in table.parts()]
 
 
 def name(part):
@@ -57,7 +55,7 @@ def trained(parts):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", profiles.names())
 def test_shards_are_disjoint_and_complete_and_train_nothing_twice(profile, n):
     parts = parts_of(profile)
     split = [shards.select_shard(parts, [(i, n)]) for i in range(1, n + 1)]
@@ -78,7 +76,7 @@ def test_shards_have_like_work():
     """Every row of the paper's has three seeds: a third of each is a third of the whole."""
     assert [len(shards.select_shard(parts_of("paper"), [(i, 3)])) for i in (1, 2, 3)] == [33, 33, 33]
     first, second = (shards.select_shard(parts_of("digits"), [(i, 2)]) for i in (1, 2))
-    assert {part.id for part in first} == {part.id for part in second} == {t.id for t in PROFILES["digits"]}
+    assert {part.id for part in first} == {part.id for part in second} == {t.id for t in profiles.find("digits")}
 
 
 @pytest.mark.parametrize("text", ["3/2", "0/2", "a/b", "2", "1/", "-1/2", "1/2/3", "1.5/2"])

@@ -93,7 +93,6 @@ def import_weights(options) -> int:
 def sweep(options) -> int:
     from ann2snn.experiments import sweep as experiments_sweep
     from ann2snn.leaderboard import build
-    from ann2snn.leaderboard.pages import write
     from ann2snn.methods.registry import find
     from ann2snn.tracking import wandb_runs
 
@@ -121,7 +120,6 @@ def sweep(options) -> int:
         print(f"\nOnly the first {n} test images were used (--limit): no record is saved.")
     elif outcome.records:
         build.build(options.runs)
-        write.build(options.runs)
         wandb_runs.log_tables(options.runs, options.runs, run.wandb)
         print(f"\nrecords, tables and figures: {options.runs}")
     return report_skipped(outcome)
@@ -220,21 +218,16 @@ def inspect(options) -> int:
 
 def leaderboard(options) -> int:
     from ann2snn.leaderboard import build
-    from ann2snn.leaderboard.pages import readme, write
 
     if options.check:
-        stale = build.check(options.root) + write.check(options.root)
-        stale += readme.check(options.readme, options.root) if options.readme else []
-        if stale:
+        if stale := build.check(options.root, options.readme):
             also = f" --readme {options.readme}" if options.readme else ""
             raise UserError(
                 f"Stale: {', '.join(map(str, stale))}; run `ann2snn leaderboard{also}` and commit the new files."
             )
         print(f"{options.root} is up to date.")
         return 0
-    written = build.build(options.root) + write.build(options.root)
-    if options.readme:
-        readme.update(options.readme, options.root)
+    written = build.build(options.root, options.readme)
     print("\n".join(map(str, written)) or f"{options.root} was already up to date.")
     return 0
 

@@ -8,7 +8,6 @@ from ann2snn.errors import UserError
 from ann2snn.experiments import diagnosis
 from ann2snn.files import write_atomic
 from ann2snn.leaderboard import build, photographs
-from ann2snn.leaderboard.pages import write
 from ann2snn.records import image_hashes
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack
@@ -28,7 +27,7 @@ def publish(options) -> int:
         write_atomic(options.results / photographs.FILE, file.read_bytes())
         written.append(options.results / photographs.FILE)
     written += image_hashes.publish(options.results, options.data_root)
-    written += write.build(options.results)
+    written += build.build_pages(options.results)
     print(f"{len(written)} files written to {options.results}")
     return 0
 

@@ -11,10 +11,9 @@ from tabulate import tabulate
 
 from ann2snn import devices
 from ann2snn.cli.output import report_skipped
-from ann2snn.errors import UserError, unknown
-from ann2snn.experiments import diagnosis, shards, sweep
+from ann2snn.errors import UserError
+from ann2snn.experiments import diagnosis, profiles, shards, sweep
 from ann2snn.experiments.estimate import UNKNOWN, Estimator, format_bytes, format_duration
-from ann2snn.experiments.profiles import PROFILES
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.files import slug
 from ann2snn.leaderboard import (
@@ -23,7 +22,7 @@ from ann2snn.leaderboard import (
     inputs,
 )
 from ann2snn.leaderboard.inputs import RESULTS
-from ann2snn.leaderboard.pages import paper, write
+from ann2snn.leaderboard.pages import paper
 from ann2snn.records import store
 from ann2snn.tracking import wandb_runs
 
@@ -36,9 +35,7 @@ further    ./reproduce.sh --profile digits: T to 128 and a timm network;
 
 def reproduce(options, settings: Settings) -> int:
     """Runs or lists a profile, or the part of it that `options` select; returns the exit code."""
-    if options.profile not in PROFILES:
-        raise unknown("profile", options.profile, PROFILES)
-    tables, table = select(PROFILES[options.profile], options.only), table_of(options)
+    tables, table = select(profiles.find(options.profile), options.only), table_of(options)
     parts = shards.select_shard([part for table in tables for part in table.parts()], options.shard)
     if options.dry_run:
         ids = ", ".join(sweeps_of_paper_tables(tuple(parts)))
@@ -64,7 +61,7 @@ def reproduce(options, settings: Settings) -> int:
     devices.accelerator(settings.device)
     if diagnosed:
         outcome = sweep.sweep(parts, settings, diagnosis.diagnose_source)
-        write.build(settings.runs)
+        build.build_pages(settings.runs)
         print(paper.section(diagnosed, inputs.read(settings.runs)))
         return report_skipped(outcome)
     outcome = sweep.sweep(parts if options.shard else tables, settings)
@@ -82,7 +79,6 @@ def report(records: list[dict], options, settings: Settings, began: float) -> No
         return
     print("building tables and figures", file=sys.stderr, flush=True)
     build.build(settings.runs)
-    write.build(settings.runs)
     wandb_runs.log_tables(settings.runs, settings.runs, settings.wandb)
     if table := table_of(options):
         print(paper.section(table, inputs.read(settings.runs)))

@@ -1,4 +1,4 @@
-"""Builds LEADERBOARD.md, leaderboard.csv and the figures from the records, or checks that they are fresh."""
+"""All generated files: pages, leaderboard.csv, figures and the README's table. Writes them, or finds the stale ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,72 +6,113 @@ from types import ModuleType
 
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
-from ann2snn.leaderboard.figures import accuracy, dashboard, methods, style
-from ann2snn.leaderboard.pages import leaderboard
+from ann2snn.leaderboard import inputs
+from ann2snn.leaderboard.figures import accuracy, dashboard, methods, readme, style
+from ann2snn.leaderboard.pages import energy, leaderboard, paper
+from ann2snn.leaderboard.pages import methods as methods_page
+from ann2snn.leaderboard.pages import readme as readme_table
 from ann2snn.leaderboard.rows import Section, sections
 from ann2snn.records.store import load_all
 
-DRAWN = {"": accuracy, "dashboard-": dashboard, "methods-": methods}  # how the names of their figures begin
+PAGES = (paper, methods_page, energy)  # beside LEADERBOARD.md
+# What draws figures, by the names of their files; {} is the section's.
+DRAWERS = {"{}": accuracy, "dashboard-{}": dashboard, "methods-{}": methods, "readme": readme}
 
 
-def build(root: Path | str) -> list[Path]:
-    """Write LEADERBOARD.md, leaderboard.csv and figures/ from `root/records`; figures of what is no longer there go.
+def build(root: Path | str, readme_file: Path | str | None = None) -> list[Path]:
+    """Writes all generated files below `root` that are stale, and removes figures of which there are no records.
 
-    Files that are fresh already are left as they are. Returns the files written or removed.
+    Args:
+        root: The folder that holds `records/`.
+        readme_file: A Markdown file whose table is written too.
+
+    Returns:
+        The files written or removed.
+
+    Raises:
+        UserError: There is no record below `root`.
     """
     root, records = Path(root), _records(root)
-    texts = _texts(root, records)
-    stale = _stale(root, records, texts)
-    for path in stale:
-        if path in texts:
-            write_atomic(path, texts[path])
+    texts = _stale_texts(_texts(root, records, readme_file))
+    for path, text in texts.items():
+        write_atomic(path, text)
+    figures = _stale_figures(root, records)
     for drawer, section, drawn, paths in _figures(root, records):
-        if set(paths.values()) & set(stale):
+        if set(paths.values()) & set(figures):
             for kind, data in style.render(drawer, section, drawn).items():
                 write_atomic(paths[kind], data)
-    for path in _orphans(root, records):
+    orphans = _orphans(root, records)
+    for path in orphans:
         path.unlink()
-    return stale
+    return [*texts, *figures, *orphans]
 
 
-def check(root: Path | str) -> list[Path]:
-    """The files that differ from what `build` would write, are missing, or should not be there.
+def check(root: Path | str, readme_file: Path | str | None = None) -> list[Path]:
+    """The files that `build` would write or remove.
 
-    Texts are compared whole; a figure by the hash of its data, as each version of matplotlib draws it differently.
+    Texts are compared in full. A figure is compared by the hash of its data, since versions of matplotlib draw
+    differently.
     """
     root, records = Path(root), _records(root)
-    return _stale(root, records, _texts(root, records))
+    texts = _stale_texts(_texts(root, records, readme_file))
+    return [*texts, *_stale_figures(root, records), *_orphans(root, records)]
 
 
-def _records(root: Path | str) -> list[dict]:
+def build_pages(root: Path | str) -> list[Path]:
+    """Writes the stale ones of `PAGES` alone, which need no record; returns them."""
+    texts = _stale_texts(_page_texts(Path(root)))
+    for path, text in texts.items():
+        write_atomic(path, text)
+    return list(texts)
+
+
+def check_pages(root: Path | str) -> list[Path]:
+    """The pages that `build_pages` would write."""
+    return list(_stale_texts(_page_texts(Path(root))))
+
+
+def _records(root: Path) -> list[dict]:
     if records := load_all(root):
         return records
-    raise UserError(f"There is no finished record below {Path(root) / 'records'}: run a sweep first.")
+    raise UserError(f"There is no finished record below {root / 'records'}: run a sweep first.")
 
 
-def _texts(root: Path, records: list[dict]) -> dict[Path, str]:
-    return {
+def _texts(root: Path, records: list[dict], readme_file: Path | str | None) -> dict[Path, str]:
+    texts = {
         root / "LEADERBOARD.md": leaderboard.markdown(records),
         root / "leaderboard.csv": leaderboard.csv_text(records),
     }
+    texts |= _page_texts(root)
+    if readme_file:
+        texts[Path(readme_file)] = readme_table.with_table(readme_file, records)
+    return texts
 
 
-def _stale(root: Path, records: list[dict], texts: dict[Path, str]) -> list[Path]:
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()]
+def _page_texts(root: Path) -> dict[Path, str]:
+    """The pages that are there already, or for which there are records."""
+    known = inputs.read(root)
+    return {root / page.NAME: page.page(known) for page in PAGES if (root / page.NAME).exists() or page.wanted(known)}
+
+
+def _stale_texts(texts: dict[Path, str]) -> dict[Path, str]:
+    return {path: text for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()}
+
+
+def _stale_figures(root: Path, records: list[dict]) -> list[Path]:
+    stale = []
     for drawer, section, drawn, paths in _figures(root, records):
         mark = style.stamp(drawer, section, drawn).encode()
-        stale += [p for p in paths.values() if not p.exists() or mark not in p.read_bytes()]
-    return stale + _orphans(root, records)
+        stale += [path for path in paths.values() if not path.exists() or mark not in path.read_bytes()]
+    return stale
 
 
 def _figures(root: Path, records: list[dict]) -> Iterator[tuple[ModuleType, Section, list[dict], dict[str, Path]]]:
-    """What draws a figure, of what section, its curves, and where it goes by kind."""
+    """The drawer of every figure, its section, its curves, and its files by kind."""
     for section in sections(records):
-        for begin, drawer in DRAWN.items():
-            if not (drawn := drawer.curves(section)):
-                continue
-            name = begin + leaderboard.figure_name(section)
-            yield drawer, section, drawn, {kind: root / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
+        for name, drawer in DRAWERS.items():
+            if drawn := drawer.curves(section):
+                file = name.format(leaderboard.figure_name(section))
+                yield drawer, section, drawn, {kind: root / "figures" / f"{file}.{kind}" for kind in ("svg", "png")}
 
 
 def _orphans(root: Path, records: list[dict]) -> list[Path]:

@@ -6,7 +6,7 @@ from statistics import mean
 
 from tabulate import tabulate
 
-from ann2snn.experiments.profiles import QUANTISERS, STARTS, TRAINED
+from ann2snn.experiments.presets import QUANTISERS, START_POTENTIALS, TRAINED_ACTIVATIONS
 from ann2snn.leaderboard.format import points
 from ann2snn.leaderboard.pages.method_tables import (
     AT,
@@ -49,7 +49,7 @@ QUESTIONS = (
     Question("What a bias for each step buys", "FTBC's bias by channel and step, on thresholds of least floor error",
              ("mmse", {"error": "floor"}), ("ftbc", {})),
     Question("What a trained source buys", "a QCFS source and its thresholds, instead of a ReLU source and its maxima",
-             ("opi", SOFT), ("qcfs", {}), TRAINED[:2]),
+             ("opi", SOFT), ("qcfs", {}), TRAINED_ACTIVATIONS[:2]),
     Question("What trained clipping buys", "a TCL source and its thresholds, instead of a ReLU source and its maxima",
              ("max_norm", SOFT), ("tcl", {}), ("tcl",)),
     Question("What accumulate-then-fire buys", "neurons that wait for their whole train, instead of firing at once",
@@ -100,7 +100,7 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
     Trained thresholds are for the question about them only: elsewhere methods would differ in which they use.
     """
     for table in sorted(found, key=lambda t: (-t.rows[0].n_test, t.activation != "relu", t.name)):
-        if not question.sources and table.activation in TRAINED:
+        if not question.sources and table.activation in TRAINED_ACTIVATIONS:
             continue
         row, base = table.row(*question.b), table.row(*question.a)
         if question.sources:
@@ -179,7 +179,11 @@ def quantisers(records: list[dict]) -> str:
     """A QCFS source's quantiser against the potential that its neurons start from: floor, round, ceil x 0, V/2, V."""
     lines = []
     for section in sections(records):
-        rows = [r for r in section.rows if r.job.activation in QUANTISERS and any(is_(r, *start) for start in STARTS)]
+        rows = [
+            r
+            for r in section.rows
+            if r.job.activation in QUANTISERS and any(is_(r, *start) for start in START_POTENTIALS)
+        ]
         kinds = {row.job.activation for row in rows}
         if kinds >= set(QUANTISERS):
             for row in sorted(rows, key=lambda r: (QUANTISERS.index(r.job.activation), r.job.options["start"])):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from ann2snn.experiments.profiles import TRAINED, VARIANTS
+from ann2snn.experiments.presets import TRAINED_ACTIVATIONS, VARIANTS
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, points, smallest
 from ann2snn.leaderboard.paired import Paired, paired
 from ann2snn.leaderboard.published import Published, find
@@ -67,7 +67,11 @@ def tables(records: list[dict]) -> list[Table]:
                 rows = found.setdefault(key, {})
                 rows[which] = max(rows.get(which, row), row, key=lambda row: row.job.method_version)
     whole = [Table(*key, rows=sorted(rows.values(), key=rank)) for key, rows in found.items()]
-    return [table for table in whole if table.activation in TRAINED or len({r.job.method for r in table.rows}) > 4]
+    return [
+        table
+        for table in whole
+        if table.activation in TRAINED_ACTIVATIONS or len({r.job.method for r in table.rows}) > 4
+    ]
 
 
 def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:

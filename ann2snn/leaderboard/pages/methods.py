@@ -8,7 +8,7 @@ import inspect
 
 from tabulate import tabulate
 
-from ann2snn.experiments.profiles import TRAINED, VARIANTS
+from ann2snn.experiments.presets import TRAINED_ACTIVATIONS, VARIANTS
 from ann2snn.leaderboard.figures.methods import curves
 from ann2snn.leaderboard.inputs import Known
 from ann2snn.leaderboard.pages.findings import (
@@ -104,8 +104,12 @@ def page(known: Known) -> str:
         f"At T = {AT}: the budgets of the papers, and other calibration images with other draws.\n",
     ]
     parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
-    parts += [f"Sources trained with QCFS of {TRAINED[0][-1]} steps, whose stairs are floored, rounded or ceiled: at"]
-    parts += ["as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs. (A network"]
+    parts += [
+        f"Sources trained with QCFS of {TRAINED_ACTIVATIONS[0][-1]} steps, whose stairs are floored, rounded or ceiled:"
+    ]
+    parts += [
+        "at as many steps of constant current a neuron that starts at 0, V/2 or V has the same stairs. (A network"
+    ]
     parts += ["keeps that only in part: its currents are not constant.)\n"]
     pictures = [
         f"![Every method, {section.dataset}, {section.network}](figures/methods-{figure_name(section)}.svg)\n"

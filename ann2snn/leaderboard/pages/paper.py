@@ -6,11 +6,13 @@ runs what one of them lacks and prints it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 from tabulate import tabulate
 
-from ann2snn.experiments.profiles import CIFAR, DENG, IMAGENET, PAPER, Y_TH
+from ann2snn.experiments import profiles
+from ann2snn.experiments.presets import DENG_NETWORKS, OPTIMAL, THRESHOLD_RELU
 from ann2snn.leaderboard.format import points, smallest
 from ann2snn.leaderboard.inputs import Known, recipe_of
 from ann2snn.leaderboard.paired import paired
@@ -23,7 +25,6 @@ NAME = "PAPER.md"
 OWN, RERUN = "own", "re-run of the released checkpoints by wu2024ftbc"
 GRID = (16, 32, 64, 128)
 UNKNOWN, NOT_RUN = "not known", "not run"
-OPTIMAL = ("optimal", {"reset": "soft"})
 PAPERS = "paper's SNN (second hand)"
 STAR = "\\* doubtful, or there are two reports: see the remark in published.csv."
 
@@ -51,7 +52,7 @@ UNOFFICIAL = "Our numbers of {} were measured on files whose checksum is not the
 
 def wanted(known: Known) -> bool:
     """Records of the digits alone need no page."""
-    return any(record["job"]["dataset"] in Y_TH for record in known.records)
+    return any(record["job"]["dataset"] in THRESHOLD_RELU for record in known.records)
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,15 @@ class Table:
 
     id: str
     title: str
-    sweeps: tuple[str, ...]
     text: Callable[[Known], str]
+    profiles: tuple[str, ...] = ()  # it draws on all of their sweeps
+    also: tuple[str, ...] = ()  # ids of further sweeps
     diagnosed: bool = False  # it draws on diagnoses of the sources instead of records
+
+    @property
+    def sweeps(self) -> tuple[str, ...]:
+        """The ids of the sweeps that the table draws on."""
+        return (*(sweep.id for name in self.profiles for sweep in profiles.find(name)), *self.also)
 
 
 def page(known: Known) -> str:
@@ -88,7 +95,7 @@ def places(known: Known) -> Iterator[tuple[str, str, str]]:
     """(dataset, network, recipe) of the paper's networks, and of every other source that has records."""
     cifar = [r["job"] for r in known.records if r["job"]["dataset"] in ("cifar10", "cifar100")]
     have = {(job["dataset"], job["network"], recipe_of(job["recipe"])) for job in cifar}
-    default = [(dataset, network, "bn_free") for dataset in ("cifar10", "cifar100") for network in DENG]
+    default = [(dataset, network, "bn_free") for dataset in ("cifar10", "cifar100") for network in DENG_NETWORKS]
     yield from default
     yield from sorted(have - set(default))
 
@@ -105,13 +112,13 @@ def ann_table(known: Known) -> str:
     """Accuracy of the ANNs."""
     lines = []
     for dataset, network, recipe in places(known):
-        kinds = ("relu", Y_TH[dataset], f"{Y_TH[dataset]}:32")
+        kinds = ("relu", THRESHOLD_RELU[dataset], f"{THRESHOLD_RELU[dataset]}:32")
         cells = []
         for activation in kinds:
             rows = known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation)
-            absent = None if (dataset, network, recipe, activation) in MADE else "-"
+            absent = None if (dataset, network, recipe, activation) in trained_sources() else "-"
             cells.append(points(max(rows, key=lambda row: row.n).ann if rows else absent))
-        paper = UNKNOWN if network in DENG else "-"
+        paper = UNKNOWN if network in DENG_NETWORKS else "-"
         rerun = known.number(dataset, network, RERUN, None)
         lines.append([dataset, network, recipe, *cells, paper, cited(rerun) if rerun else paper])
     heads = ["dataset", "network", "recipe", "ReLU", "+ threshold", "+ threshold and training shift"]
@@ -125,8 +132,10 @@ NO_VERDICT = {("cifar100", "deng_resnet20"): "no verdict: the re-run's ANN is 69
 def snn_table(known: Known) -> str:
     """Accuracy of `optimal` over T beside the paper's and the re-run's."""
     lines = []
-    for dataset, network in ((d, n) for d in ("cifar10", "cifar100") for n in DENG):
-        row = known.row(*OPTIMAL, dataset=dataset, network=network, activation=Y_TH[dataset], recipe="bn_free")
+    for dataset, network in ((d, n) for d in ("cifar10", "cifar100") for n in DENG_NETWORKS):
+        row = known.row(
+            *OPTIMAL, dataset=dataset, network=network, activation=THRESHOLD_RELU[dataset], recipe="bn_free"
+        )
         for T in GRID:
             ours, loss = (row.accuracy(T), row.loss(T)) if row else (None, None)
             paper, rerun = (known.number(dataset, network, pipeline, T) for pipeline in (OWN, RERUN))
@@ -163,7 +172,7 @@ def verdict(known: Known, dataset: str, network: str, T: int, gap: float | None)
 
 def why(known: Known, dataset: str, network: str, T: int) -> str:
     """What of the loss is not timing, from the diagnosis of our source."""
-    source = {"dataset": dataset, "network": network, "activation": Y_TH[dataset]}
+    source = {"dataset": dataset, "network": network, "activation": THRESHOLD_RELU[dataset]}
     for found in known.diagnoses:
         ours = source.items() <= found["source"].items() and recipe_of(found["source"]["recipe"]) == "bn_free"
         if ours and str(T) in found["T"]:
@@ -216,7 +225,7 @@ def length_table(known: Known) -> str:
     """The smallest T within 1 point of the ANN, chosen on validation."""
     lines = []
     for dataset, network, recipe in places(known):
-        for activation in (Y_TH[dataset], "relu"):
+        for activation in (THRESHOLD_RELU[dataset], "relu"):
             found = {}
             for row in known.rows(dataset=dataset, network=network, recipe=recipe, activation=activation):
                 if row.job.method in ("optimal", "max_norm"):
@@ -259,7 +268,12 @@ def _first(row: Row | None) -> dict | None:
 def convention_table(known: Known) -> str:
     """What each convention of the released code costs, against `optimal` on the same weights."""
     lines, T = [], (8, 16, 32)
-    wanted = {"dataset": "cifar10", "network": "cifar_resnet20", "recipe": "cifar", "activation": Y_TH["cifar10"]}
+    wanted = {
+        "dataset": "cifar10",
+        "network": "cifar_resnet20",
+        "recipe": "cifar",
+        "activation": THRESHOLD_RELU["cifar10"],
+    }
     plain = _first(known.row(*OPTIMAL, **wanted))
     variants = known.rows(method=CODE, **wanted)
     variants += known.rows(method="optimal", options={"reset": "soft"}, calibration_transform="crop_flip", **wanted)
@@ -390,7 +404,7 @@ def _name(found: dict) -> str:
 def imagenet_table(known: Known) -> str:
     lines = []
     network = "deng_vgg16_imagenet"
-    row = known.row(*OPTIMAL, dataset="imagenet", network=network, activation=Y_TH["imagenet"])
+    row = known.row(*OPTIMAL, dataset="imagenet", network=network, activation=THRESHOLD_RELU["imagenet"])
     for T in GRID:
         paper = known.number("imagenet", network, OWN, T)
         ours = row.accuracy(T) if row else None
@@ -399,31 +413,36 @@ def imagenet_table(known: Known) -> str:
     return markdown(lines, ["T", "our ANN", "our SNN", "paper's ANN", PAPERS], note)
 
 
-ALL = tuple(sweep.id for sweep in (*PAPER, *CIFAR))
-MADE = {  # (dataset, network, recipe, activation) of the sources that a profile trains
-    (sweep.dataset, network, recipes.recipe_of(sweep.dataset, network, sweep.recipe).name, activation)
-    for sweep in (*PAPER, *CIFAR)
-    if None not in sweep.seeds
-    for network in sweep.networks
-    for activation in sweep.activations
-}
-NETWORKS = tuple(sweep.id for sweep in PAPER if sweep.networks[0] in DENG and not sweep.recipe)
+@cache
+def trained_sources() -> set[tuple[str, str, str, str]]:
+    """(dataset, network, recipe, activation) of the sources that the profiles `paper` and `cifar` train."""
+    return {
+        (sweep.dataset, network, recipes.recipe_of(sweep.dataset, network, sweep.recipe).name, activation)
+        for sweep in (*profiles.find("paper"), *profiles.find("cifar"))
+        if None not in sweep.seeds
+        for network in sweep.networks
+        for activation in sweep.activations
+    }
+
+
+ALL = ("paper", "cifar")
+NETWORKS = tuple(f"{dataset}-{network}" for dataset in ("cifar10", "cifar100") for network in DENG_NETWORKS)
 TABLES = (
-    Table("ann", "Accuracy of the ANNs", ALL, ann_table),
-    Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", NETWORKS, snn_table),
-    Table("ablation", "With and without threshold, shift and soft reset", ALL, ablation_table),
-    Table("length", "How many steps: smallest T within 1 point of the ANN", ALL, length_table),
-    Table("layers", "The error of every layer, beside V^2 / (12 T^2)", ALL, layer_table, diagnosed=True),
-    Table("convertible", "What makes a source convertible", ALL, convertible_table, diagnosed=True),
+    Table("ann", "Accuracy of the ANNs", ann_table, ALL),
+    Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", snn_table, also=NETWORKS),
+    Table("ablation", "With and without threshold, shift and soft reset", ablation_table, ALL),
+    Table("length", "How many steps: smallest T within 1 point of the ANN", length_table, ALL),
+    Table("layers", "The error of every layer, beside V^2 / (12 T^2)", layer_table, ALL, diagnosed=True),
+    Table("convertible", "What makes a source convertible", convertible_table, ALL, diagnosed=True),
     Table(
         "conventions",
         "What the conventions of the released code cost",
-        ("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
         convention_table,
+        also=("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
     ),
-    Table("thresholds", "The threshold y_th", ("cifar10-resnet20", "cifar10-thresholds"), threshold_table),
-    Table("others", "Other methods on the same networks", ALL, others_table),
-    Table("imagenet", "ImageNet, VGG-16", tuple(sweep.id for sweep in IMAGENET), imagenet_table),
-    Table("photographs", "A network trained on ImageNet, on photographs", (), lambda known: known.photographs),
+    Table("thresholds", "The threshold y_th", threshold_table, also=("cifar10-resnet20", "cifar10-thresholds")),
+    Table("others", "Other methods on the same networks", others_table, ALL),
+    Table("imagenet", "ImageNet, VGG-16", imagenet_table, ("imagenet",)),
+    Table("photographs", "A network trained on ImageNet, on photographs", lambda known: known.photographs),
 )
 TABLE = {table.id: table for table in TABLES}

@@ -5,11 +5,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn.errors import UserError
-from ann2snn.files import write_atomic
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, escaped
 from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.records.job import recipe_name
-from ann2snn.records.store import load_all
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 T = (16, 32)
@@ -95,19 +93,10 @@ def _price(row: Row | None) -> list[str]:
     return [str(row.one(T[0], "latency") or T[0]), f"{float(price):.2f}"]
 
 
-def with_table(path: Path | str, root: Path | str) -> str:
-    """The text of a Markdown file with today's table between its two markers."""
+def with_table(path: Path | str, records: list[dict]) -> str:
+    """The text of a Markdown file with the table of the records between its two markers."""
     before, begin, rest = Path(path).read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise UserError(f"{path} needs the lines {BEGIN} and {END}, in this order, for the table to go between.")
-    return f"{before}{BEGIN}\n{table(escaped(load_all(root)))}{END}{after}"
-
-
-def check(path: Path | str, root: Path | str) -> list[Path]:
-    """The file, if `update` would change it."""
-    return [] if Path(path).read_text(encoding="utf-8") == with_table(path, root) else [Path(path)]
-
-
-def update(path: Path | str, root: Path | str) -> None:
-    write_atomic(Path(path), with_table(path, root))
+    return f"{before}{BEGIN}\n{table(escaped(records))}{END}{after}"

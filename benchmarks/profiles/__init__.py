@@ -1,0 +1,1 @@
+"""Profiles of `./reproduce.sh`: one file each, named as the profile, that declares `TABLES`, a tuple of `Sweep`."""
