@@ -90,7 +90,7 @@ def test_max_is_exact_for_every_order_and_batch_size():
         for name, values in seen.items():
             assert torch.equal(stats[name].max, values.max())
             assert torch.equal(stats[name].unit_max, values.amax(0))
-            assert stats[name].dead == (values.amax(0) <= 0).float().mean().item()
+            assert stats[name].dead_fraction == (values.amax(0) <= 0).float().mean().item()
         assert stats.count == 37
 
 

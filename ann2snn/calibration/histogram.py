@@ -23,7 +23,7 @@ class LayerStatistics:
         self._bins = torch.tensor(0)  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
         self._zeros = torch.tensor(0)  # (C,): how many values are zero (or below, for the output)
 
-    def see(self, values: Tensor) -> None:
+    def update(self, values: Tensor) -> None:
         """Takes a batch (B, C, ...) into the maxima."""
         top = values.amax(0)
         if not torch.isfinite(top).all():
@@ -56,7 +56,7 @@ class LayerStatistics:
         return mean.reshape(self.channel_max.shape).to(self.unit_max)
 
     @property
-    def dead(self) -> float:
+    def dead_fraction(self) -> float:
         """The share of units that were never active."""
         return (self.unit_max <= 0).float().mean().item()
 

@@ -10,11 +10,13 @@ from ann2snn.networks.activations import ThresholdReLU
 
 
 @contextmanager
-def watched(ann: fx.GraphModule, see: Callable[[ThresholdReLU, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
-    """Inside, `see(activation, its input, its output)` is called whenever an activation has run; what it returns, if
+def capture_activations(
+    ann: fx.GraphModule, hook: Callable[[ThresholdReLU, Tensor, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Inside, `hook(activation, its input, its output)` is called whenever an activation has run; what it returns, if
     anything, is passed on in the output's place."""
     hooks = [
-        module.register_forward_hook(lambda module, inputs, out: see(module, inputs[0], out))  # type: ignore
+        module.register_forward_hook(lambda module, inputs, out: hook(module, inputs[0], out))  # type: ignore
         for module in activations(ann).values()
     ]
     try:

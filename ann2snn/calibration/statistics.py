@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from ann2snn.calibration.histogram import LayerStatistics
-from ann2snn.calibration.hooks import watched
+from ann2snn.calibration.hooks import capture_activations
 from ann2snn.calibration.images import check_images, full_precision
 from ann2snn.errors import UserError
 from ann2snn.graph.network import activations
@@ -36,7 +36,7 @@ class Statistics:
         if not self._layers:
             layers = {n: LayerStatistics(n, self._histograms) for n in [*activations(self.ann), "output"]}
             began = time.perf_counter()
-            self.count = self._pass(layers, LayerStatistics.see)
+            self.count = self._pass(layers, LayerStatistics.update)
             if not self.count:
                 raise UserError("There are no calibration images: give at least one.")
             self._layers, self.seconds["maxima"] = layers, time.perf_counter() - began
@@ -70,8 +70,8 @@ class Statistics:
 
     def _pass(self, layers: dict[str, "LayerStatistics"], visit: Callable[["LayerStatistics", Tensor], None]) -> int:
         parameter, images = next(self.ann.parameters()), 0
-        see = watched(self.ann, lambda module, _, out: visit(layers[module.name], out))
-        with see, torch.inference_mode(), full_precision(self.ann):
+        capture = capture_activations(self.ann, lambda module, _, out: visit(layers[module.name], out))
+        with capture, torch.inference_mode(), full_precision(self.ann):
             for batch in track(filter(len, self.batches()), "activation statistics"):
                 visit(layers["output"], self.ann(check_images(self.ann, batch).to(parameter)))
                 images += len(batch)

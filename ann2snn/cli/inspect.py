@@ -15,10 +15,10 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.conversion.neurons import SilentIF
 from ann2snn.data.registry import check as check_dataset
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.graph import not_convertible
-from ann2snn.graph.inputs import ShapeError
+from ann2snn.graph.checks import ShapeError
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.graph.report import NotConvertible
@@ -89,7 +89,7 @@ def show(options, found: dict, text: list[str]) -> None:
     print(json.dumps(found, indent=2) if options.json else "\n".join(text))
 
 
-def data_of(options, info: dict) -> tuple[Data | None, torch.Tensor]:
+def data_of(options, info: dict) -> tuple[ImageDataset | None, torch.Tensor]:
     """The data of a source and an image of them; where they are not here, None with a line, and noise."""
     try:
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
@@ -154,7 +154,9 @@ def spiking_layers(snn, stats) -> list[dict]:
             values = {"v_th": module.v_th, "shift": module.shift, "start": module.v_init}
             ranges = {name: [x.min().item() + 0.0, x.max().item() + 0.0] for name, x in values.items()}  # no -0
             fires = not isinstance(module, SilentIF)
-            found.append({"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead)})
+            found.append(
+                {"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead_fraction)}
+            )
     return found
 
 

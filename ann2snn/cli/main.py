@@ -13,7 +13,7 @@ OUT_OF_MEMORY = ("failed to map segment", "allocate memory", "can't start new th
 
 def main(arguments: list[str] | None = None) -> int:
     if arguments is None:
-        interrupts.end_process()
+        interrupts.exit_on_interrupt()
     process.encodable()
     process.sleep_while_waiting()
     try:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ann2snn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{interrupts.SENTENCE}", file=sys.stderr)
+        print(f"\n{interrupts.RESUMES}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141

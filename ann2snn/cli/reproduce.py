@@ -61,7 +61,7 @@ def reproduce(options, settings: Settings) -> int:
         if failed:
             raise UserError(f"The run on {' and '.join(failed)} failed, and its lines above say why.")
         return 0
-    devices.accelerator(settings.device)
+    devices.resolve_device(settings.device)
     if diagnosed:
         outcome = sweep.sweep(parts, settings, diagnosis.diagnose_source)
         write.build(settings.runs)

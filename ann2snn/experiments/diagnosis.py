@@ -12,20 +12,21 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
-from ann2snn.calibration.hooks import watched
+from ann2snn.calibration.hooks import capture_activations
 from ann2snn.calibration.images import images_of
-from ann2snn.conform import ANY, MAYBE, conform
+from ann2snn.conform import ANY, conform
 from ann2snn.conversion.neurons import IF
 from ann2snn.errors import UserError
 from ann2snn.experiments.run_job import place_of
 from ann2snn.experiments.source import Source
 from ann2snn.files import slug, write_atomic
-from ann2snn.graph.network import called
+from ann2snn.graph.network import modules_by_node
 from ann2snn.methods.registry import find
 from ann2snn.reading import DamagedFile, leave_out, load_or_put_aside, read_json
 from ann2snn.simulation.simulate import simulate
@@ -33,7 +34,7 @@ from ann2snn.simulation.simulate import simulate
 GRID, IMAGES = (4, 8, 16, 32), 1000
 SCHEMA = {
     "source": dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str)
-    | {"seed": (int, MAYBE)},
+    | {"seed": (int, NoneType)},
     "method": {"name": str, "version": int, "calibration": int},
     "images": int,
     "inside": int,
@@ -79,7 +80,7 @@ def evenly_timed(snn: fx.GraphModule, T: int) -> fx.GraphModule:
 
 def neurons(snn: fx.GraphModule) -> dict[str, IF]:
     """The neurons of a converted network by their place in it, in the order of the network."""
-    return {str(node.target): module for node, module in called(snn).items() if isinstance(module, IF)}
+    return {str(node.target): module for node, module in modules_by_node(snn).items() if isinstance(module, IF)}
 
 
 def diagnose(
@@ -282,6 +283,6 @@ class _Step(fx.Interpreter):
 def through(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """What goes into every activation of the ANN and what comes out, by name, in the order of the network."""
     found = {}
-    with watched(ann, lambda module, before, after: found.update({module.name: (before, after)})):
+    with capture_activations(ann, lambda module, before, after: found.update({module.name: (before, after)})):
         ann(images)
     return found

@@ -10,7 +10,7 @@ import torch
 
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.experiments.run_job import readable
 from ann2snn.experiments.sweep import Settings, Sweep
@@ -115,7 +115,7 @@ class Estimates:
         alike = [r for r in known if r["provenance"]["device"].startswith(self.device)]
         self.known, self.settings = alike or known, settings
         self.lacking: list[str] = []
-        self._loaded: dict[str, Data | None] = {}
+        self._loaded: dict[str, ImageDataset | None] = {}
         self.rates: dict[tuple[str, str], Rate] = {}
         for record in self.known:
             job, macs = record["job"], sum(record["network"]["macs"].values())
@@ -197,7 +197,7 @@ class Estimates:
             total += Need(0, 0, seconds, parameters * (2 if plan.half else 4), certainty)
         return total
 
-    def _is_trained(self, data: Data, network: str, activation: str, seed: int, plan: Recipe) -> bool:
+    def _is_trained(self, data: ImageDataset, network: str, activation: str, seed: int, plan: Recipe) -> bool:
         return checkpoints.weights_file(data, network, activation, seed, self.settings.runs, plan.name).exists()
 
     def _seconds(self, kind: str, dataset: str, network: str, work: int) -> tuple[float, int]:
@@ -212,7 +212,7 @@ class Estimates:
         certainty = MEASURED if key == (dataset, network) else EXTRAPOLATED
         return work * mean(getattr(rates[key], kind)), certainty
 
-    def _data(self, name: str) -> Data | None:
+    def _data(self, name: str) -> ImageDataset | None:
         if name not in self._loaded:
             try:
                 place, unofficial = self.settings.data_root, self.settings.accept_unofficial

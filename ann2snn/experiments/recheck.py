@@ -22,7 +22,7 @@ from ann2snn.experiments.run_job import method_file, place_of, read, runs_of
 from ann2snn.experiments.source import BATCH, Source
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
-from ann2snn.progress import Bar
+from ann2snn.progress import ProgressBar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack
@@ -114,7 +114,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> Rech
         places = image_hashes.equal(job, data, [*path.resolve().parents])
         data = replace(data, hash=job.data_hash)  # what is read of it below is the same
     weights = weights or find_weights(path, record, settings.runs)
-    source = Source(data, weights, devices.accelerator(settings.device))
+    source = Source(data, weights, devices.resolve_device(settings.device))
     wanted = record["source"]["weights_hash"]
     if source.info["weights_hash"] != wanted:
         raise UserError(f"{weights} does not hold the weights of the record (sha256 {wanted[:12]}...).")
@@ -150,7 +150,7 @@ def _compare(
     runs = runs_of(job.method, sorted(map(int, record["T"])))
     ann = ("ANN",) if same and _ann(source.results, at) != _ann(record["ann"], at) else ()
     nets = [] if same else [rounding.perturbed(source.ann, stats, k) for k in range(rounding.RUNS)]
-    with closing(Bar("recheck", sum(times[-1] for times in runs))) as bar:
+    with closing(ProgressBar("recheck", sum(times[-1] for times in runs))) as bar:
         for times in runs:
 
             def again(part, ann: fx.GraphModule = source.ann, stats=stats, times=times):

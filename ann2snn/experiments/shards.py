@@ -61,7 +61,7 @@ def _split(work: dict[tuple, float], n: int) -> list[set[tuple]]:
     return sets
 
 
-@interrupts.closed_first()
+@interrupts.raise_on_interrupt()
 def on_devices(devices: list[str], arguments: list[str]) -> list[str]:
     """Runs the command once for each device, with a shard each, and returns the devices whose process failed.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ann2snn.calibration.statistics import Statistics
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.graph.prepare import prepare
 from ann2snn.metrics.operations import costs
@@ -24,7 +24,7 @@ class Source:
     `data` are normalised as the network was trained: imported weights say how. For these there is no validation.
     """
 
-    def __init__(self, data: Data, weights: Path | str, device: str = "cpu"):
+    def __init__(self, data: ImageDataset, weights: Path | str, device: str = "cpu"):
         self.path, self.device = Path(weights), device
         self.net, self.info = checkpoints.load_source(weights)
         if (self.info["dataset"], self.info["data_hash"] or data.hash) != (data.name, data.hash):

@@ -11,7 +11,7 @@ from ann2snn import devices
 from ann2snn.data.augmentations import AUGMENTATIONS
 from ann2snn.data.registry import check as check_dataset
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import StorageError, UserError, unknown
 from ann2snn.experiments.cpu_threads import cpu_threads
 from ann2snn.experiments.run_job import readable, run, runs_of
@@ -20,7 +20,7 @@ from ann2snn.graph.prepare import prepare
 from ann2snn.methods.registry import find
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
-from ann2snn.progress import Bar
+from ann2snn.progress import ProgressBar
 from ann2snn.records.job import Job
 from ann2snn.tracking import wandb_runs
 from ann2snn.training import checkpoints, pretrained, train
@@ -73,7 +73,7 @@ class Sweep:
         if self.calibration_transform not in ("none", *AUGMENTATIONS):
             raise unknown("augmentation", self.calibration_transform, ("none", *AUGMENTATIONS))
 
-    def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
+    def jobs(self, data: ImageDataset, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source. UserError for what cannot be run, such as an option that does not exist."""
         data.calibration(self.calibration)
         if not (methods := self.methods_for(activation)):
@@ -170,7 +170,7 @@ def sweep(sweeps: Iterable[Sweep], settings: Settings, work: Callable | None = N
     return outcome
 
 
-def _datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, named: bool) -> dict[str, Data]:
+def _datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, named: bool) -> dict[str, ImageDataset]:
     """Those that are here, by name; the tables of the others are skipped."""
     found, lacking = {}, {}
     for name in dict.fromkeys(table.dataset for table in sweeps):
@@ -191,7 +191,7 @@ def sweep_source(name: str, source: Source, jobs: list[Job], T: tuple[int, ...],
     images = len(source.data.test) + len(source.data.validation)
     total = images * sum(grid[-1] for job in jobs for grid in runs_of(job.method, sorted(T)))
     _ = source.ann  # what cannot be converted is one reason, not one for each job
-    with closing(Bar(name, total)) as bar:
+    with closing(ProgressBar(name, total)) as bar:
         before = ""
         for job in jobs:
             with outcome.attempt(f"{name} {job.label}"):
@@ -208,7 +208,7 @@ def _last_accuracy(record: dict) -> str:
 
 
 def check_source(
-    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+    data: ImageDataset, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> None:
     """UserError for a source that cannot be converted, before it is trained; or whose imported weights are not here."""
     if seed is None:
@@ -219,7 +219,7 @@ def check_source(
 
 
 def source_of(
-    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+    data: ImageDataset, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> Source:
     """The trained source: from the cache, resumed, or trained; `check_source` says before whether that makes sense.
 
@@ -227,7 +227,7 @@ def source_of(
     """
     if seed is None:
         weights = pretrained.find(settings.runs, data.name, network, activation, recipe)
-        return Source(data, weights, devices.accelerator(settings.device))
+        return Source(data, weights, devices.resolve_device(settings.device))
     weights = train.train(
         data,
         network,
@@ -238,4 +238,4 @@ def source_of(
         device=settings.device,
         logger=lambda info: wandb_runs.training_logger(info, settings.runs, settings.wandb),
     )
-    return Source(data, weights, devices.accelerator(settings.device))
+    return Source(data, weights, devices.resolve_device(settings.device))

@@ -40,7 +40,7 @@ def _discover() -> None:
         importlib.import_module(f"{__package__}.{module.name}")
 
 
-def functions() -> dict[str, Callable[..., nn.Module]]:
+def network_functions() -> dict[str, Callable[..., nn.Module]]:
     """Our own networks by name: the functions that make them."""
     _discover()
     return dict(sorted(_NETWORKS.items()))
@@ -48,12 +48,12 @@ def functions() -> dict[str, Callable[..., nn.Module]]:
 
 def names() -> list[str]:
     """Our own networks, sorted."""
-    return list(functions())
+    return list(network_functions())
 
 
 def input_shape(name: str) -> tuple[int, int, int]:
     """The (C, H, W) that a network is meant for: ours by its decorator, timm's by its configuration."""
-    if name in functions():
+    if name in network_functions():
         return _SHAPES[name]
     try:
         from timm.models import get_pretrained_cfg
@@ -66,7 +66,7 @@ def input_shape(name: str) -> tuple[int, int, int]:
 
 def check(name: str) -> None:
     """UserError for a name that is neither ours nor timm's."""
-    if name in functions():
+    if name in network_functions():
         return
     try:
         import timm
@@ -84,7 +84,7 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
     """
     act_layer = activations.make(activation)
     check(name)
-    if name in functions():
+    if name in network_functions():
         return _NETWORKS[name](num_classes=num_classes, in_chans=in_chans, act_layer=act_layer)
     import timm
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ann2snn.conform import conform
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data, sha256
+from ann2snn.data.split import ImageDataset, sha256
 from ann2snn.errors import UserError
 from ann2snn.files import slug, write_atomic
 from ann2snn.reading import DamagedFile, read_json
@@ -24,7 +24,7 @@ from ann2snn.records.store import load_all
 BYTES = 8  # of the SHA-256 of an image and its label
 
 
-def of_test(data: Data) -> np.ndarray:
+def of_test(data: ImageDataset) -> np.ndarray:
     """uint64 (N,): the hashes of all test images, in their order."""
     split = data.test
     if not isinstance(split.images, Tensor):
@@ -37,7 +37,7 @@ def of_test(data: Data) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-def of_training(data: Data) -> str:
+def of_training(data: ImageDataset) -> str:
     """SHA-256 over all images and labels that are trained or validated on, in the order of the two splits."""
     parts = (data.train, data.validation)
     images = (split.images[split.indices].numpy() for split in parts)
@@ -48,7 +48,7 @@ def path_of(dataset: str, data_hash: str, root: Path | str) -> Path:
     return Path(root) / "images" / f"{slug(dataset)}-{data_hash[:8]}.json"
 
 
-def write(data: Data, root: Path | str) -> Path:
+def write(data: ImageDataset, root: Path | str) -> Path:
     """Writes the hashes of a dataset below `root`, and returns the file."""
     test = base64.b64encode(of_test(data).tobytes()).decode()
     content = {"dataset": data.name, "data_hash": data.hash, "training": of_training(data), "test": test}
@@ -71,7 +71,7 @@ def publish(root: Path | str, data_root: Path | None) -> list[Path]:
     return written
 
 
-def equal(job: Job, data: Data, roots: list[Path]) -> np.ndarray:
+def equal(job: Job, data: ImageDataset, roots: list[Path]) -> np.ndarray:
     """Places (M,) of the test images of `data` that are those of the job.
 
     Args:

@@ -1,8 +1,9 @@
 """TODO"""
 
 import re
+from types import NoneType
 
-from ann2snn.conform import ANY, MAYBE, _short, check_names, conform
+from ann2snn.conform import ANY, check_names, conform, short_repr
 from ann2snn.data.catalog import DATASETS
 from ann2snn.records.job import PROTOCOL, Job
 from ann2snn.records.packing import unpack
@@ -15,8 +16,8 @@ SCHEMA = {
         **dict.fromkeys(("dataset", "data_hash", "network", "activation", "recipe", "method"), str),
         **dict.fromkeys(("calibration_transform", "readout", "precision"), str),
         **dict.fromkeys(("method_version", "calibration", "calibration_seed", "protocol"), int),
-        "seed": (int, MAYBE),
-        "options": {ANY: (bool, int, float, str, MAYBE)},
+        "seed": (int, NoneType),
+        "options": {ANY: (bool, int, float, str, NoneType)},
     },
     "labels": str,
     "ann": {"test": PREDICTED, "validation": COUNTED},
@@ -30,18 +31,18 @@ SCHEMA = {
         }
     },
     "network": {"parameters": int, "neurons": {ANY: int}, "macs": {ANY: int}, "analog": [str]},
-    "source": {"weights_hash": str, "training_seconds": (float, MAYBE)},
+    "source": {"weights_hash": str, "training_seconds": (float, NoneType)},
     "data": {"official": bool, "n": dict.fromkeys(("train", "validation", "calibration", "test"), int)},
     "provenance": {
-        "commit": (str, MAYBE),
-        "dirty": (bool, MAYBE),
-        "versions": {"ann2snn": (str, MAYBE), "torch": (str, MAYBE), "python": str},
+        "commit": (str, NoneType),
+        "dirty": (bool, NoneType),
+        "versions": {"ann2snn": (str, NoneType), "torch": (str, NoneType), "python": str},
         **dict.fromkeys(("device", "cpu", "calibration_hash", "command", "date"), str),
         **dict.fromkeys(("threads", "batch"), int),
     },
 }
 LATER = {  # keys that the first records do not have
-    "T": {ANY: {"latency": int, "conversion_seconds": float, "commit": (str, MAYBE)}},
+    "T": {ANY: {"latency": int, "conversion_seconds": float, "commit": (str, NoneType)}},
     "source": {"trained_on": [str]},
     "provenance": {"engine": str, "method_code": str},
 }
@@ -70,15 +71,15 @@ def _describe(record: dict) -> None:
     check_names({name: job[name] for name in ("dataset", "network", "activation", "recipe", "method")})
     for part, name in HASHES:
         if not re.fullmatch("[0-9a-f]{64}", record[part][name]):
-            raise ValueError(f"its {name} is {_short(record[part][name])}, not a SHA-256")
+            raise ValueError(f"its {name} is {short_repr(record[part][name])}, not a SHA-256")
     if not ACTIVATION.fullmatch(job["activation"]):
-        raise ValueError(f"its activation is {_short(job['activation'])}")
+        raise ValueError(f"its activation is {short_repr(job['activation'])}")
     if not job["method_version"] or not job["calibration"] or job["calibration"] != n["calibration"]:
         raise ValueError("its calibration images or the version of its method are not counted")
     if not (sum(network["macs"].values()) and network["macs"] and n["train"] and record["provenance"]["threads"]):
         raise ValueError("its multiply-accumulates, training images or threads are none")
     if unknown := sorted(set(network["analog"]) - network["macs"].keys()):
-        raise ValueError(f"its layer {_short(unknown[0])} reads the image and has no multiply-accumulates")
+        raise ValueError(f"its layer {short_repr(unknown[0])} reads the image and has no multiply-accumulates")
 
 
 def _count(record: dict) -> None:
@@ -95,7 +96,7 @@ def _count(record: dict) -> None:
         raise ValueError("it has validation images, which imported weights have seen")
     for T in record["T"]:
         if not re.fullmatch("[1-9][0-9]{0,4}", T):
-            raise ValueError(f"{_short(T)} is not a T")
+            raise ValueError(f"{short_repr(T)} is not a T")
     if len(labels) != n["test"] or not n["test"]:
         raise ValueError(f"it has {len(labels)} labels for {n['test']} test images")
     for name, result in [("the ANN", record["ann"]), *((f"T = {T}", result) for T, result in record["T"].items())]:

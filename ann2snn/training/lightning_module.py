@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn import interrupts
-from ann2snn.devices import hardware
+from ann2snn.devices import hardware_description
 from ann2snn.errors import UserError
 from ann2snn.files import seal, write_atomic
-from ann2snn.progress import Bar
+from ann2snn.progress import ProgressBar
 from ann2snn.training.initialization import epoch_seed, unit_bearing
 from ann2snn.training.recipes import Recipe
 
@@ -39,7 +39,7 @@ def fit(
         logging.getLogger(library).setLevel(logging.WARNING)
     loader = train_loader(data.train.augmented(recipe.augmentation).to(device), recipe.batch_size, seed)
     validation = DataLoader(data.validation.to(device), 512, collate_fn=_as_it_is, generator=torch.Generator())
-    keeper, interrupt = EpochCheckpoint(path, hardware(device)), signal.getsignal(signal.SIGINT)
+    keeper, interrupt = EpochCheckpoint(path, hardware_description(device)), signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
@@ -59,7 +59,7 @@ def fit(
         )
         try:
             source = Source(net, recipe, seed, len(loader), label)
-            with interrupts.closed_first():
+            with interrupts.raise_on_interrupt():
                 trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
         except SystemExit:  # how Lightning ends on Ctrl-C, with the signal switched off
             signal.signal(signal.SIGINT, interrupt)
@@ -188,7 +188,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer, module):
         total = trainer.max_epochs * trainer.num_training_batches
-        self.bar = Bar(self.label, total, done=trainer.global_step)
+        self.bar = ProgressBar(self.label, total, done=trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         self.bar.update(1, self.note)

@@ -1,18 +1,19 @@
 """What the info of a trained source has to hold, beside its weights."""
 
 import re
+from types import NoneType
 from typing import Any
 
-from ann2snn.conform import MAYBE, check_names, conform
+from ann2snn.conform import check_names, conform
 
 SCHEMA = {
     **dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str),
-    "data_hash": (str, MAYBE),
-    "seed": (int, MAYBE),
+    "data_hash": (str, NoneType),
+    "seed": (int, NoneType),
     "num_classes": int,
     "in_chans": int,
     "shape": [int],
-    "training_seconds": (float, MAYBE),
+    "training_seconds": (float, NoneType),
 }
 LATER = {"normalization": {"mean": [float], "std": [float], "scale": float}, "trained_on": [str]}
 MAX_SIZE = 2**16  # of classes, channels and sides of an image

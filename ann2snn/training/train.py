@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ann2snn.devices import accelerator
-from ann2snn.files import exclusive, remove
+from ann2snn.devices import resolve_device
+from ann2snn.files import exclusive_lock, remove
 from ann2snn.training.checkpoints import aside, describe, load_source, resumable, save_source, untrained, weights_file
 from ann2snn.training.initialization import _continue, _rescale, _reset, _round
 from ann2snn.training.recipes import RECIPES, Recipe, recipe_of
@@ -28,7 +28,7 @@ def train(
     UserError: an unknown device, network or recipe, a training that diverges.
     """
     plan, info = recipe_of(data.name, network, recipe), describe(data, network, activation, seed, recipe)
-    weights, device = weights_file(data, network, activation, seed, root, recipe), accelerator(device)
+    weights, device = weights_file(data, network, activation, seed, root, recipe), resolve_device(device)
     checkpoint = weights.with_name("last.ckpt")
     if weights.exists() and len(list(weights.parent.iterdir())) == 1:
         return weights
@@ -39,7 +39,7 @@ def train(
     def waiting():
         print(f"{label}: another process trains it; waiting for its weights", file=sys.stderr, flush=True)
 
-    with exclusive(weights.with_name(".lock"), waiting):
+    with exclusive_lock(weights.with_name(".lock"), waiting):
         if not weights.exists():
             _initialise(net, plan, data, network, activation, seed, root, how)
             told = _fit(net, plan, info, data, seed, checkpoint, label, **how)
