@@ -39,7 +39,7 @@ def names() -> list[str]:
 
 def check(name: str) -> None:
     """UserError for a name that no dataset has."""
-    if name not in _DATASETS:
+    if name not in names():
         raise unknown("dataset", name, names())
 
 
