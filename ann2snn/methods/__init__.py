@@ -4,9 +4,8 @@ A method is a function `f(ann, stats, ...)` with `@method(paper=...)`, in a file
 names are stable; what the other modules of the suite hold may change.
 """
 
-from ann2snn.calibration.histogram import LayerStatistics
 from ann2snn.calibration.hooks import capture_activations, channel_mean
-from ann2snn.calibration.statistics import Statistics
+from ann2snn.calibration.statistics import LayerStatistics, Statistics
 from ann2snn.conversion.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft, trains_like
 from ann2snn.conversion.surgery import replace_activations, spiking_output
 from ann2snn.conversion.thresholds import UNREACHABLE, ceiling, threshold
