@@ -2,7 +2,7 @@
 
 from ann2snn import interrupts
 
-interrupts.end_process()  # before anything else is imported
+interrupts.exit_on_interrupt()  # before anything else is imported
 
 import sys  # noqa: E402
 

@@ -5,7 +5,6 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 ANY = "*"
 LARGEST = 2**63 - 1  # of an integer
-MAYBE = type(None)
 
 
 def conform(value, schema, where: str, later=None) -> None:
@@ -39,9 +38,9 @@ def conform(value, schema, where: str, later=None) -> None:
         if float in allowed:
             allowed += (int,)
         if type(value) not in allowed:
-            raise ValueError(f"{where} is {_short(value)}, not of type {names}")
+            raise ValueError(f"{where} is {short_repr(value)}, not of type {names}")
         if type(value) is int and not 0 <= value <= LARGEST or type(value) is float and not 0 <= value < math.inf:
-            raise ValueError(f"{where} is {_short(value)}")
+            raise ValueError(f"{where} is {short_repr(value)}")
 
 
 def check_names(names: dict[str, str]) -> None:
@@ -51,7 +50,7 @@ def check_names(names: dict[str, str]) -> None:
             raise ValueError(f"its {what} is {name!r}")
 
 
-def _short(value) -> str:
+def short_repr(value) -> str:
     """Its repr, cut to 40 characters."""
     if type(value) is int and abs(value) > LARGEST:
         return f"an integer of {value.bit_length()} bits"

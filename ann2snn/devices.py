@@ -9,7 +9,7 @@ import torch
 from ann2snn.errors import UserError
 
 
-def hardware(device: str) -> str:
+def hardware_description(device: str) -> str:
     """What a training's bits depend on: "a processor, 2 threads, torch 2.15.0", "cuda: NVIDIA H200, torch 2.11.0"."""
     import torch
 
@@ -42,7 +42,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def accelerator(device: str) -> str:
+def resolve_device(device: str) -> str:
     """`auto` -> `cuda` where torch can use one, else `cpu`. UserError for an unknown device or an absent one."""
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"No device is called {device!r}; known are auto, cpu and cuda.")

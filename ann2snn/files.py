@@ -61,7 +61,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def exclusive_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Only one process at a time is inside; a process that dies lets the next one in.
 
     Args:

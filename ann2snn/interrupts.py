@@ -9,19 +9,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-SENTENCE = "ann2snn: interrupted; the same command goes on where it was."
-AGAIN = "ann2snn: interrupted; the same command starts again."
+RESUMES = "ann2snn: interrupted; the same command goes on where it was."
+RESTARTS = "ann2snn: interrupted; the same command starts again."
 
-_sentence = SENTENCE
-_closing = 0  # how many `closed_first` are running
+_sentence = RESUMES
+_closing = 0  # how many `raise_on_interrupt` are running
 _interrupted = False
 
 
-def end_process(sentence: str = SENTENCE) -> None:
+def exit_on_interrupt(sentence: str = RESUMES) -> None:
     """From now on Ctrl-C ends the process with exit code 130, unless it is ignored as in background jobs of a shell.
 
     Args:
-        sentence: What is printed then: `AGAIN` for a command that does not resume.
+        sentence: What is printed then: `RESTARTS` for a command that does not resume.
     """
     global _sentence
     _sentence = sentence
@@ -30,7 +30,7 @@ def end_process(sentence: str = SENTENCE) -> None:
 
 
 @contextmanager
-def closed_first() -> Iterator[None]:
+def raise_on_interrupt() -> Iterator[None]:
     """Inside, Ctrl-C raises KeyboardInterrupt, so that other processes are closed; then the process ends anyway."""
     global _closing
     _closing += 1

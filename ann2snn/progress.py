@@ -11,10 +11,10 @@ Item = TypeVar("Item")
 NOTE = 44  # characters beside a bar
 
 
-class Bar:
+class ProgressBar:
     """Counts to `total`; on a terminal tqdm draws it, elsewhere a line every few seconds says where the work is."""
 
-    EVERY = 5.0  # seconds
+    INTERVAL = 5.0  # seconds
 
     def __init__(self, label: str, total: int, done: int = 0):
         self.label, self.total, self.done = label, total, done
@@ -32,7 +32,7 @@ class Bar:
             if note:
                 self.bar.set_postfix_str(note[:NOTE], refresh=False)
             self.bar.update(n)
-        elif time.monotonic() - self.last > self.EVERY:
+        elif time.monotonic() - self.last > self.INTERVAL:
             self.last = time.monotonic()
             line = f"{self.label}: {100 * self.done / max(self.total, 1):.0f} %{', ' + note if note else ''}"
             if line != self.said:
@@ -44,7 +44,7 @@ class Bar:
             self.bar.close()
 
 
-DELAY, EVERY = 2.5, 5.0  # seconds until the first sign of a loop, and between its lines
+DELAY, INTERVAL = 2.5, 5.0  # seconds until the first sign of a loop, and between its lines
 
 
 def track(iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
@@ -66,6 +66,6 @@ def track(iterable: Iterable[Item], label: str, total: int | None = None) -> Ite
     last = time.monotonic()
     for done, item in enumerate(iterable, start=1):
         yield item
-        if time.monotonic() - last > EVERY:
+        if time.monotonic() - last > INTERVAL:
             last = time.monotonic()
             print(f"{label}: {f'{100 * done / total:.0f} %' if total else done}", file=sys.stderr, flush=True)

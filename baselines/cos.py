@@ -8,10 +8,10 @@ from ann2snn.methods import (
     ThresholdReLU,
     UserError,
     WholeTrain,
-    called,
     ceiling,
     fired_by,
     method,
+    modules_by_node,
     replace_activations,
     trains_like,
 )
@@ -51,7 +51,7 @@ def cos(ann, stats, *, warmup=4):
 
 def behind_others(ann) -> set[str]:
     """The activations that hear other ones."""
-    after, found, modules = set(), set(), called(ann)
+    after, found, modules = set(), set(), modules_by_node(ann)
     for node in ann.graph.nodes:
         module = modules.get(node)
         hears = not after.isdisjoint(node.all_input_nodes)

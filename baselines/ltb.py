@@ -9,13 +9,13 @@ from ann2snn.methods import (
     IF,
     Count,
     ThresholdReLU,
+    capture_activations,
     channel_mean,
     method,
     replace_activations,
     soft,
     threshold,
     track,
-    watched,
 )
 
 
@@ -68,7 +68,7 @@ def run_with(
     Every activation passes on `act(activation, its input, its output)`.
     """
     like, size = next(ann.parameters()), min(batch, len(images))
-    with watched(ann, act), torch.inference_mode():
+    with capture_activations(ann, act), torch.inference_mode():
         for k in track(range(iterations), "calibration"):
             part = images[(torch.arange(size) + k * size) % len(images)].to(like)
             part = part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.baselines.mmse import mmse  # type: ignore
-from ann2snn.methods import Neuron, activations, called, layer_by_layer, method, simulate, track
+from ann2snn.methods import Neuron, activations, layer_by_layer, method, modules_by_node, simulate, track
 
 RATE, BATCH = 1e-5, 32
 
@@ -51,7 +51,7 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
     from the code: where branches are added the weights of all are moved (the code leaves those of a shortcut as they
     are); what is drawn is drawn from a fixed seed.
     """
-    (node,) = (n for n, m in called(snn).items() if isinstance(m, Neuron) and m.name == activation.name)
+    (node,) = (n for n, m in modules_by_node(snn).items() if isinstance(m, Neuron) and m.name == activation.name)
     layer, sources = between(snn, node)
     weights = [m.weight for m in layer.children() if isinstance(m, nn.Conv2d | nn.Linear)]
     if not weights:
@@ -66,7 +66,7 @@ def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Te
     inputs = [heard(n) for n in sources]
     with torch.inference_mode():
         aim = torch.cat([until(ann, node)(batch) for batch in images.split(BATCH)])
-    v = called(snn)[node].v_th
+    v = modules_by_node(snn)[node].v_th
     optimizer = torch.optim.Adam([weight.requires_grad_() for weight in weights], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     generator = torch.Generator().manual_seed(0)
@@ -87,7 +87,7 @@ def between(snn: fx.GraphModule, node: fx.Node) -> tuple[fx.GraphModule, list[fx
 
     Its weights are copied first: what `snn` shares with the ANN stays as it is.
     """
-    found, stack, known = set(), list(node.all_input_nodes), called(snn)
+    found, stack, known = set(), list(node.all_input_nodes), modules_by_node(snn)
     while stack:
         if (n := stack.pop()) not in found:
             found.add(n)

@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from ann2snn.conversion.neurons import IF, soft
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import MaxPool
-from ann2snn.graph.network import called
+from ann2snn.graph.network import modules_by_node
 
 Run = Callable[[Tensor, int], Tensor]
 PROPORTIONAL = (F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.reshape, operator.getitem)  # f(V x) = V f(x)
@@ -116,7 +116,7 @@ def agreement(outputs: Tensor, ours: Tensor) -> float:
 def parts(snn: fx.GraphModule, neuron: Callable[[IF], nn.Module], layout: torch.memory_format):
     """(images -> what is the same at every step, a tuple; the rest with `neuron(layer)` for every layer of neurons)."""
     net, changing = unit_spikes(snn).to(memory_format=layout), set()
-    modules = called(net)
+    modules = modules_by_node(net)
     for node in net.graph.nodes:
         layer = modules.get(node)
         if isinstance(layer, IF):
@@ -150,7 +150,7 @@ def unit_spikes(snn: fx.GraphModule) -> fx.GraphModule:
     """A copy for neurons that send 1 where ours send V: V goes into what reads the spikes, or is multiplied there."""
     net = copy.deepcopy(snn)
     sizes: dict[fx.Node, Tensor] = {}  # of what is too small by it
-    modules = called(net)
+    modules = modules_by_node(net)
     for node in list(net.graph.nodes):
         module = modules.get(node)
         small = [source for source in node.all_input_nodes if source in sizes]

@@ -8,7 +8,7 @@ eager or compiled; batch norm folded; as many threads).
 from ann2snn import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_process(interrupts.AGAIN)  # before anything else is imported
+    interrupts.exit_on_interrupt(interrupts.RESTARTS)  # before anything else is imported
 
 import argparse
 import functools
@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 
 import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
 from ann2snn.calibration.statistics import Statistics
-from ann2snn.conform import MAYBE, conform
+from ann2snn.conform import conform
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import presets
@@ -438,8 +439,8 @@ EXPERIMENTS = {
 
 SCHEMA = {
     "what": str,
-    "machine": {"cpu": str, "date": str, "threads": int, "versions": {"torch": str}, "commit": (str, MAYBE)}
-    | {"dirty": (bool, MAYBE)},
+    "machine": {"cpu": str, "date": str, "threads": int, "versions": {"torch": str}, "commit": (str, NoneType)}
+    | {"dirty": (bool, NoneType)},
     "rows": [{}],
 }
 TARGETS = {"x ANN": 0.45, "times slower": 5.0, "cost of counting, %": 5.0}  # set before the simulator was built

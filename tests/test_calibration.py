@@ -90,7 +90,7 @@ def test_max_is_exact_for_every_order_and_batch_size():
         for name, values in seen.items():
             assert torch.equal(stats[name].max, values.max())
             assert torch.equal(stats[name].unit_max, values.amax(0))
-            assert stats[name].dead == (values.amax(0) <= 0).float().mean().item()
+            assert stats[name].dead_fraction == (values.amax(0) <= 0).float().mean().item()
         assert stats.count == 37
 
 
@@ -146,7 +146,7 @@ def test_full_quantile_is_the_exact_maximum():
 def test_many_values_in_one_bin_are_counted():
     stats = copies(torch.tensor([[1.0, 1.0]]))
     stats.quantile(1)
-    stats._bins = stats._bins * (2**31 - 1)  # as many per channel as an int32 holds
+    stats._histogram.bins *= 2**31 - 1  # as many per channel as an int32 holds
     assert stats.quantile(0.5) == 1
 
 

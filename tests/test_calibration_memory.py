@@ -16,10 +16,10 @@ PEAK = (
     + """
 import resource, sys
 import torch
-from ann2snn import networks
+from ann2snn.networks import registry as networks
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.methods.registry import find
-from ann2snn.graph import prepare
+from ann2snn.graph.prepare import prepare
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

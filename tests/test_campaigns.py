@@ -130,13 +130,13 @@ def rivals(root: Path, n: int) -> dict:
     """Several processes train one source, n times; the one that trains waits until all others wait for it."""
     from ann2snn.training import lightning_module
 
-    exclusive, fit, wrong = files.exclusive, lightning_module.fit, []
+    exclusive_lock, fit, wrong = files.exclusive_lock, lightning_module.fit, []
     for trial in range(n):
         place = root / f"rivals{trial}"
         place.mkdir()
 
         def noted(path, waiting, place=place):
-            return exclusive(path, lambda: ((place / f"waits{os.getpid()}").touch(), waiting()))
+            return exclusive_lock(path, lambda: ((place / f"waits{os.getpid()}").touch(), waiting()))
 
         def patient(*arguments, place=place, **options):
             deadline = time.monotonic() + 300
@@ -146,7 +146,7 @@ def rivals(root: Path, n: int) -> dict:
             return fit(*arguments, **options)
 
         def rival(place=place):
-            files.exclusive, lightning_module.fit = noted, patient
+            files.exclusive_lock, lightning_module.fit = noted, patient
             train.train(load("digits"), "digits_plain", "relu", 0, place / "runs", device="cpu")
 
         children = []

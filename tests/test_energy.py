@@ -153,7 +153,7 @@ def test_multiply_accumulates_on_padding_are_left_out():
         (nn.Conv2d(4, 6, 3, padding=1, groups=2), 1, 12),
     ]:
         ann = prepare(nn.Sequential(layer, nn.ReLU(), nn.Flatten()), torch.zeros(1, layer.in_channels, side, side))
-        assert list(costs(ann).inside.values()) == [taps], layer
+        assert list(costs(ann).macs_without_padding.values()) == [taps], layer
 
 
 def test_a_record_of_a_known_network_leaves_out_what_reads_padding(make_record):
@@ -180,7 +180,7 @@ def test_every_call_of_a_layer_is_counted(monkeypatch):
     monkeypatch.setattr(networks_registry, "create", lambda name, **how: Twice())
     price = costs(prepare(Twice(), torch.zeros(1, 1, 8, 8)))
     assert macs_of.__wrapped__("digits", "twice") == {
-        name: (price.macs[name], price.inside[name]) for name in price.macs
+        name: (price.macs[name], price.macs_without_padding[name]) for name in price.macs
     }
     assert list(price.macs.values()) == [576, 576, 640]
 
@@ -189,8 +189,10 @@ def test_every_call_of_a_layer_is_counted(monkeypatch):
 def test_a_network_is_counted_by_its_name_as_when_it_is_prepared(network):
     ann = prepare(create(network, num_classes=10, in_chans=1), torch.zeros(1, 1, 8, 8))
     price = costs(ann)
-    assert macs_of("digits", network) == {name: (price.macs[name], price.inside[name]) for name in price.macs}
-    assert 0 < sum(price.inside.values()) < sum(price.macs.values())
+    assert macs_of("digits", network) == {
+        name: (price.macs[name], price.macs_without_padding[name]) for name in price.macs
+    }
+    assert 0 < sum(price.macs_without_padding.values()) < sum(price.macs.values())
 
 
 def test_the_mean_is_over_sources(make_record):

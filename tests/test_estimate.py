@@ -218,8 +218,8 @@ ROW = "reproduce --profile cifar --only cifar10-augmented/threshold_relu-1/optim
 
 def test_a_row_of_cifar_from_the_dry_run_to_the_record(ann2snn, tmp_path, monkeypatch):
     """With weights that no one trained, and at small T's."""
-    short = tuple(replace(table, T=(1, 2)) for table in PROFILES["cifar"])
-    monkeypatch.setattr(reproduce, "PROFILES", PROFILES | {"cifar": short})
+    short = tuple(replace(table, T=(1, 2)) for table in profiles.find("cifar"))
+    monkeypatch.setitem(profiles.PROFILES, "cifar", short)
     cifar10(tmp_path / "pictures")
     line = f"{ROW} --data-root pictures --accept-unofficial-data"
     code, out, _ = ann2snn(f"{line} --dry-run")

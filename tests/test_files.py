@@ -92,15 +92,15 @@ def test_one_process_is_inside_and_a_dead_one_lets_the_next_in(tmp_path):
     lock, waited = tmp_path / "folder" / ".lock", []
 
     def killed_inside():
-        with files.exclusive(lock, lambda: None):
+        with files.exclusive_lock(lock, lambda: None):
             die()
 
     assert in_a_child(killed_inside) == -signal.SIGKILL and lock.exists()
-    with files.exclusive(lock, lambda: waited.append("a dead one")):
+    with files.exclusive_lock(lock, lambda: waited.append("a dead one")):
         ready, release = threading.Event(), threading.Event()
 
         def second():
-            with files.exclusive(lock, ready.set):
+            with files.exclusive_lock(lock, ready.set):
                 release.wait(60)
                 waited.append("second")
 

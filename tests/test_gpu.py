@@ -48,7 +48,7 @@ def source(digits):
 
 
 def test_float32_is_computed_in_float32(source, digits):
-    devices.accelerator("cuda")
+    devices.resolve_device("cuda")
     images, _ = next(digits.test.batches(360))
     ann = prepare(source, images[:1])
     with torch.inference_mode():
@@ -59,7 +59,7 @@ def test_float32_is_computed_in_float32(source, digits):
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_convert_alike(name, source, digits):
     """Rounding may move a spike: hardly ever an image's class, and next to nothing of the counts."""
-    devices.accelerator("cuda")
+    devices.resolve_device("cuda")
     images, _ = next(digits.test.batches(360))
     calibration, results = next(digits.train.batches(512))[0], []
     for device in ("cpu", "cuda"):

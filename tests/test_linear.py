@@ -13,7 +13,7 @@ from ann2snn.conversion.neurons import IF
 from ann2snn.conversion.surgery import replace_activations
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import WEIGHTED, MaxPool
-from ann2snn.graph.network import activations, called
+from ann2snn.graph.network import activations, modules_by_node
 from ann2snn.graph.prepare import prepare
 from ann2snn.graph.report import NotConvertible
 from ann2snn.methods.convert import convert
@@ -190,7 +190,7 @@ def test_what_has_weights_converts_and_is_counted():
     found = costs(error_falls(WEIGHING, heads=False))
     for (i, name), layer in zip(enumerate(WEIGHING), found.macs, strict=True):
         assert torch.equal(found.fan_out[f"a{i}"], reached(WEIGHING[name])), name
-        assert found.inside[layer] == found.fan_out[f"a{i}"].sum(), name
+        assert found.macs_without_padding[layer] == found.fan_out[f"a{i}"].sum(), name
     macs = dict(zip(WEIGHING, found.macs.values(), strict=True))
     assert macs["conv1d"] == 6 * 9 * 2 * 3  # outputs x inputs of a group x taps
     assert macs["conv3d"] == 2 * 5 * 3 * 3 * 2 * 3 * 3
@@ -220,13 +220,13 @@ def test_maxima_are_stateful_pools():
     # the second reader of an activation keeps the pool behind it
     both = {n: lambda s, y, f=f: torch.cat((f(s, y).flatten(1), y.flatten(1)), 1) for n, f in POOLS.items()}
     ann = error_falls(both)
-    assert sum(isinstance(m, MaxPool) for m in called(ann).values()) == len(POOLS)
+    assert sum(isinstance(m, MaxPool) for m in modules_by_node(ann).values()) == len(POOLS)
     assert sum(row.role == "stateful pool" for row in ann.meta["report"]) == len(POOLS)
 
 
 def test_a_pool_over_dimensions_moves_before_its_activation():
     ann = prepare(network({"amax": POOLS["amax"]}), images())
-    assert [type(m) for m in called(ann).values()][:2] == [MaxPool, type(activations(ann)["a0"])]
+    assert [type(m) for m in modules_by_node(ann).values()][:2] == [MaxPool, type(activations(ann)["a0"])]
     assert costs(ann).neurons == {"a0": 4} and costs(ann).fan_out["a0"].tolist() == [3] * 4
 
 
@@ -442,6 +442,6 @@ def test_shufflenet_of_torchvision():
 
     net = random(shufflenet_v2_x0_5(num_classes=4))
     ann = prepare(net, torch.randn(1, 3, 32, 32))
-    assert len(activations(ann)) == 37 and sum(isinstance(m, WEIGHTED) for m in called(ann).values()) == 57
+    assert len(activations(ann)) == 37 and sum(isinstance(m, WEIGHTED) for m in modules_by_node(ann).values()) == 57
     snn = replace_activations(ann, lambda activation: IF(1.0))
     assert simulate(snn, torch.randn(2, 3, 32, 32), 2).mean(2).shape == (2, 4)

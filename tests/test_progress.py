@@ -11,7 +11,7 @@ from nets import one_thread, random, residual  # noqa: F401
 from torch import randn
 
 from ann2snn import convert, prepare, progress
-from ann2snn.progress import Bar, track
+from ann2snn.progress import ProgressBar, track
 
 
 class Terminal:
@@ -71,7 +71,7 @@ def test_a_line_every_five_seconds_where_there_is_no_terminal(capsys, monkeypatc
 
 
 def test_a_loop_with_a_length_needs_no_total(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "EVERY", -1.0)
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
     assert list(track("ab", "work")) == ["a", "b"]
     assert capsys.readouterr().err == "work: 50 %\nwork: 100 %\n"
 
@@ -96,7 +96,7 @@ def test_a_short_loop_draws_nothing(terminal, monkeypatch):
 def test_a_bar_within_a_sweep_is_below_the_bar_of_the_sweep(terminal, monkeypatch):
     monkeypatch.setattr(progress, "DELAY", 0.0)
     screen = terminal()
-    with contextlib.closing(Bar("[1/2] digits", 10)):
+    with contextlib.closing(ProgressBar("[1/2] digits", 10)):
         loop = track(range(4), "layer 1 of 2")
         next(loop)
         label, sweep, layer = screen.rows()
@@ -119,7 +119,7 @@ def test_a_bar_within_a_sweep_is_below_the_bar_of_the_sweep(terminal, monkeypatc
     ],
 )
 def test_every_calibration_shows_progress(capsys, monkeypatch, method, options, line):
-    monkeypatch.setattr(progress, "EVERY", -1.0)
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
     images = randn(8, 2, 4, 4)
     convert(prepare(random(residual()), images), method, images, 4, **options)
     assert line in capsys.readouterr().err.splitlines()

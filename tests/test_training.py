@@ -18,7 +18,7 @@ from torch import nn
 
 from ann2snn import devices
 from ann2snn.data.registry import load
-from ann2snn.devices import hardware
+from ann2snn.devices import hardware_description
 from ann2snn.errors import UserError
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
@@ -153,7 +153,7 @@ def test_killed_and_resumed_equals_uninterrupted(what, killed, finished):
         assert torch.equal(net.state_dict()[name], value), f"{name}, killed in step {STEP}"
     before = checkpoint["callbacks"]["EpochCheckpoint"]["seconds"]
     assert info["training_seconds"] == before if what == "weights" else info["training_seconds"] > before > 0
-    assert info["trained_on"] == [hardware("cpu")]
+    assert info["trained_on"] == [hardware_description("cpu")]
 
 
 def test_a_source_says_where_it_was_trained_in_the_order_of_its_epochs(tmp_path, monkeypatch):
@@ -165,11 +165,11 @@ def test_a_source_says_where_it_was_trained_in_the_order_of_its_epochs(tmp_path,
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("ann2snn.training.lightning_module.hardware", lambda device: "the first machine")
+    monkeypatch.setattr("ann2snn.training.lightning_module.hardware_description", lambda device: "the first machine")
     monkeypatch.setattr("ann2snn.training.lightning_module.EpochCheckpoint.on_train_epoch_start", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, recipe=plan)
-    monkeypatch.setattr("ann2snn.training.lightning_module.hardware", lambda device: "the second")
+    monkeypatch.setattr("ann2snn.training.lightning_module.hardware_description", lambda device: "the second")
     _, info = read(run(tmp_path, recipe=plan))
     assert info["trained_on"] == ["the first machine", "the second"]
 
@@ -399,7 +399,7 @@ def test_it_learns_and_logs_every_epoch(tmp_path):
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("ann2snn.progress.Bar.EVERY", -1.0)
+    monkeypatch.setattr("ann2snn.progress.ProgressBar.INTERVAL", -1.0)
     run(tmp_path, recipe=dataclasses.replace(SHORT, epochs=2), progress=True)
     out, err = capfd.readouterr()
     lines = err.splitlines()
@@ -445,7 +445,7 @@ def test_wrong_names(options, message, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_absent_cuda(tmp_path):
-    assert devices.accelerator("auto") == "cpu"
+    assert devices.resolve_device("auto") == "cpu"
     with pytest.raises(UserError, match="no CUDA device"):
         run(tmp_path, device="cuda")
 

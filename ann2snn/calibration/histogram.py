@@ -1,136 +1,103 @@
-"""Statistics of one layer: exact maxima and means, and a logarithmic histogram for quantiles."""
+"""Logarithmic histograms of positive values, for quantiles of bounded relative error."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ann2snn.errors import UserError
+OCTAVES, BINS_PER_OCTAVE = 16, 1024  # bins of relative width 2^-10, over 16 octaves below a channel's maximum
+DEPTH = OCTAVES * BINS_PER_OCTAVE
+CHUNK = 2**22  # values or bins that are processed together
+MANTISSA_SHIFT = 13  # a float32 without its last 13 bits: the exponent and the first 10 bits of the mantissa
 
-OCTAVES, BINS = 16, 1024  # bins of relative width 2^-10 over 16 octaves below a channel's maximum
-DEPTH = OCTAVES * BINS
-CHUNK = 2**22  # how many values, or bins, are looked at together
 
+@dataclass
+class LogHistogram:
+    """Counts of the values of each channel, in logarithmic bins below the channel's maximum.
 
-class LayerStatistics:
-    """One activation (or the output). Channels are the first dimension of an image's activation (C, H, W) or (F,)."""
+    The index of a bin is its depth: bin 0 has the channel's maximum, and bin b is b bins of relative width 2^-10 below.
+    The last bin, `DEPTH`, also counts all smaller positive values.
 
-    def __init__(self, name: str, count: Callable[[], None]):
-        self.name, self._count = name, count
-        self.unit_max = torch.tensor(-torch.inf)  # (C, H, W) once seen: the exact maximum of every unit
-        self._sum, self._seen = torch.tensor(0.0), 0  # (C, H, W) in double precision, and of how many images
-        self._bins = torch.tensor(0)  # (C, DEPTH + 1) int32: how many values lie b bins below the channel's maximum
-        self._zeros = torch.tensor(0)  # (C,): how many values are zero (or below, for the output)
+    Args:
+        maxima: (c,), the exact maximum of each channel.
+        bins: (c, DEPTH + 1), the number of values in each bin.
+        zeros: (c,), the number of values that are zero or negative.
+    """
 
-    def see(self, values: Tensor) -> None:
-        """Takes a batch (B, C, ...) into the maxima."""
-        top = values.amax(0)
-        if not torch.isfinite(top).all():
-            raise UserError(
-                f"{self.name} has values that are not finite on the calibration images: check images and weights."
-            )
-        self.unit_max = torch.maximum(self.unit_max.to(top), top)
-        total = values.sum(0, dtype=torch.double)
-        self._sum, self._seen = self._sum.to(total) + total, self._seen + len(values)
+    maxima: Tensor
+    bins: Tensor
+    zeros: Tensor
 
-    @property
-    def max(self) -> Tensor:
-        """The largest value seen, a scalar."""
-        return self.unit_max.amax()
+    @classmethod
+    def empty(cls, maxima: Tensor) -> "LogHistogram":
+        """A histogram without values, of channels with these maxima (C,)."""
+        bins = torch.zeros(len(maxima), DEPTH + 1, dtype=torch.int, device=maxima.device)
+        return cls(maxima, bins, torch.zeros(len(maxima), dtype=torch.long, device=maxima.device))
 
     @property
-    def channel_max(self) -> Tensor:
-        """(C, 1, 1) or (F,): the largest value of every channel, ready to broadcast over an image's activation."""
-        return self.unit_max.reshape(len(self.unit_max), -1).amax(1).reshape(-1, *[1] * (self.unit_max.dim() - 1))
+    def top_bins(self) -> Tensor:
+        """(c,) int32: the absolute bin, exponent and first mantissa bits, of each channel's maximum."""
+        return self.maxima.clamp(min=0).float().view(torch.int32) >> MANTISSA_SHIFT
 
-    @property
-    def unit_mean(self) -> Tensor:
-        """(C, H, W) or (F,): the mean of every unit over the images."""
-        return (self._sum / self._seen).to(self.unit_max)
-
-    @property
-    def channel_mean(self) -> Tensor:
-        """(C, 1, 1) or (F,): the mean of every channel over images and places."""
-        mean = (self._sum / self._seen).reshape(len(self._sum), -1).mean(1)
-        return mean.reshape(self.channel_max.shape).to(self.unit_max)
-
-    @property
-    def dead(self) -> float:
-        """The share of units that were never active."""
-        return (self.unit_max <= 0).float().mean().item()
-
-    def count(self, values: Tensor) -> None:
-        """Takes a batch (B, C, ...) into the histogram: a bin is the exponent and the first 10 bits of the mantissa."""
-        tops = self._tops()
-        if not self._bins.dim():
-            self._bins = torch.zeros(len(tops), DEPTH + 1, dtype=torch.int, device=values.device)
-            self._zeros = torch.zeros(len(tops), dtype=torch.long, device=values.device)
-        channels = values.transpose(0, 1)
+    def add(self, values: Tensor) -> None:
+        """Counts a batch of activations (B, C, ...)."""
+        channels, top_bins = values.transpose(0, 1), self.top_bins
         step = max(1, CHUNK // max(channels[0].numel(), DEPTH + 1))
-        for first in range(0, len(tops), step):
-            some = slice(first, first + step)
-            seen = channels[some].flatten(1).float()
-            positive = seen > 0
-            depth = (tops[some, None] - (seen.contiguous().view(torch.int32) >> 13)).clamp_(0, DEPTH)
-            depth += torch.arange(len(seen), dtype=torch.int32, device=seen.device)[:, None] * (DEPTH + 1)
-            bins = torch.bincount(depth[positive], minlength=len(seen) * (DEPTH + 1))
-            self._bins[some] += bins.reshape(len(seen), -1).int()
-            self._zeros[some] += (~positive).sum(1)
+        for first in range(0, len(top_bins), step):
+            chunk = slice(first, first + step)
+            part = channels[chunk].flatten(1).float()
+            positive = part > 0
+            depth = (top_bins[chunk, None] - (part.contiguous().view(torch.int32) >> MANTISSA_SHIFT)).clamp_(0, DEPTH)
+            depth += torch.arange(len(part), dtype=torch.int32, device=part.device)[:, None] * (DEPTH + 1)
+            bins = torch.bincount(depth[positive], minlength=len(part) * (DEPTH + 1))
+            self.bins[chunk] += bins.reshape(len(part), -1).int()
+            self.zeros[chunk] += (~positive).sum(1)
 
-    def histogram(self, *, per_channel: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-        """(values, counts), both (c, bins): the positive values from the largest down, some channels after the others.
+    def merge(self) -> "LogHistogram":
+        """The histogram of all channels as one: its bins are below the largest maximum."""
+        top_bins = self.top_bins
+        bins = torch.zeros_like(self.bins[0], dtype=torch.long)
+        for row, top in zip(self.bins, top_bins, strict=True):
+            bins += _shift_down(row.long(), int(top_bins.max() - top))
+        return LogHistogram(self.maxima.max()[None], bins[None], self.zeros.sum()[None])
 
-        One row for each channel, or one for the layer. The first value is the maximum, and every other one the middle
-        of a bin of relative width 2^-10; what lies below 2^-16 of the maximum is in the last.
+    def chunks(self) -> Iterator["LogHistogram"]:
+        """Histograms of consecutive channels, of limited size, with int64 counts."""
+        parts = (part.split(CHUNK // (DEPTH + 1)) for part in (self.maxima, self.bins, self.zeros))
+        for maxima, bins, zeros in zip(*parts, strict=True):
+            yield LogHistogram(maxima, bins.long(), zeros)
+
+    def quantile(self, q: float, *, nonzero: bool) -> Tensor:
+        """(c,): the nearest-rank quantile of each channel, rounded up by less than a relative 2^-10.
+
+        Args:
+            q: In (0, 1].
+            nonzero: Ignore the values that are zero or negative.
         """
-        for bins, _, tops, maxima in self._rows(per_channel):
-            places = (tops[:, None] - torch.arange(DEPTH + 1, device=tops.device)).clamp(min=0)
-            values = ((places << 13) + (1 << 12)).int().view(torch.float32).double()
-            values[:, 0] = maxima
-            yield values, bins
+        zeros = torch.zeros_like(self.zeros) if nonzero else self.zeros
+        total = zeros + self.bins.sum(1)
+        rank = torch.tensor([math.ceil(q * n - 1e-9) for n in total.tolist()], device=self.bins.device)
+        larger = (total - rank)[:, None]  # the number of values above the one of this rank
+        depth = (self.bins.cumsum(1) <= larger).sum(1)
+        edge = ((self.top_bins - depth + 1).clamp(min=1) << MANTISSA_SHIFT).int().view(torch.float32)
+        quantile = torch.minimum(edge.to(self.maxima.dtype), self.maxima)
+        return torch.where(rank > zeros, quantile, torch.zeros_like(self.maxima))
 
-    def quantile(self, q: float, *, nonzero: bool = False, per_channel: bool = False) -> Tensor:
-        """The nearest-rank quantile, a scalar or (C, 1, 1), over all values or over the non-zero ones.
-
-        The value of rank ceil(q n) among n, rounded up by less than a relative 2^-10, never past the maximum: q = 1 is
-        the exact maximum. A channel without (non-zero) values has the quantile 0.
-        """
-        if not 0 < q <= 1:
-            raise UserError(f"A quantile lies in (0, 1], such as 0.999; {q} does not.")
-        found = []
-        for bins, zeros, tops, maxima in self._rows(per_channel):
-            zeros = torch.zeros_like(zeros) if nonzero else zeros
-            total = zeros + bins.sum(1)
-            rank = torch.tensor([math.ceil(q * n - 1e-9) for n in total.tolist()], device=bins.device)
-            above = (total - rank)[:, None]  # how many values lie above the one of this rank
-            depth = (bins.cumsum(1) <= above).sum(1)
-            edge = ((tops - depth + 1).clamp(min=1) << 13).int().view(torch.float32).to(maxima.dtype)
-            found.append(torch.where(rank > zeros, torch.minimum(edge, maxima), torch.zeros_like(maxima)))
-        return torch.cat(found).reshape(self.channel_max.shape) if per_channel else found[0][0]
-
-    def _rows(self, per_channel: bool) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """(bins, zeros, highest bin, maximum) of some channels after the others, or of the layer as one channel."""
-        self._count()
-        all_of = self._bins, self._zeros, self._tops(), self.channel_max.flatten()
-        if per_channel:
-            for bins, *rest in zip(*(of.split(CHUNK // (DEPTH + 1)) for of in all_of), strict=True):
-                yield bins.long(), *rest
-            return
-        bins, zeros, tops, maxima = all_of
-        layer = torch.zeros_like(bins[0], dtype=torch.long)
-        for row, top in zip(bins, tops, strict=True):
-            layer += _deepen(row.long(), int(tops.max() - top))
-        yield layer[None], zeros.sum()[None], tops.max()[None], maxima.max()[None]
-
-    def _tops(self) -> Tensor:
-        return self.channel_max.flatten().clamp(min=0).float().view(torch.int32) >> 13
+    def values(self) -> Tensor:
+        """(c, DEPTH + 1), float64: the maximum of each channel, then the middle of each further bin."""
+        bins = (self.top_bins[:, None] - torch.arange(DEPTH + 1, device=self.bins.device)).clamp(min=0)
+        middle = 1 << (MANTISSA_SHIFT - 1)
+        values = ((bins << MANTISSA_SHIFT) + middle).int().view(torch.float32).double()
+        values[:, 0] = self.maxima
+        return values
 
 
-def _deepen(bins: Tensor, by: int) -> Tensor:
-    """A channel's bins, counted from a maximum that lies `by` bins higher."""
+def _shift_down(bins: Tensor, by: int) -> Tensor:
+    """The bins (DEPTH + 1,) of a channel, relative to a maximum that is `by` bins higher."""
     by = min(by, DEPTH)
-    out = torch.zeros_like(bins)
-    out[by:] = bins[: len(bins) - by]
-    out[-1] += bins[len(bins) - by :].sum()
-    return out
+    shifted = torch.zeros_like(bins)
+    shifted[by:] = bins[: len(bins) - by]
+    shifted[-1] += bins[len(bins) - by :].sum()
+    return shifted

@@ -10,20 +10,26 @@ from ann2snn.networks.activations import ThresholdReLU
 
 
 @contextmanager
-def watched(ann: fx.GraphModule, see: Callable[[ThresholdReLU, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
-    """Inside, `see(activation, its input, its output)` is called whenever an activation has run; what it returns, if
-    anything, is passed on in the output's place."""
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, out: see(module, inputs[0], out))  # type: ignore
+def capture_activations(
+    ann: fx.GraphModule, hook: Callable[[ThresholdReLU, Tensor, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Context manager that calls `hook(activation, input, output)` after every activation of `ann`.
+
+    Args:
+        ann: The result of `prepare`.
+        hook: If it returns a tensor, this replaces the output.
+    """
+    handles = [
+        module.register_forward_hook(lambda module, inputs, out: hook(module, inputs[0], out))  # type: ignore
         for module in activations(ann).values()
     ]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def channel_mean(values: Tensor) -> Tensor:
-    """(B, C, ...) -> (C, 1, 1) or (F,): the mean over images and places."""
+    """The mean over images and positions: (B, C, H, W) -> (C, 1, 1), or (B, F) -> (F,)."""
     return values.mean([0, *range(2, values.dim())], keepdim=True)[0]

@@ -1,4 +1,4 @@
-"""Calibration and test images: tensors, or batches such as a DataLoader's."""
+"""Calibration and test images, as a tensor or as batches of a data loader."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -11,11 +11,19 @@ from ann2snn.errors import UserError
 from ann2snn.graph.network import HALF
 
 BATCH = 500  # images of a tensor in one forward pass
-MAX_KEPT = 1024  # images of a data loader that a method may keep
+MAX_KEPT = 1024  # images of a data loader that a method may keep in memory
 
 
 def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
-    """Batches of images from a tensor (N, C, H, W), or from batches, also such as a DataLoader's (images, labels)."""
+    """Yields batches of images (B, C, H, W).
+
+    Args:
+        data: A tensor (N, C, H, W), or an iterable of batches: images, or tuples (images, labels) as of a DataLoader.
+        size: Batch size for a tensor; the batches of an iterable stay as they are.
+
+    Raises:
+        UserError: `data` is anything else.
+    """
     if not isinstance(data, Iterable):
         raise UserError(f"Images are a tensor (N, C, H, W) or batches of them, not {type(data).__name__}.")
     for batch in data.split(size) if isinstance(data, Tensor) else data:
@@ -27,10 +35,10 @@ def images_of(data: Tensor | Iterable, size: int) -> Iterator[Tensor]:
 
 
 def batches_of(data: Tensor | Iterable) -> tuple[Callable[[], Iterable[Tensor]], float]:
-    """(a function that gives all batches of images at every call, how many images may be kept at once).
+    """A function that returns all batches of images at every call, and the number of images that may be kept at once.
 
-    A tensor is in memory already: no limit. Of a data loader every pass draws the same order and augmentations, as far
-    as these come from torch's generator. The batches of an iterator are kept.
+    For a tensor the number is unlimited. A data loader is iterated again at every call, with the same seed of torch's
+    generator, so that its order and its augmentations repeat. The batches of an iterator are kept in memory.
     """
     if isinstance(data, Tensor) or not isinstance(data, Iterable) or isinstance(data, Iterator):
         batches = list(images_of(data, BATCH))
@@ -46,9 +54,10 @@ def batches_of(data: Tensor | Iterable) -> tuple[Callable[[], Iterable[Tensor]],
 
 @contextmanager
 def full_precision(net: fx.GraphModule) -> Iterator[None]:
-    """Inside, no autocast: membranes, outputs and statistics need all bits of the weights' type.
+    """Context manager that disables autocast, as sums over time steps need the full precision of the weights.
 
-    Raises UserError where the weights themselves are in half precision.
+    Raises:
+        UserError: The weights are in half precision.
     """
     like = next(net.parameters())
     if like.dtype in HALF:
@@ -60,11 +69,11 @@ def full_precision(net: fx.GraphModule) -> Iterator[None]:
 
 
 def check_images(net: fx.GraphModule, images: Tensor) -> Tensor:
-    """The images, where the prepared network takes them: of its shape, and finite. Else UserError."""
+    """Returns `images` if they have the shape that `net` was prepared for and are finite; else raises a UserError."""
     shape = net.meta.get("shape", tuple(images.shape[1:]))
     if tuple(images.shape[1:]) != shape:
         wanted = ", ".join(map(str, ("N", *shape)))
         raise UserError(f"The network was prepared for images ({wanted}), not {tuple(images.shape)}.")
     if not torch.isfinite(images).all():
-        raise UserError("The images hold values that are not finite (NaN or infinity): mend the data.")
+        raise UserError("The images hold values that are not finite (NaN or infinity): remove them from the data.")
     return images

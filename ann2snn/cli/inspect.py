@@ -15,10 +15,9 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.conversion.neurons import SilentIF
 from ann2snn.data.registry import check as check_dataset
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
 from ann2snn.errors import UserError
 from ann2snn.graph import not_convertible
-from ann2snn.graph.inputs import ShapeError
+from ann2snn.graph.checks import ShapeError
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.graph.report import NotConvertible

@@ -9,7 +9,6 @@ from tabulate import tabulate
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import names
 from ann2snn.methods.registry import discover
-from ann2snn.networks.registry import functions
 from ann2snn.training.recipes import RECIPES
 
 WIDTH = 80

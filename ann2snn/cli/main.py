@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ann2snn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{interrupts.SENTENCE}", file=sys.stderr)
+        print(f"\n{interrupts.RESUMES}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141

@@ -58,7 +58,7 @@ def reproduce(options, settings: Settings) -> int:
         if failed:
             raise UserError(f"The run on {' and '.join(failed)} failed; its output above has the reason.")
         return 0
-    devices.accelerator(settings.device)
+    devices.resolve_device(settings.device)
     if diagnosed:
         outcome = sweep.sweep(parts, settings, diagnosis.diagnose_source)
         build.build_pages(settings.runs)

@@ -9,25 +9,25 @@ import numpy as np
 
 from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
 from ann2snn.data.registry import dataset
-from ann2snn.data.split import Data, Normalise, in_memory
+from ann2snn.data.split import ImageDataset, Normalise, in_memory
 
 CIFAR10 = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 
 @dataset
-def cifar10(root: Path, accept_unofficial: bool) -> Data:
+def cifar10(root: Path, accept_unofficial: bool) -> ImageDataset:
     """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean of that of each image."""
     return _cifar("cifar10", 10, CIFAR10, root, accept_unofficial)
 
 
 @dataset
-def cifar100(root: Path, accept_unofficial: bool) -> Data:
+def cifar100(root: Path, accept_unofficial: bool) -> ImageDataset:
     """CIFAR-100 (Krizhevsky 2009), fine labels; mean and std as in Deng & Gu's code."""
     return _cifar("cifar100", 100, CIFAR100, root, accept_unofficial)
 
 
-def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_unofficial: bool) -> Data:
+def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_unofficial: bool) -> ImageDataset:
     parts, official, place = read(name, root, accept_unofficial)
     *train, test = parts
     train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))

@@ -6,12 +6,12 @@ import numpy as np
 
 from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
 from ann2snn.data.registry import dataset
-from ann2snn.data.split import Data, Normalise, in_memory
+from ann2snn.data.split import ImageDataset, Normalise, in_memory
 from ann2snn.errors import UserError
 
 
 @dataset
-def fashion_mnist(root: Path, accept_unofficial: bool) -> Data:
+def fashion_mnist(root: Path, accept_unofficial: bool) -> ImageDataset:
     """Fashion-MNIST (Xiao et al. 2017), plain or gzipped; mean and std of its training pixels."""
     parts, official, place = read("fashion_mnist", root, accept_unofficial)
     arrays = [array for (array,) in parts]

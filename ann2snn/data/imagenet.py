@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ann2snn.data.archives import absent, accepted, unofficial
 from ann2snn.data.registry import dataset
-from ann2snn.data.split import Data, Normalise, three_splits
+from ann2snn.data.split import ImageDataset, Normalise, three_splits
 from ann2snn.errors import UserError
 
 IMAGENET = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -20,7 +20,7 @@ ARCHIVES = {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar
 
 
 @dataset
-def imagenet(root: Path, accept_unofficial: bool) -> Data:
+def imagenet(root: Path, accept_unofficial: bool) -> ImageDataset:
     """ImageNet-1k (Russakovsky et al. 2015): train/ and val/ with a folder of pictures per class, read when fetched.
 
     Shorter side to 256, centre crop of 224, torchvision's mean and std. The test split is the official validation set.
@@ -44,7 +44,7 @@ def imagenet(root: Path, accept_unofficial: bool) -> Data:
         accepted(defect)
     splits = three_splits(train, test, IMAGENET, most=10_000)
     digest = hashlib.sha256((listed + also_listed).encode()).hexdigest()
-    return Data("imagenet", len(classes), (3, 224, 224), *splits, hash=digest, official=official)
+    return ImageDataset("imagenet", len(classes), (3, 224, 224), *splits, hash=digest, official=official)
 
 
 def _is_imagenet(place: Path) -> bool:

@@ -13,14 +13,14 @@ import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import unknown
 
-_DATASETS: dict[str, Callable[[Path, bool], Data]] = {}
+_DATASETS: dict[str, Callable[[Path, bool], ImageDataset]] = {}
 
 
 def dataset(function):
-    """Registers `f(root, accept_unofficial) -> Data` under its own name."""
+    """Registers `f(root, accept_unofficial) -> ImageDataset` under its own name."""
     _DATASETS[function.__name__] = function
     return function
 
@@ -43,7 +43,7 @@ def check(name: str) -> None:
         raise unknown("dataset", name, names())
 
 
-def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool = False) -> Data:
+def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool = False) -> ImageDataset:
     """Reads a dataset from the folder `root` (else $ANN2SNN_DATA, else `data`).
 
     UserError: an unknown name; absent or damaged files; a class without training or test images; files or numbers of

@@ -80,7 +80,7 @@ class Split(Dataset):
 
 
 @dataclass(frozen=True)
-class Data:
+class ImageDataset:
     """A dataset. `shape` is (C, H, W); `hash` is a sha256 over the decoded images and labels, training before test."""
 
     name: str
@@ -98,7 +98,7 @@ class Data:
             raise UserError(f"{self.name} has {len(self.train)} training images and cannot give {n} for calibration.")
         return self.train.subset(np.random.RandomState(seed).permutation(len(self.train))[:n])
 
-    def normalised(self, how: dict | None) -> "Data":
+    def normalised(self, how: dict | None) -> "ImageDataset":
         """The same images in another normalisation, `Normalise`'s fields, or as they are (None).
 
         `hash` is of the decoded images and stays.
@@ -129,11 +129,11 @@ def three_splits(train, test, normalise: Normalise, most: int) -> tuple[Split, S
     )
 
 
-def in_memory(name, classes, train, test, normalise, official) -> Data:
+def in_memory(name, classes, train, test, normalise, official) -> ImageDataset:
     """A dataset from (images, labels) of train and test; torch wants arrays that it may write to."""
     train, test = ([np.require(array, requirements=("C", "W")) for array in part] for part in (train, test))
     splits = three_splits(train, test, normalise, most=5000)
-    return Data(name, classes, train[0].shape[1:], *splits, sha256(*train, *test), official)
+    return ImageDataset(name, classes, train[0].shape[1:], *splits, sha256(*train, *test), official)
 
 
 def sha256(*arrays: np.ndarray) -> str:

@@ -13,20 +13,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
-from ann2snn.calibration.hooks import watched
 from ann2snn.calibration.images import images_of
-from ann2snn.conform import ANY, MAYBE, conform
+from ann2snn.conform import ANY, conform
 from ann2snn.conversion.neurons import IF
 from ann2snn.errors import UserError
 from ann2snn.experiments.run_job import current_provenance
 from ann2snn.experiments.source import SourceANN
 from ann2snn.files import slug, write_atomic
-from ann2snn.graph.network import called
 from ann2snn.methods.registry import find
 from ann2snn.reading import DamagedFile, leave_out, load_or_put_aside, read_json
 from ann2snn.simulation.simulate import simulate
@@ -34,7 +33,7 @@ from ann2snn.simulation.simulate import simulate
 GRID, IMAGES = (4, 8, 16, 32), 1000
 SCHEMA = {
     "source": dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str)
-    | {"seed": (int, MAYBE)},
+    | {"seed": (int, NoneType)},
     "method": {"name": str, "version": int, "calibration": int},
     "images": int,
     "inside": int,

@@ -13,7 +13,7 @@ import torch
 
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.experiments.run_job import readout_steps
 from ann2snn.experiments.sweep import Settings, Sweep
@@ -232,7 +232,7 @@ class Estimator:
             total += ResourceEstimate(0, 0, seconds, parameters * (2 if plan.half else 4), certainty)
         return total
 
-    def _is_trained(self, data: Data, network: str, activation: str, seed: int, plan: Recipe) -> bool:
+    def _is_trained(self, data: ImageDataset, network: str, activation: str, seed: int, plan: Recipe) -> bool:
         return checkpoints.weights_file(data, network, activation, seed, self.settings.runs, plan.name).exists()
 
     def _seconds(self, kind: str, dataset: str, network: str, work: int) -> tuple[float, int]:

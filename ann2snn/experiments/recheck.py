@@ -22,7 +22,6 @@ from ann2snn.experiments.run_job import current_provenance, method_file, summari
 from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
-from ann2snn.progress import Bar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack

@@ -8,7 +8,6 @@ import torch
 from torch import fx
 
 from ann2snn.calibration.statistics import Statistics
-from ann2snn.data.split import Data
 from ann2snn.errors import UserError
 from ann2snn.graph.prepare import prepare
 from ann2snn.metrics.operations import costs

@@ -11,7 +11,7 @@ from ann2snn import devices
 from ann2snn.data.augmentations import AUGMENTATIONS
 from ann2snn.data.registry import check as check_dataset
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import StorageError, UserError, unknown
 from ann2snn.experiments.cpu_threads import cpu_threads
 from ann2snn.experiments.run_job import readout_steps, run, time_grids
@@ -20,7 +20,6 @@ from ann2snn.graph.prepare import prepare
 from ann2snn.methods.registry import find
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
-from ann2snn.progress import Bar
 from ann2snn.records.job import Job
 from ann2snn.records.schema import Record
 from ann2snn.tracking import wandb_runs
@@ -259,7 +258,7 @@ def _last_accuracy(record: Record) -> str:
 
 
 def check_source(
-    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+    data: ImageDataset, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> None:
     """Checks a source before it is trained.
 

@@ -13,7 +13,7 @@ from ann2snn.graph.modules import CONVOLUTIONS, Affine
 from ann2snn.graph.operations import aten, operation
 
 if TYPE_CHECKING:
-    from ann2snn.graph.rewriter import Writer
+    from ann2snn.graph.rewriter import Rewriter
 
 TARGETS = (aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor, aten.add.Tensor, aten.add_.Tensor,
            aten.sub.Tensor, aten.sub_.Tensor, aten.rsub.Scalar, aten.neg.default)  # fmt: skip
@@ -60,19 +60,19 @@ def _by_channel(constant: object, value: Tensor) -> Tensor | None:
     return constant.reshape(-1).expand(value.shape[1]).clone()
 
 
-def write(writer: "Writer", node: fx.Node) -> bool:
+def write(rewriter: "Rewriter", node: fx.Node) -> bool:
     """Writes a constant factor or offset per channel; False where it is none, or an offset that cannot fold."""
-    if not (found := affine_of(node, writer.tensors)) or found[0] not in writer.env:
+    if not (found := affine_of(node, rewriter.tensors)) or found[0] not in rewriter.env:
         return False
     source, scale, offset = found
-    layer, dims = writer.layer_before(source), source.meta["val"].dim()
+    layer, dims = rewriter.layer_before(source), source.meta["val"].dim()
     if fold(layer, scale, offset, dims):
-        writer.env[node] = writer.env[source]
-        writer.say(node, "folded", f"into {layer.name}")
+        rewriter.env[node] = rewriter.env[source]
+        rewriter.report_node(node, "folded", f"into {layer.name}")
     elif operation(node) == "add":
         return False
     else:
-        writer.module(node, Affine(scale, offset, dims), writer.env[source], "affine")
+        rewriter.module(node, Affine(scale, offset, dims), rewriter.env[source], "affine")
     return True
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
-from ann2snn.graph.operations import drops, is_identity, operation
+from ann2snn.graph.operations import is_active_dropout, is_identity, operation
 
 BOUNDS = {*"clamp clip clamp_max clamp_min where max min maximum minimum masked_fill".split()}
 ARITHMETIC = {*"add sub rsub mul div neg abs".split()}
@@ -52,7 +52,7 @@ def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
     clips, order = Clips(), {node: i for i, node in enumerate(nodes)}
     places = {n: i for i, n in enumerate(next(iter(order)).graph.nodes)} if order else {}
     for node in reversed(order):
-        if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or drops(node):
+        if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or is_active_dropout(node):
             continue
         for source in sorted(_ancestors(node), key=places.__getitem__):
             group = _Group(source, order, constants)
@@ -100,7 +100,7 @@ class _Group:
 
     def _apply(self, node: fx.Node) -> Tensor:
         known = node in self.order and operation(node) in ELEMENTWISE and _gives_tensor(node)
-        if not known or drops(node):
+        if not known or is_active_dropout(node):
             raise _NoFunction
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
         if any(self._is_uneven(n) for n in node.all_input_nodes):

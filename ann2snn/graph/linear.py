@@ -21,35 +21,35 @@ from ann2snn.graph.modules import Contraction, MaxPool
 from ann2snn.graph.operations import LINEAR, argument, operation
 
 if TYPE_CHECKING:
-    from ann2snn.graph.rewriter import Writer
+    from ann2snn.graph.rewriter import Rewriter
 
 
-def reshape(writer: "Writer", node: fx.Node) -> None:
+def reshape(rewriter: "Rewriter", node: fx.Node) -> None:
     """Everything that changes the shape only: its sizes are those of the example but for the first."""
-    _by_shape(writer, node, torch.reshape)
+    _by_shape(rewriter, node, torch.reshape)
 
 
-def expand(writer: "Writer", node: fx.Node) -> None:
+def expand(rewriter: "Rewriter", node: fx.Node) -> None:
     if len(node.meta["val"].shape) != len(node.args[0].meta["val"].shape):
-        return writer.refuse(node, not_convertible.BATCH)
-    _by_shape(writer, node, torch.broadcast_to)
+        return rewriter.reject(node, not_convertible.BATCH)
+    _by_shape(rewriter, node, torch.broadcast_to)
 
 
-def _by_shape(writer: "Writer", node: fx.Node, function: Callable) -> None:
+def _by_shape(rewriter: "Rewriter", node: fx.Node, function: Callable) -> None:
     source, after = node.args[0], node.meta["val"].shape
-    if source not in writer.env:
-        return writer.refuse(node, not_convertible.SIZES)
-    if not writer.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
-        return writer.refuse(node, not_convertible.BATCH)
-    writer.call(node, function, writer.env[source], (-1, *after[1:]))
+    if source not in rewriter.env:
+        return rewriter.reject(node, not_convertible.SIZES)
+    if not rewriter.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
+        return rewriter.reject(node, not_convertible.BATCH)
+    rewriter.call(node, function, rewriter.env[source], (-1, *after[1:]))
 
 
-def take(writer: "Writer", node: fx.Node) -> None:
+def take(rewriter: "Rewriter", node: fx.Node) -> None:
     """`slice`, `narrow` and `select`."""
     source, after = node.args[0], node.meta["val"].shape
     if str(source.meta["val"].shape) == str(after):
-        writer.env[node] = writer.env[source]
-        return writer.say(node, "folded", "takes everything")
+        rewriter.env[node] = rewriter.env[source]
+        return rewriter.report_node(node, "folded", "takes everything")
     dim = argument(node, "dim") % source.meta["val"].dim()
     match operation(node):
         case "select":
@@ -60,98 +60,98 @@ def take(writer: "Writer", node: fx.Node) -> None:
         case _:
             index = slice(argument(node, "start"), argument(node, "end"), argument(node, "step"))
     if dim == 0:
-        return writer.refuse(node, not_convertible.BATCH)
-    writer.call(node, operator.getitem, writer.env[source], (*[slice(None)] * dim, index))
+        return rewriter.reject(node, not_convertible.BATCH)
+    rewriter.call(node, operator.getitem, rewriter.env[source], (*[slice(None)] * dim, index))
 
 
-def index(writer: "Writer", node: fx.Node) -> None:
+def index(rewriter: "Rewriter", node: fx.Node) -> None:
     """`x[:, indices]` with one list of numbers."""
     given = {dim: n for dim, n in enumerate(node.args[1]) if n is not None}
     if 0 in given:
-        return writer.refuse(node, not_convertible.BATCH)
+        return rewriter.reject(node, not_convertible.BATCH)
     ((dim, indices), *more) = given.items()
-    values = writer.tensors.get(indices.name)
+    values = rewriter.tensors.get(indices.name)
     if more or values is None or values.dim() != 1 or values.dtype != torch.long:
-        return writer.refuse(node, not_convertible.UNKNOWN)
-    writer.call(node, torch.index_select, writer.env[node.args[0]], dim, writer.operand(indices))
+        return rewriter.reject(node, not_convertible.UNKNOWN)
+    rewriter.call(node, torch.index_select, rewriter.env[node.args[0]], dim, rewriter.operand(indices))
 
 
-def split(writer: "Writer", node: fx.Node) -> None:
+def split(rewriter: "Rewriter", node: fx.Node) -> None:
     """`chunk`, `split` and `unbind`: nothing is written, every part is a slice of its own."""
     if _split_dim(node) == 0:
-        return writer.refuse(node, not_convertible.BATCH)
-    writer.env[node] = writer.env[node.args[0]]
-    writer.say(node, "linear")
+        return rewriter.reject(node, not_convertible.BATCH)
+    rewriter.env[node] = rewriter.env[node.args[0]]
+    rewriter.report_node(node, "linear")
 
 
 def _split_dim(node: fx.Node) -> int:
     return argument(node, "dim") % node.args[0].meta["val"].dim()
 
 
-def part(writer: "Writer", node: fx.Node) -> None:
+def part(rewriter: "Rewriter", node: fx.Node) -> None:
     """One of several outputs: a part of a split, or what there is instead of them all."""
-    whole, place = node.args
-    source = writer.env[whole]
+    whole, position = node.args
+    source = rewriter.env[whole]
     if HANDLERS.get(operation(whole)) is split and (dim := _split_dim(whole)) and node.users:
-        start = sum(value.shape[dim] for value in whole.meta["val"][:place] if operation(whole) != "unbind")
-        index = place if operation(whole) == "unbind" else slice(start, start + node.meta["val"].shape[dim])
-        source = writer.graph.call_function(operator.getitem, (source, (*[slice(None)] * dim, index)))
-    writer.env[node] = source
+        start = sum(value.shape[dim] for value in whole.meta["val"][:position] if operation(whole) != "unbind")
+        index = position if operation(whole) == "unbind" else slice(start, start + node.meta["val"].shape[dim])
+        source = rewriter.graph.call_function(operator.getitem, (source, (*[slice(None)] * dim, index)))
+    rewriter.env[node] = source
 
 
-def pool(writer: "Writer", node: fx.Node) -> None:
+def pool(rewriter: "Rewriter", node: fx.Node) -> None:
     """The largest (or smallest) value of windows, or over whole dimensions."""
     positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
     if any(user.users for user in positions):
-        return writer.refuse(node, not_convertible.POSITIONS)
-    if not writer.keeps_batch(node):
-        return writer.refuse(node, not_convertible.BATCH)
+        return rewriter.reject(node, not_convertible.POSITIONS)
+    if not rewriter.keeps_batch(node):
+        return rewriter.reject(node, not_convertible.BATCH)
     kind, arguments = operation(node).removesuffix("_with_indices"), node.args[1:]
     if kind in ("max", "min"):
         if not arguments or isinstance(arguments[0], fx.Node):
-            return writer.refuse(node, not_convertible.COMPARES if arguments else not_convertible.UNKNOWN)
+            return rewriter.reject(node, not_convertible.COMPARES if arguments else not_convertible.UNKNOWN)
         kind, arguments = f"a{kind}", ([arguments[0]], *arguments[1:])
-    writer.module(node, MaxPool(kind, *arguments), writer.env[node.args[0]], "stateful pool")
+    rewriter.module(node, MaxPool(kind, *arguments), rewriter.env[node.args[0]], "stateful pool")
 
 
-def scale(writer: "Writer", node: fx.Node) -> None:
+def scale(rewriter: "Rewriter", node: fx.Node) -> None:
     """A product with, or a quotient by, a number or a tensor of the network's own."""
     x, y = node.args
     division = "div" in operation(node)
     if node.kwargs:  # a quotient that is rounded
-        return writer.refuse(node, not_convertible.UNKNOWN)
-    if isinstance(x, fx.Node) and x.name in writer.tensors and not division:
+        return rewriter.reject(node, not_convertible.UNKNOWN)
+    if isinstance(x, fx.Node) and x.name in rewriter.tensors and not division:
         x, y = y, x
-    if not isinstance(x, fx.Node) or x.name in writer.tensors:
-        return writer.refuse(node, not_convertible.DATA)
-    if isinstance(y, fx.Node) and y.name not in writer.tensors:
-        return writer.refuse(node, not_convertible.DATA if division else not_convertible.PRODUCT)
-    if not writer.keeps_batch(node):
-        return writer.refuse(node, not_convertible.BATCH)
-    factor = writer.operand(y) if isinstance(y, fx.Node) else y
-    writer.call(node, torch.div if division else torch.mul, writer.env[x], factor)
+    if not isinstance(x, fx.Node) or x.name in rewriter.tensors:
+        return rewriter.reject(node, not_convertible.DATA)
+    if isinstance(y, fx.Node) and y.name not in rewriter.tensors:
+        return rewriter.reject(node, not_convertible.DATA if division else not_convertible.PRODUCT)
+    if not rewriter.keeps_batch(node):
+        return rewriter.reject(node, not_convertible.BATCH)
+    factor = rewriter.operand(y) if isinstance(y, fx.Node) else y
+    rewriter.call(node, torch.div if division else torch.mul, rewriter.env[x], factor)
 
 
-def contraction(writer: "Writer", node: fx.Node) -> None:
+def contraction(rewriter: "Rewriter", node: fx.Node) -> None:
     """`einsum` and `matmul` of the images' values with one tensor of the network's own, which are its weights."""
     if operation(node) == "einsum":
         equation, operands = node.args[:2]
     else:
         operands = node.args
         equation = _matmul(*map(_dims, operands))
-    fixed = [n.name in writer.tensors for n in operands]
+    fixed = [n.name in rewriter.tensors for n in operands]
     if len(operands) > 2 or all(fixed) or (len(operands) == 2 and not any(fixed)):
-        return writer.refuse(node, not_convertible.PRODUCT)
-    if not writer.keeps_batch(node):
-        return writer.refuse(node, not_convertible.BATCH)
+        return rewriter.reject(node, not_convertible.PRODUCT)
+    if not rewriter.keeps_batch(node):
+        return rewriter.reject(node, not_convertible.BATCH)
     if len(operands) == 1:
-        return writer.call(node, torch.einsum, equation, writer.env[operands[0]])
+        return rewriter.call(node, torch.einsum, equation, rewriter.env[operands[0]])
     if fixed[0]:
         terms, arrow, out = equation.partition("->")
         equation = ",".join(reversed(terms.split(","))) + arrow + out
         operands = operands[::-1]
-    weight = writer.tensors[operands[1].name].clone()
-    writer.module(node, Contraction(equation, weight), writer.env[operands[0]], "weights")
+    weight = rewriter.tensors[operands[1].name].clone()
+    rewriter.module(node, Contraction(equation, weight), rewriter.env[operands[0]], "weights")
 
 
 def _matmul(x: int, y: int) -> str:
@@ -164,15 +164,15 @@ def _dims(node: fx.Node) -> int:
     return node.meta["val"].dim()
 
 
-def plain(writer: "Writer", node: fx.Node) -> None:
+def plain(rewriter: "Rewriter", node: fx.Node) -> None:
     """An operation of the table LINEAR, with its own arguments."""
-    if not writer.keeps_batch(node) or _turns_images(node):
-        return writer.refuse(node, not_convertible.BATCH)
+    if not rewriter.keeps_batch(node) or _turns_images(node):
+        return rewriter.reject(node, not_convertible.BATCH)
     function = LINEAR[node.target]
-    own = any(n.name in writer.tensors for n in node.all_input_nodes)
+    own = any(n.name in rewriter.tensors for n in node.all_input_nodes)
     own |= function in (torch.add, torch.sub, torch.rsub) and not isinstance(node.args[1], fx.Node)
-    arguments, keywords = fx.map_arg((node.args, node.kwargs), writer.operand)
-    writer.call(node, function, *arguments, role="affine" if own else "linear", **keywords)
+    arguments, keywords = fx.map_arg((node.args, node.kwargs), rewriter.operand)
+    rewriter.call(node, function, *arguments, role="affine" if own else "linear", **keywords)
 
 
 def _turns_images(node: fx.Node) -> bool:
@@ -181,7 +181,7 @@ def _turns_images(node: fx.Node) -> bool:
     return any(dim % _dims(node) == 0 for listed in dims for dim in listed)
 
 
-HANDLERS: dict[str, Callable[["Writer", fx.Node], None]] = {
+HANDLERS: dict[str, Callable[["Rewriter", fx.Node], None]] = {
     **dict.fromkeys(("view", "reshape", "flatten", "unsafe_view", "squeeze", "unsqueeze", "unflatten"), reshape),
     **dict.fromkeys(("expand", "expand_as"), expand),
     **dict.fromkeys(("slice", "narrow", "select"), take),
@@ -197,7 +197,7 @@ HANDLERS: dict[str, Callable[["Writer", fx.Node], None]] = {
 SIZED = (reshape, expand)  # handlers that need no sizes computed in the network
 
 
-def handler(node: fx.Node) -> Callable[["Writer", fx.Node], None] | None:
+def handler(node: fx.Node) -> Callable[["Rewriter", fx.Node], None] | None:
     """What writes a linear node; None of any other."""
     if node.target in LINEAR:
         return plain

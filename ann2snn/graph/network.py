@@ -71,9 +71,9 @@ HALF = (torch.float16, torch.bfloat16)
 
 def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
     """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
-    return {str(m.name): m for m in called(ann).values() if isinstance(m, ThresholdReLU)}
+    return {str(m.name): m for m in modules_by_node(ann).values() if isinstance(m, ThresholdReLU)}
 
 
-def called(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
+def modules_by_node(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
     """The module of every node that calls one, in forward order."""
     return {n: net.get_submodule(n.target) for n in net.graph.nodes if n.op == "call_module"}

@@ -81,7 +81,7 @@ def is_view(node: fx.Node) -> bool:
     return bool(declared) and declared[0].alias_info is not None and not declared[0].alias_info.is_write
 
 
-def drops(node: fx.Node) -> bool:
+def is_active_dropout(node: fx.Node) -> bool:
     """A dropout that the network leaves on when it is evaluated."""
     return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
 
@@ -101,7 +101,7 @@ def is_constant(node: fx.Node, tensors: Container[str]) -> bool:
     return node.op == "call_function" and node.meta.get("val") is not None and known and not random
 
 
-def in_place(node: fx.Node) -> bool:
+def is_in_place(node: fx.Node) -> bool:
     return _name(node).endswith("_")
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.errors import UserError
-from ann2snn.graph.inputs import check_example, check_network, first_line, not_captured
-from ann2snn.graph.last import notice, output_before
+from ann2snn.graph.checks import check_example, check_network, first_line, not_captured
 from ann2snn.graph.network import HALF, Network, activations
 from ann2snn.graph.operations import operation
-from ann2snn.graph.rewriter import Writer
-from ann2snn.graph.unwrap import unwrapped
+from ann2snn.graph.output_activation import output_without, print_dropped
+from ann2snn.graph.rewriter import Rewriter
+from ann2snn.graph.unwrap import unwrap
 from ann2snn.networks.activations import QCFS
 
 
@@ -35,7 +35,7 @@ def prepare(net: nn.Module, example: Tensor) -> Network:
             "prepare takes a torch.nn.Module and an example tensor (1, C, H, W), normalised as in training."
         )
     check_example(example)
-    net = unwrapped(net)
+    net = unwrap(net)
     example = example.detach()[:1].repeat(2, *[1] * (example.dim() - 1))
     for name, value in [*net.named_parameters(), *net.named_buffers()]:
         if value.is_meta:
@@ -54,17 +54,17 @@ def prepare(net: nn.Module, example: Tensor) -> Network:
         raise not_captured(error) from error
     finally:
         logging.disable(silenced)
-    writer = Writer(net, exported)
-    ann = writer.write()
-    ann.meta |= {"report": writer.report, "shape": tuple(example.shape[1:])}
+    rewriter = Rewriter(net, exported)
+    ann = rewriter.write()
+    ann.meta |= {"report": rewriter.report, "shape": tuple(example.shape[1:])}
     if not activations(ann) or not any(True for _ in ann.parameters()):
         raise UserError("The network has no activation that could spike, or no weights: there is nothing to convert.")
-    _compare(net, ann, example, writer)
-    notice(writer.report)
+    _compare(net, ann, example, rewriter)
+    print_dropped(rewriter.report)
     return ann.eval().requires_grad_(False)
 
 
-def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor, writer: Writer) -> None:
+def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor, rewriter: Rewriter) -> None:
     """The written graph must give the network's outputs, whatever the batch size.
 
     Stairs are compared as the clips that they go round: rounding moves a value to the next step.
@@ -72,15 +72,15 @@ def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor, writer: Write
     stairs = {module: module.L for part in (net, ann) for module in part.modules() if isinstance(module, QCFS)}
     for module in stairs:
         module.L = math.inf
-    noise, eps = torch.Generator().manual_seed(0), writer.eps
+    noise, eps = torch.Generator().manual_seed(0), rewriter.eps
     with torch.no_grad():
         for size in (1, 2, 5):
             x = example[:1].repeat(size, *[1] * (example.dim() - 1))
             x = x + (0.1 * x.std(correction=0) + 1e-3) * torch.randn(x.shape, generator=noise).to(x)
-            squash = writer.squash
+            squash = rewriter.squash
             try:
                 found = ann(x)
-                expected = output_before(net, operation(squash), x.clone()) if squash else net(x.clone())
+                expected = output_without(net, operation(squash), x.clone()) if squash else net(x.clone())
             except RuntimeError as error:
                 raise UserError(f"The network fails on a batch of {size}: {first_line(error)}") from error
             if size == 1 and expected.numel() == found.numel():

@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.graph import affine, linear, not_convertible
+from ann2snn.graph.batch_norm import fold
 from ann2snn.graph.clips import find_clips
-from ann2snn.graph.last import last_squash
 from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, Affine, MaxPool
 from ann2snn.graph.network import Network
-from ann2snn.graph.operations import aliases, clip, drops, in_place, is_constant, is_identity, operation
+from ann2snn.graph.operations import aliases, clip, is_active_dropout, is_constant, is_identity, is_in_place, operation
+from ann2snn.graph.output_activation import output_activation
 from ann2snn.graph.regions import inline
-from ann2snn.graph.report import NotConvertible, Row
-from ann2snn.graph.weights import fold
+from ann2snn.graph.report import NodeReport, NotConvertible
 from ann2snn.networks.activations import ThresholdReLU
 
 RESERVED = ("graph", "meta", "code")  # attributes of a torch.fx.GraphModule
 
 
-class Writer:
+class Rewriter:
     """Writes the exported graph anew; `report` grows by one row a node."""
 
     def __init__(self, net: nn.Module, exported: torch.export.ExportedProgram):
@@ -36,7 +36,7 @@ class Writer:
         places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         places |= getattr(signature, "inputs_to_lifted_tensor_constants", {})
         stored = {**exported.state_dict, **exported.constants}
-        self.tensors = {name: stored[place].detach() for name, place in places.items()}
+        self.tensors = {name: stored[path].detach() for name, path in places.items()}
         self.env: dict[fx.Node, fx.Node] = {}
         self.calls: dict[str, fx.Node] = {}  # calls of registered activation classes
 
@@ -52,21 +52,21 @@ class Writer:
         self.fold_constants()
         inside = (node for node in self.exported.graph.nodes if not self.activation(node))
         self.clips = find_clips(inside, self.tensors)
-        self.squash = last_squash(self.exported.graph)
+        self.squash = output_activation(self.exported.graph)
         order = {node: i for i, node in enumerate(self.exported.graph.nodes)}
         for node in self.exported.graph.nodes:
             if node.op == "placeholder" and node.name not in self.tensors:
                 self.env[node] = self.graph.placeholder("images")
             elif node.op == "call_function":
                 self.function(node)
-                changed = aliases(node.args[0]) if in_place(node) else ()
+                changed = aliases(node.args[0]) if is_in_place(node) else ()
                 if any(order[user] > order[node] for alias in changed for user in alias.users):
-                    self.refuse(node, not_convertible.IN_PLACE)
+                    self.reject(node, not_convertible.IN_PLACE)
             elif node.op == "output":
                 if len(node.args[0]) != 1 or not self.exported.call_spec.out_spec.is_leaf():
-                    self.refuse(node, not_convertible.OUTPUTS)
+                    self.reject(node, not_convertible.OUTPUTS)
                 elif node.args[0][0] not in self.env:
-                    self.refuse(node, not_convertible.OUTPUTS)
+                    self.reject(node, not_convertible.OUTPUTS)
                 else:
                     self.graph.output(self.env[node.args[0][0]])
         if any(row.role == "not convertible" for row in self.report):
@@ -85,25 +85,25 @@ class Writer:
         entries = (node.meta.get("nn_module_stack") or {}).items()
         return [(call, entry[0]) for call, entry in entries if not call.startswith("_")]
 
-    def place(self, node: fx.Node, kind: str) -> str:
+    def module_path(self, node: fx.Node, kind: str) -> str:
         """The path of the module whose one operation this is; of a function, the module around it and the operation."""
         path = self.stack(node)[-1][1] if self.stack(node) else ""
         if path and not list(self.net.get_submodule(path).children()):
             return path
         return f"{path}.{kind}" if path else kind
 
-    def say(self, node: fx.Node, role: str, note: str = "", name: str | None = None) -> None:
+    def report_node(self, node: fx.Node, role: str, note: str = "", name: str | None = None) -> None:
         kind = operation(node)
-        self.report.append(Row(name or self.place(node, kind), kind, role, note))
+        self.report.append(NodeReport(name or self.module_path(node, kind), kind, role, note))
 
-    def refuse(self, node: fx.Node, note: str) -> None:
-        self.say(node, "not convertible", note)
+    def reject(self, node: fx.Node, note: str) -> None:
+        self.report_node(node, "not convertible", note)
         self.env[node] = next(iter(self.env.values()))  # nothing is built any more; the walk goes on for the report
 
     def module(
         self, node: fx.Node, module: nn.Module, source: fx.Node, role: str, note: str = "", name: str = ""
     ) -> None:
-        name = name or self.place(node, operation(node))
+        name = name or self.module_path(node, operation(node))
         taken = {"output", *(m.name for m in self.root.children())}  # statistics have that name for the network's
         unique = (
             name if name not in taken else next(f"{name}@{i}" for i in range(1, 10**6) if f"{name}@{i}" not in taken)
@@ -113,11 +113,11 @@ class Writer:
         key = key if not hasattr(self.root, key) and key not in RESERVED else f"{key}_{len(taken)}"
         self.root.add_module(key, module)
         self.env[node] = self.graph.call_module(key, (source,))
-        self.say(node, role, note, unique)
+        self.report_node(node, role, note, unique)
 
     def call(self, node: fx.Node, function: Callable, *arguments, role: str = "linear", **keywords) -> None:
         self.env[node] = self.graph.call_function(function, arguments, keywords)
-        self.say(node, role)
+        self.report_node(node, role)
 
     # one rule per kind of node
 
@@ -125,23 +125,23 @@ class Writer:
         if node.meta.get("val") is None or isinstance(node.meta["val"], int | float | torch.SymInt | torch.SymBool):
             return  # sizes and assertions: nothing flows through them
         if node.name in self.tensors:
-            return self.say(node, "folded", "a constant of the network")
+            return self.report_node(node, "folded", "a constant of the network")
         if activation := self.activation(node):
             return self.registered(node, *activation)
         if node is self.squash:
             self.env[node] = self.env[node.args[0]]
-            return self.say(node, "dropped", "the largest output stays the largest")
+            return self.report_node(node, "dropped", "the largest output stays the largest")
         if node in self.clips.parts:
-            return self.say(node, "folded", f"a part of {operation(self.clips.parts[node])}")
+            return self.report_node(node, "folded", f"a part of {operation(self.clips.parts[node])}")
         if node in self.clips.bounds:
             return self.clipped(node, *self.clips.bounds[node])
         if node in self.clips.by_channel:
-            return self.refuse(node, not_convertible.CHANNEL_CLIP)
+            return self.reject(node, not_convertible.CHANNEL_CLIP)
         if (same := self.clips.same.get(node)) and not is_identity(node):
             self.env[node] = self.env[same]
-            return self.say(node, "folded", f"changes nothing after {operation(same)}")
+            return self.report_node(node, "folded", f"changes nothing after {operation(same)}")
         if bounds := clip(node):
-            return self.refuse(node, not_convertible.CLIP.format(low=bounds[0], high=bounds[1]))
+            return self.reject(node, not_convertible.CLIP.format(low=bounds[0], high=bounds[1]))
         match operation(node):
             case "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
                 return self.convolution(node)
@@ -149,19 +149,19 @@ class Writer:
                 return self.linear(node)
             case "batch_norm":
                 return self.batch_norm(node)
-        if drops(node):
-            return self.refuse(node, not_convertible.DROPOUT)
+        if is_active_dropout(node):
+            return self.reject(node, not_convertible.DROPOUT)
         if is_identity(node):
             self.env[node] = self.env[node.args[0]]
-            return self.say(node, "folded", "the identity when a network is evaluated")
+            return self.report_node(node, "folded", "the identity when a network is evaluated")
         if affine.write(self, node):
             return None
         if write := linear.handler(node):
             sizes = any(n not in self.env and n.name not in self.tensors for n in node.all_input_nodes)
             return (
-                self.refuse(node, not_convertible.SIZES) if sizes and write not in linear.SIZED else write(self, node)
+                self.reject(node, not_convertible.SIZES) if sizes and write not in linear.SIZED else write(self, node)
             )
-        self.refuse(node, not_convertible.OF_OPERATION.get(operation(node), not_convertible.UNKNOWN))
+        self.reject(node, not_convertible.OF_OPERATION.get(operation(node), not_convertible.UNKNOWN))
 
     def operand(self, node: fx.Node) -> fx.Node:
         """The node that stands for an exported one; a tensor of the network's own becomes a buffer."""
@@ -195,12 +195,14 @@ class Writer:
             name = next(path for c, path in self.stack(node) if c == call)
             if not module.y_th > 0:
                 self.report.append(
-                    Row(name, module.kind, "not convertible", not_convertible.NEGATIVE.format(y_th=float(module.y_th)))
+                    NodeReport(
+                        name, module.kind, "not convertible", not_convertible.NEGATIVE.format(y_th=float(module.y_th))
+                    )
                 )
                 self.calls[call] = self.env[node] = source
                 return
             self.module(node, copy.deepcopy(module), source, "spiking", name=name)
-            self.report[-1] = Row(self.report[-1].name, module.kind, "spiking", module.extra_repr())
+            self.report[-1] = NodeReport(self.report[-1].name, module.kind, "spiking", module.extra_repr())
             self.calls[call] = self.env[node]
         self.env[node] = self.calls[call]
 
@@ -212,7 +214,7 @@ class Writer:
         """(weight, bias) of a convolution or linear node, copied; None (and refused) where they are computed."""
         names = [n.name if isinstance(n, fx.Node) else n for n in (*node.args[1:3], None)[:2]]
         if any(name is not None and name not in self.tensors for name in names):
-            return self.refuse(node, not_convertible.WEIGHTS)
+            return self.reject(node, not_convertible.WEIGHTS)
         weight, bias = (None if name is None else self.tensors[name].clone() for name in names)
         return weight, bias
 
@@ -249,13 +251,13 @@ class Writer:
         weight, bias, mean, variance = (None if n is None else self.tensors.get(n.name) for n in names)
         training, _, eps = node.args[5:8]
         if training or mean is None:
-            return self.refuse(node, not_convertible.STATISTICS)
+            return self.reject(node, not_convertible.STATISTICS)
         weight = torch.ones_like(mean) if weight is None else weight
         bias = torch.zeros_like(mean) if bias is None else bias
         layer, dims = self.layer_before(source), source.meta["val"].dim()
         if fold(layer, dims, mean, variance, eps, weight, bias):
             self.env[node] = self.env[source]
-            return self.say(node, "folded", f"into {layer.name}")
+            return self.report_node(node, "folded", f"into {layer.name}")
         scale = (variance + eps).rsqrt() * weight
         note = "follows no weights of its own: kept as an exact affine map"
         self.module(node, Affine(scale, bias - mean * scale, dims), self.env[source], "affine", note)

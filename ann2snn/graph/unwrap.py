@@ -12,7 +12,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from ann2snn.errors import UserError
 
 
-def unwrapped(net: nn.Module) -> nn.Module:
+def unwrap(net: nn.Module) -> nn.Module:
     """A deep copy of `net` in eval mode without gradients; `net` stays as it is.
 
     Parallel and compiled modules are replaced by the modules inside of them. Pruning masks and weight and spectral norm

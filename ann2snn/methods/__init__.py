@@ -4,15 +4,14 @@ A method is a function `f(ann, stats, ...)` with `@method(paper=...)`, in a file
 names are stable; what the other modules of the suite hold may change.
 """
 
-from ann2snn.calibration.histogram import LayerStatistics
-from ann2snn.calibration.hooks import channel_mean, watched
-from ann2snn.calibration.statistics import Statistics
+from ann2snn.calibration.hooks import capture_activations, channel_mean
+from ann2snn.calibration.statistics import LayerStatistics, Statistics
 from ann2snn.conversion.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft, trains_like
 from ann2snn.conversion.surgery import replace_activations, spiking_output
 from ann2snn.conversion.thresholds import UNREACHABLE, ceiling, threshold
 from ann2snn.conversion.time_steps import steps
 from ann2snn.errors import UserError
-from ann2snn.graph.network import activations, called
+from ann2snn.graph.network import activations, modules_by_node
 from ann2snn.methods.convert import convert
 from ann2snn.methods.options import Count, Positive, Quantile, Where
 from ann2snn.methods.registry import Method, method
@@ -25,7 +24,7 @@ from ann2snn.simulation.synapses import in_order
 
 __all__ = [
     "activations",
-    "called",
+    "capture_activations",
     "ceiling",
     "channel_mean",
     "convert",
@@ -39,6 +38,7 @@ __all__ = [
     "LayerStatistics",
     "Method",
     "method",
+    "modules_by_node",
     "Neuron",
     "Positive",
     "Quantile",
@@ -57,7 +57,6 @@ __all__ = [
     "trains_like",
     "UNREACHABLE",
     "UserError",
-    "watched",
     "Where",
     "WholeTrain",
 ]

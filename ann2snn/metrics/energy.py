@@ -95,7 +95,9 @@ def of_record(record: dict, T: int) -> Counts:
 def of_result(ann: fx.GraphModule, result: Result, T: int) -> Counts:
     """Of a simulation of what `prepare` returned and `convert` converted. UserError: a T at which it was not read."""
     images, price = len(result.predictions(T)), costs(ann)
-    return _counts(T, price.inside, price.analog, price.neurons, price.operations(result.events[T]), images)
+    return _counts(
+        T, price.macs_without_padding, price.analog, price.neurons, price.operations(result.events[T]), images
+    )
 
 
 def _counts(T: int, macs: dict, analog: Iterable[str], neurons: dict, operations: dict, images: int) -> Counts:

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from ann2snn.data.catalog import DATASETS
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, WEIGHTED, Affine, Contraction, MaxPool
-from ann2snn.graph.network import called
+from ann2snn.graph.network import modules_by_node
 from ann2snn.metrics.fan_out import ONES, factor
 from ann2snn.networks.activations import ThresholdReLU
 from ann2snn.networks.registry import create
@@ -41,7 +41,7 @@ class Costs:
     fan_out: dict[str, Tensor]
     neurons: dict[str, int]
     macs: dict[str, int]
-    inside: dict[str, int]
+    macs_without_padding: dict[str, int]
     analog: tuple[str, ...]
 
     def operations(self, events: dict[str, Tensor]) -> dict[str, int]:
@@ -63,10 +63,10 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
     leaves: dict[str, Tensor] = {}
     neurons: dict[str, int] = {}
     macs: dict[str, int] = {}
-    inside: dict[str, int] = {}
+    macs_without_padding: dict[str, int] = {}
     analog = []
     reached = torch.zeros((), dtype=torch.double, requires_grad=True)
-    modules = called(ann)
+    modules = modules_by_node(ann)
     for node in ann.graph.nodes:
         sees_image[node] = node.op == "placeholder" or any(sees_image[n] for n in node.all_input_nodes)
         sees_spikes[node] = any(sees_spikes[n] for n in node.all_input_nodes)
@@ -84,8 +84,8 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
                 ones["bias"].zero_()
             out = torch.func.functional_call(module, ones, (x,))
             reached = reached + out.sum()
-            macs[module.name] = all_macs(module, x.shape, out.shape)
-            inside[module.name] = macs_inside(module, x.shape, out.shape)
+            macs[module.name] = macs_with_padding(module, x.shape, out.shape)
+            macs_without_padding[module.name] = count_macs_without_padding(module, x.shape, out.shape)
             if sees_image[node]:
                 analog.append(module.name)
             env[node] = out.detach()
@@ -107,10 +107,10 @@ def costs(ann: fx.GraphModule, shape: tuple[int, ...] | None = None) -> Costs:
         name: torch.zeros(leaf.shape[1:], dtype=torch.long) if gradient is None else gradient[0].round().long()
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
     }
-    return Costs(fan_out, neurons, macs, inside, tuple(analog))
+    return Costs(fan_out, neurons, macs, macs_without_padding, tuple(analog))
 
 
-def all_macs(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
+def macs_with_padding(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
     """The multiply-accumulates of one image, of this input and output shape, with those that read padding or, of a
     transposed convolution, fall outside of the output."""
     if isinstance(layer, Contraction):
@@ -118,10 +118,10 @@ def all_macs(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
     return (shape if isinstance(layer, TRANSPOSED) else out)[1:].numel() * layer.weight[0].numel()
 
 
-def macs_inside(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
+def count_macs_without_padding(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
     """The same without those that read padding or fall outside."""
     if not isinstance(layer, CONVOLUTIONS + TRANSPOSED):
-        return all_macs(layer, shape, out)
+        return macs_with_padding(layer, shape, out)
     taps = layer.weight[:, :, *[0] * len(layer.kernel_size)].numel()
     spread, read = (shape, out) if isinstance(layer, TRANSPOSED) else (out, shape)
     for side, k in enumerate(layer.kernel_size):
@@ -142,8 +142,8 @@ def macs_of(dataset: str, network: str) -> dict[str, tuple[int, int]] | None:
     def count(name: str, module: nn.Module, arguments: tuple[Tensor], out: Tensor) -> None:
         calls = sum(key.partition("@")[0] == name for key in found)
         found[f"{name}@{calls}" if calls else name] = (
-            all_macs(module, arguments[0].shape, out.shape),
-            macs_inside(module, arguments[0].shape, out.shape),
+            macs_with_padding(module, arguments[0].shape, out.shape),
+            count_macs_without_padding(module, arguments[0].shape, out.shape),
         )
 
     try:

@@ -13,15 +13,22 @@ from ann2snn.errors import UserError
 
 
 class ThresholdReLU(nn.Module):
-    """h(x - shift), h(x) = clip(x, 0, y_th): the threshold ReLU (Deng & Gu 2021, section 3).
+    """Threshold ReLU: clip(x - shift, 0, y_th) (Deng & Gu 2021, section 3).
 
-    The gradient is 1 for 0 < x - shift < y_th and 0 elsewhere (the paper's is 1 at the two edges too). `y_th` = inf is
-    the ReLU. `shift` is the optional shift of the training, y_th / (2 T_ref), in units of the activation. Any shape in,
-    the same shape out.
+    The gradient is 1 for 0 < x - shift < y_th and 0 elsewhere (in the paper it is 1 at the two edges too). The output
+    has the shape of the input.
+
+    Args:
+        y_th: Upper bound; `inf` gives the ReLU.
+        shift: Shift of the input in training, y_th / (2 T_ref) in the paper, in units of the activation.
+        inplace: Ignored; timm passes it.
+
+    Raises:
+        UserError: `y_th` is not positive.
     """
 
     kind = "threshold_relu"
-    name: str  # its place, once in a graph
+    name: str  # module path in the source network, set by `prepare`
 
     def __init__(self, y_th: float = 1.0, shift: float = 0.0, inplace: bool = False):
         super().__init__()
@@ -41,7 +48,10 @@ class ThresholdReLU(nn.Module):
 
 
 class Clip(torch.autograd.Function):
-    """clamp(x, 0, top) with a backward in one pass and in the layout of x: clamp's own takes ten times as long."""
+    """clamp(x, 0, top), whose backward takes one pass and keeps the memory layout of x.
+
+    The backward of `torch.clamp` takes ten times as long.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, top: float) -> Tensor:
@@ -59,10 +69,14 @@ class Clip(torch.autograd.Function):
 
 
 class TCL(ThresholdReLU):
-    """clip(x, 0, y_th) with a trained `y_th` (their lambda): a trainable clipping layer (Ho & Chang 2021).
+    """Trainable clipping layer: clip(x, 0, y_th) with a trained `y_th` (Ho & Chang 2021; lambda in the paper).
 
-    One `y_th` for each module, which starts at 4 as in the codes of QCFS and SlipReLU, where they compare with it. The
-    gradient with respect to y_th is 1 where x > y_th and 0 below. Any shape in, the same shape out. Read: those codes.
+    Each module has one `y_th`. The gradient with respect to it is 1 where x > y_th and 0 below. The output has the
+    shape of the input. The implementation follows the code of QCFS and SlipReLU, which compare with it.
+
+    Args:
+        y_th: Initial value, 4 as in that code.
+        inplace: Ignored; timm passes it.
     """
 
     kind = "tcl"
@@ -76,7 +90,7 @@ class TCL(ThresholdReLU):
         return TrainedClip.apply(x, self.y_th, self) if self.training else self.parts(x)[0]
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        """The value, u = x / y_th between 0 and 1, and (value - x) / y_th there."""
+        """(value, u, error): u is x / y_th clipped to [0, 1], and error is value / y_th - u."""
         return self.clip(x), (x / self.y_th).clamp_(0, 1), 0.0
 
     def clip(self, x: Tensor) -> Tensor:
@@ -87,40 +101,47 @@ class TCL(ThresholdReLU):
 
 
 class TrainedClip(torch.autograd.Function):
-    """The value of a TCL or its stairs, with the gradients that they state, in few passes.
+    """The value of a TCL or a subclass, whose backward takes few passes.
 
-    With respect to x it is 1 inside of the clip; with respect to y_th it is (value - x) / y_th there and 1 above.
+    The gradient with respect to x is 1 inside the clip. With respect to y_th it is (value - x) / y_th inside the clip
+    and 1 above.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, y_th: Tensor, activation: TCL) -> Tensor:
-        value, u, excess = activation.parts(x)
+        value, u, error = activation.parts(x)
         above = torch.floor(u)
         inside = torch.ceil(u).sub_(above)
-        ctx.save_for_backward(inside, above.add_(excess))
+        ctx.save_for_backward(inside, above.add_(error))
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        inside, of_y_th = ctx.saved_tensors
-        return grad * inside, (grad * of_y_th).sum(dtype=torch.float32), None
+        x_slope, y_th_slope = ctx.saved_tensors
+        return grad * x_slope, (grad * y_th_slope).sum(dtype=torch.float32), None
 
 
 ROUNDINGS = {"round": (torch.floor, 0.5), "floor": (torch.floor, 0.0), "ceil": (torch.ceil, 0.0)}
 
 
 class QCFS(TCL):
-    """y_th clip(floor(x L / y_th + 1/2) / L, 0, 1): quantisation clip-floor-shift (Bu et al. 2022), stairs of L steps.
+    """Quantisation clip-floor-shift: y_th clip(floor(x L / y_th + 1/2) / L, 0, 1) (Bu et al. 2022).
 
-    `y_th` (their lambda) is a parameter, one for each module, and starts at 8 as in their code. L = inf is the clip
-    that the stairs go round. A neuron with the threshold y_th that starts at y_th / 2 fires exactly this value in T = L
-    steps of constant current. `rounding` is one of ROUNDINGS: to the nearest step as above, or down ("floor": from a
-    start at 0), or up ("ceil": from just below y_th).
+    This is a clip quantised to L steps. A neuron with threshold y_th and initial potential y_th / 2 emits exactly this
+    value in T = L steps of constant current. The gradient follows their code, which clips before it floors and passes
+    the gradient straight through the floor: with respect to x it is 1 for 0 < x < y_th and 0 elsewhere; with respect to
+    y_th it is (y - x) / y_th inside the clip, 0 below and 1 above. The output has the shape of the input.
 
-    The gradient is that of their code, which clips before it floors and goes straight through the floor: with respect
-    to x it is 1 for 0 < x < y_th and 0 elsewhere; with respect to y_th it is (y - x) / y_th there, 0 below and 1 above.
-    Any shape in, the same shape out. Read: the code.
+    Args:
+        L: Number of steps; `inf` gives the clip without quantisation.
+        y_th: Initial value of the trained bound (lambda in the paper), one for each module; 8 as in their code.
+        inplace: Ignored; timm passes it.
+        rounding: A key of `ROUNDINGS`: to the nearest step as above, "floor" (down, for neurons that start at 0), or
+            "ceil" (up, for neurons that start just below y_th).
+
+    Raises:
+        UserError: L is below 1.
     """
 
     kind = "qcfs"
@@ -132,11 +153,11 @@ class QCFS(TCL):
         self.L, self.rounding = L, rounding
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        u = stairs = (x / self.y_th).clamp_(0, 1)
+        u = quantised = (x / self.y_th).clamp_(0, 1)
         if not math.isinf(self.L):
-            rounded, shift = ROUNDINGS[self.rounding]
-            stairs = rounded((u * self.L).add_(shift)).div_(self.L)
-        return stairs * self.y_th, u, stairs - u
+            round_, shift = ROUNDINGS[self.rounding]
+            quantised = round_((u * self.L).add_(shift)).div_(self.L)
+        return quantised * self.y_th, u, quantised - u
 
     def extra_repr(self) -> str:
         rounding = "" if self.rounding == "round" else f", {self.rounding}"
@@ -144,9 +165,18 @@ class QCFS(TCL):
 
 
 class SlipReLU(QCFS):
-    """a clip(x, 0, y_th) + (1 - a) QCFS(x): stairs that lean towards the clip (Jiang et al. 2023), 0 <= a <= 1.
+    """SlipReLU: a clip(x, 0, y_th) + (1 - a) QCFS(x) (Jiang et al. 2023).
 
-    `y_th` starts at 8 as in their code. The gradient is that of QCFS. Any shape in, the same shape out. Read: the code.
+    The gradient is that of QCFS. The output has the shape of the input.
+
+    Args:
+        L: Number of steps of the QCFS.
+        a: Share of the clip, in [0, 1].
+        y_th: Initial value of the trained bound, 8 as in their code.
+        inplace: Ignored; timm passes it.
+
+    Raises:
+        UserError: L is below 1, or `a` is outside [0, 1].
     """
 
     kind = "slip_relu"
@@ -158,18 +188,22 @@ class SlipReLU(QCFS):
         self.a = a
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        stairs, u, excess = super().parts(x)
-        return self.a * self.clip(x) + (1 - self.a) * stairs, u, (1 - self.a) * excess
+        quantised, u, error = super().parts(x)
+        return self.a * self.clip(x) + (1 - self.a) * quantised, u, (1 - self.a) * error
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, a={self.a:g}"
 
 
 def make(spec: str) -> Callable[..., nn.Module]:
-    """The activation class of a name, usable as timm's `act_layer`.
+    """Factory of an activation, usable as timm's `act_layer`.
 
-    `relu`, `threshold_relu:Y_TH`, `threshold_relu:Y_TH:T_REF` (shifted by y_th / (2 T_ref) in the training), `tcl`,
-    `qcfs:L`, `qcfs:L:floor`, `qcfs:L:ceil` or `slip_relu:L:A`.
+    Args:
+        spec: `relu`, `threshold_relu:Y_TH`, `threshold_relu:Y_TH:T_REF` (shifted by y_th / (2 T_ref) in training),
+            `tcl`, `qcfs:L`, `qcfs:L:floor`, `qcfs:L:ceil` or `slip_relu:L:A`.
+
+    Raises:
+        UserError: `spec` is none of these.
     """
     try:
         match spec.split(":"):

@@ -1,10 +1,9 @@
 """Networks for CIFAR with batch norm: He's family of ResNets, and the wider networks that later papers convert."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ann2snn.networks.blocks import BasicBlock, PaddingShortcut, init_kaiming
 from ann2snn.networks.deng import VGG16, plain
-from ann2snn.networks.digits import BasicBlock
 from ann2snn.networks.registry import network
 
 
@@ -12,10 +11,10 @@ from ann2snn.networks.registry import network
 def cifar_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """He's ResNet-20 for CIFAR: 3 stages of 3 blocks, 16-32-64 channels, batch norm, shortcut option A.
 
-    269,722 parameters at 3 channels and 10 classes, 40,551,040 MACs. The parameter names of
-    akamaster/pytorch_resnet_cifar10, whose checkpoints load. Three others go by the same name: Deng & Gu's ResNet-20
-    (`deng_resnet20`: 64 to 512 channels, no batch norm, 11.25 M), Li et al.'s (`li_resnet20`: 64-128-256 channels) and
-    that of QCFS (`qcfs_resnet20`: option B). Input (B, in_chans, 32, 32).
+    269,722 parameters at 3 channels and 10 classes, 40,551,040 MACs. The parameter names are those of
+    akamaster/pytorch_resnet_cifar10, so that its checkpoints load. Three other networks have the same name: Deng & Gu's
+    ResNet-20 (`deng_resnet20`: 64 to 512 channels, no batch norm, 11.25 M parameters), Li et al.'s (`li_resnet20`:
+    64-128-256 channels) and that of QCFS (`qcfs_resnet20`: option B). Input (B, in_chans, 32, 32).
     """
     return CifarResNet(3, num_classes, in_chans, act_layer)
 
@@ -42,7 +41,7 @@ def cifar_resnet56(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
 def cifar_resnet18(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """He's ResNet-18 with a stem for CIFAR: one 3x3 convolution and no pool; 64 to 512 channels, 1x1 shortcuts.
 
-    11,173,962 parameters at 3 channels and 10 classes, 555,422,720 MACs. As the ResNet-18 of QCFS (Bu et al. 2022).
+    11,173,962 parameters at 3 channels and 10 classes, 555,422,720 MACs. It is the ResNet-18 of QCFS (Bu et al. 2022).
     """
     return _resnet((2, 2, 2, 2), num_classes, in_chans, act_layer)
 
@@ -51,14 +50,14 @@ def cifar_resnet18(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
 def cifar_resnet34(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """`cifar_resnet18` with 3, 4, 6 and 3 blocks: 21,282,122 parameters, 1,159,402,496 MACs.
 
-    QCFS has it for ImageNet too, with this stem at 224x224.
+    QCFS also uses it for ImageNet, with this stem at 224x224.
     """
     return _resnet((3, 4, 6, 3), num_classes, in_chans, act_layer)
 
 
 @network(shape=(3, 32, 32))
 def li_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
-    """Li et al.'s ResNet-20 (2021): 3 stages of 3 blocks as He's, but 64-128-256 channels and 1x1 shortcuts.
+    """Li et al.'s ResNet-20 (2021): 3 stages of 3 blocks like He's, but with 64-128-256 channels and 1x1 shortcuts.
 
     4,327,754 parameters at 3 channels and 10 classes, 647,694,848 MACs: 16 times those of `cifar_resnet20`.
     """
@@ -78,17 +77,17 @@ def qcfs_resnet20(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
 def cifar_vgg16(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
     """VGG-16 as Li et al. (2021) convert it: 13 3x3 convolutions, batch norm, 5 average pools, 1 linear layer of 512.
 
-    14,724,042 parameters at 3 channels and 10 classes, 313,201,664 MACs. Theirs also has 4,224 biases before the batch
-    norms, where they do nothing. That of QCFS is `qcfs_vgg16`, Deng & Gu's `deng_vgg16`.
+    14,724,042 parameters at 3 channels and 10 classes, 313,201,664 MACs. Theirs also has 4,224 biases before the
+    batch norms, which have no effect. The VGG-16 of QCFS is `qcfs_vgg16`, that of Deng & Gu `deng_vgg16`.
     """
     return plain(VGG16, (), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d)
 
 
 @network(shape=(3, 32, 32))
 def qcfs_vgg16(*, num_classes: int, in_chans: int, act_layer) -> nn.Module:
-    """The VGG-16 of QCFS (Bu et al. 2022): `cifar_vgg16` with two more linear layers, of 4096. No dropout, as there.
+    """The VGG-16 of QCFS (Bu et al. 2022): `cifar_vgg16` with two more linear layers of 4096 features.
 
-    33,642,442 parameters at 3 channels and 10 classes, 332,111,872 MACs.
+    33,642,442 parameters at 3 channels and 10 classes, 332,111,872 MACs. Like theirs it has no dropout.
     """
     return plain(VGG16, (4096, 4096), num_classes, in_chans, act_layer, norm=nn.BatchNorm2d)
 
@@ -102,20 +101,13 @@ def qcfs_vgg16_imagenet(*, num_classes: int, in_chans: int, act_layer) -> nn.Mod
 def _resnet(blocks: tuple[int, ...], num_classes: int, in_chans: int, act_layer, *, width: int = 64) -> nn.Module:
     """A 3x3 convolution, stages of basic blocks whose channels double from stage to stage, a global average pool."""
     layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), act_layer()]
-    before = width
+    in_width = width
     for stage, n in enumerate(blocks):
+        out_width = width << stage
         for _ in range(n):
-            after = width << stage
-            layers.append(BasicBlock(before, after, 1 if before == after else 2, act_layer))
-            before = after
-    return _kaiming(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes)))
-
-
-def _kaiming(net: nn.Module) -> nn.Module:
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-    return net
+            layers.append(BasicBlock(in_width, out_width, 1 if in_width == out_width else 2, act_layer))
+            in_width = out_width
+    return init_kaiming(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_width, num_classes)))
 
 
 class CifarResNet(nn.Module):
@@ -126,12 +118,12 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_chans, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = act_layer()
-        self.layer1 = nn.Sequential(*(Block(16, 16, act_layer) for _ in range(n)))
-        self.layer2 = nn.Sequential(*(Block(16 if i == 0 else 32, 32, act_layer) for i in range(n)))
-        self.layer3 = nn.Sequential(*(Block(32 if i == 0 else 64, 64, act_layer) for i in range(n)))
+        self.layer1 = _option_a_stage(n, 16, 16, act_layer)
+        self.layer2 = _option_a_stage(n, 16, 32, act_layer)
+        self.layer3 = _option_a_stage(n, 32, 64, act_layer)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(64, num_classes)
-        _kaiming(self)
+        init_kaiming(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.bn1(self.conv1(x)))
@@ -139,22 +131,10 @@ class CifarResNet(nn.Module):
         return self.linear(self.pool(x).flatten(1))
 
 
-class Block(nn.Module):
-    """Two convolutions. Where the channels double: stride 2, option A (every second pixel, zeros as new channels)."""
-
-    def __init__(self, in_chans: int, out_chans: int, act_layer):
-        super().__init__()
-        self.widens = in_chans != out_chans
-        self.conv1 = nn.Conv2d(in_chans, out_chans, 3, 2 if self.widens else 1, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_chans)
-        self.act1 = act_layer()
-        self.conv2 = nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_chans)
-        self.act2 = act_layer()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
-        if self.widens:
-            zeros = x.shape[1] // 2  # on either side
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, zeros, zeros))
-        return self.act2(y + x)
+def _option_a_stage(n: int, in_chans: int, out_chans: int, act_layer) -> nn.Sequential:
+    """n basic blocks; where the channels double, the first one has stride 2 and a shortcut of option A."""
+    if in_chans == out_chans:
+        first = BasicBlock(in_chans, out_chans, 1, act_layer)
+    else:
+        first = BasicBlock(in_chans, out_chans, 2, act_layer, PaddingShortcut(in_chans, out_chans))
+    return nn.Sequential(first, *(BasicBlock(out_chans, out_chans, 1, act_layer) for _ in range(n - 1)))

@@ -1,4 +1,4 @@
-"""Source networks by name: our own, one function each in the files of this folder, and all of timm."""
+"""Registry of source networks: the functions of this folder, and all networks of timm."""
 
 import functools
 import importlib
@@ -13,18 +13,16 @@ from ann2snn.networks import activations
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {}
 _SHAPES: dict[str, tuple[int, int, int]] = {}
-GATES = {
-    "Sigmoid",
-    "Hardsigmoid",
-    "HardSigmoid",
-    "Softmax",
-    "Tanh",
-    "MultiheadAttention",
-}  # not what act_layer replaces
+# classes of torch.nn.modules.activation and timm.layers.activations that `act_layer` does not replace
+GATES = {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Softmax", "Tanh", "MultiheadAttention"}
 
 
 def network(*, shape: tuple[int, int, int]):
-    """Registers `f(*, num_classes, in_chans, act_layer) -> nn.Module` under its own name; it is meant for (C, H, W)."""
+    """Decorator that registers `f(*, num_classes, in_chans, act_layer) -> nn.Module` under the function's name.
+
+    Args:
+        shape: The input (C, H, W) that the network is designed for.
+    """
 
     def register(function: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         _NETWORKS[function.__name__], _SHAPES[function.__name__] = function, shape
@@ -35,25 +33,25 @@ def network(*, shape: tuple[int, int, int]):
 
 @functools.cache
 def _discover() -> None:
-    """Imports every file of this folder, so that its networks are registered."""
+    """Imports all modules of this folder, which registers their networks."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
 
 
-def functions() -> dict[str, Callable[..., nn.Module]]:
-    """Our own networks by name: the functions that make them."""
+def network_functions() -> dict[str, Callable[..., nn.Module]]:
+    """The networks of this folder: their functions by name, sorted."""
     _discover()
     return dict(sorted(_NETWORKS.items()))
 
 
 def names() -> list[str]:
-    """Our own networks, sorted."""
-    return list(functions())
+    """Names of the networks of this folder, sorted."""
+    return list(network_functions())
 
 
 def input_shape(name: str) -> tuple[int, int, int]:
-    """The (C, H, W) that a network is meant for: ours by its decorator, timm's by its configuration."""
-    if name in functions():
+    """The input (C, H, W) that a network is designed for; for timm's networks, that of its pretrained configuration."""
+    if name in network_functions():
         return _SHAPES[name]
     try:
         from timm.models import get_pretrained_cfg
@@ -65,8 +63,8 @@ def input_shape(name: str) -> tuple[int, int, int]:
 
 
 def check(name: str) -> None:
-    """UserError for a name that is neither ours nor timm's."""
-    if name in functions():
+    """Raises a UserError unless `name` is a network of this folder or of timm."""
+    if name in network_functions():
         return
     try:
         import timm
@@ -77,14 +75,21 @@ def check(name: str) -> None:
 
 
 def create(name: str, *, num_classes: int, in_chans: int, activation: str = "relu") -> nn.Module:
-    """A freshly initialised network: one of `names()`, else timm's of that name (never its pretrained weights).
+    """Creates a network with random weights.
 
-    `activation` is a name for `activations.make`. UserError: an unknown name, or a timm network that keeps activations
-    of its own beside the one asked for. Activations that a timm network calls as functions are not seen here.
+    Args:
+        name: One of `names()`, or a network of timm. Pretrained weights are never loaded.
+        num_classes: Number of outputs.
+        in_chans: Channels of the input.
+        activation: A spec for `activations.make`.
+
+    Raises:
+        UserError: The name or activation is unknown, or a timm network has other activation modules besides the
+            requested one. (Activations that a network calls as functions are not detected.)
     """
     act_layer = activations.make(activation)
     check(name)
-    if name in functions():
+    if name in network_functions():
         return _NETWORKS[name](num_classes=num_classes, in_chans=in_chans, act_layer=act_layer)
     import timm
 
@@ -96,17 +101,18 @@ def create(name: str, *, num_classes: int, in_chans: int, activation: str = "rel
             raise UserError(f"timm's {name} does not take {activation} ({error}); choose another network.") from error
         net = make()
     wanted = type(act_layer())
-    kept = [f"{place} ({type(m).__name__})" for place, m in net.named_modules() if _is_other_activation(m, wanted)]
-    if kept or not any(type(m) is wanted for m in net.modules()):
-        what = f"{', '.join(kept[:3])}{' ...' if len(kept) > 3 else ''}" if kept else "its own activations"
+    others = [f"{path} ({type(m).__name__})" for path, m in net.named_modules() if _is_other_activation(m, wanted)]
+    if others or not any(type(m) is wanted for m in net.modules()):
+        what = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}" if others else "its own activations"
         raise UserError(f"timm's {name} keeps {what} where {activation} was asked for; choose another network.")
     return net
 
 
 def register_with_timm() -> None:
-    """Makes our networks timm's too: after it `timm.create_model("deng_vgg16", num_classes=10)` makes one.
+    """Registers the networks of this folder with timm, as in `timm.create_model("deng_vgg16", num_classes=10)`.
 
-    `in_chans` and `act_layer` default to what the network is meant for and to ReLU. A name that timm has stays timm's.
+    `in_chans` defaults to the channels that the network is designed for, and `act_layer` to ReLU. A name that timm
+    already has is skipped.
     """
     from timm.models import is_model, register_model
 
@@ -119,10 +125,10 @@ def _timm_entry(name: str) -> Callable[..., nn.Module]:
     make = _NETWORKS[name]
 
     @functools.wraps(make)
-    def entry(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **chosen):
+    def entry(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **options):
         if pretrained:
             raise UserError(f"There are no pretrained weights of {name} in timm; train it with `ann2snn train`.")
-        return make(**{"in_chans": _SHAPES[name][0], "act_layer": nn.ReLU} | chosen)
+        return make(**{"in_chans": _SHAPES[name][0], "act_layer": nn.ReLU} | options)
 
     return entry
 

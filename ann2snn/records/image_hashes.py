@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ann2snn.conform import conform
 from ann2snn.data.registry import load
-from ann2snn.data.split import Data, sha256
+from ann2snn.data.split import sha256
 from ann2snn.errors import UserError
 from ann2snn.files import slug, write_atomic
 from ann2snn.reading import DamagedFile, read_json

@@ -183,13 +183,13 @@ def _check_names_and_sizes(record: Record) -> None:
         if not SHA256.fullmatch(digest):
             raise ValueError(f"its {name} is {_short(digest)}, not a SHA-256")
     if not ACTIVATION.fullmatch(job["activation"]):
-        raise ValueError(f"its activation is {_short(job['activation'])}")
+        raise ValueError(f"its activation is {short_repr(job['activation'])}")
     if not job["method_version"] or not job["calibration"] or job["calibration"] != n["calibration"]:
         raise ValueError("its calibration images or the version of its method are not counted")
     if not (sum(network["macs"].values()) and network["macs"] and n["train"] and record["provenance"]["threads"]):
         raise ValueError("its multiply-accumulates, training images or threads are 0")
     if unknown := sorted(set(network["analog"]) - network["macs"].keys()):
-        raise ValueError(f"its layer {_short(unknown[0])} reads the image and has no multiply-accumulates")
+        raise ValueError(f"its layer {short_repr(unknown[0])} reads the image and has no multiply-accumulates")
 
 
 def _check_counts(record: Record) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ann2snn.files import seal, unseal, write_atomic
-from ann2snn.interrupts import closed_first
+from ann2snn.interrupts import raise_on_interrupt
 
 SOURCE = Path(__file__).with_name("layer.c")
 FLAGS = ["-O3", "-march=native", "-fPIC"]
@@ -38,7 +38,7 @@ def load(compiler: list[str], flags: list[str], passes: Callable[[ctypes.CDLL], 
         folders.append(_cache())
         with suppress(OSError, ValueError):
             return _loaded(folders[0] / name, passes)
-    with closed_first(), tempfile.TemporaryDirectory(prefix="ann2snn-") as scratch:
+    with raise_on_interrupt(), tempfile.TemporaryDirectory(prefix="ann2snn-") as scratch:
         _build(compiler, flags, Path(scratch, "built"))
         content = seal(Path(scratch, "built").read_bytes())
         for folder in [*folders, Path(scratch)]:

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import MaxPool
-from ann2snn.graph.network import called
+from ann2snn.graph.network import modules_by_node
 from ann2snn.simulation.backends import compiled, fused, in_bytes
 from ann2snn.simulation.currents import Current, dense, synapses
 from ann2snn.simulation.layers import Compiled, Eager, Whole
@@ -31,7 +31,7 @@ class Plan:
 
     def __init__(self, snn: fx.GraphModule):
         self.snn = snn
-        self.modules = called(snn)
+        self.modules = modules_by_node(snn)
         self.synapses: dict[fx.Node, Synapses | None] = {}
         self.once, self.each, changing = [], [], set()
         self.images = set()  # the nodes with one value for each image

@@ -17,10 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn import interrupts
-from ann2snn.devices import hardware
 from ann2snn.errors import UserError
 from ann2snn.files import seal, write_atomic
-from ann2snn.progress import Bar
 from ann2snn.training.initialization import epoch_seed, scale_dependent_parameters
 from ann2snn.training.recipes import Recipe
 
@@ -217,7 +215,7 @@ class ProgressCallback(Callback):
 
     def on_train_start(self, trainer, module):
         total = trainer.max_epochs * trainer.num_training_batches
-        self.bar = Bar(self.label, total, done=trainer.global_step)
+        self.bar = ProgressBar(self.label, total, done=trainer.global_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         self.bar.update(1, self.note)

@@ -4,18 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ann2snn.conform import MAYBE, check_names, conform
+from ann2snn.conform import check_names, conform
 from ann2snn.files import slug
 from ann2snn.training.recipes import recipe_of
 
 SCHEMA = {
     **dict.fromkeys(("dataset", "network", "activation", "recipe", "weights_hash"), str),
-    "data_hash": (str, MAYBE),
-    "seed": (int, MAYBE),
+    "data_hash": (str, NoneType),
+    "seed": (int, NoneType),
     "num_classes": int,
     "in_chans": int,
     "shape": [int],
-    "training_seconds": (float, MAYBE),
+    "training_seconds": (float, NoneType),
 }
 LATER = {"normalization": {"mean": [float], "std": [float], "scale": float}, "trained_on": [str]}
 MAX_SIZE = 2**16  # classes, channels, and height or width of an image

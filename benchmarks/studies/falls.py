@@ -6,7 +6,7 @@
 from ann2snn import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_process(interrupts.AGAIN)  # before anything else is imported
+    interrupts.exit_on_interrupt(interrupts.RESTARTS)  # before anything else is imported
 
 import copy
 import math

@@ -8,7 +8,7 @@ second run goes on where the first was stopped. With as many epochs as `bn_free`
 from ann2snn import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_process()  # before anything else is imported
+    interrupts.exit_on_interrupt()  # before anything else is imported
 
 import argparse
 import sys

@@ -6,10 +6,10 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ann2snn.graph.operations import is_identity, operation
-from ann2snn.graph.report import Row
+from ann2snn.graph.report import NodeReport
 
 
-def last_squash(graph: fx.Graph) -> fx.Node | None:
+def output_activation(graph: fx.Graph) -> fx.Node | None:
     """The softmax or log_softmax over the classes, or the sigmoid, that gives the output; None where nothing does."""
     node = graph.output_node().args[0][0]  # type: ignore[index]
     while isinstance(node, fx.Node) and node.op == "call_function" and len(node.users) == 1:
@@ -29,14 +29,14 @@ def _over_classes(node: fx.Node) -> bool:
     return dims > 1 and dim in (1, 1 - dims)
 
 
-def notice(report: list[Row]) -> None:
+def print_dropped(report: list[NodeReport]) -> None:
     """Says on stderr what was dropped."""
     for row in report:
         if row.role == "dropped":
             print(f"ann2snn: {row.name}: the {row.operation} at the end is dropped: {row.note}.", file=sys.stderr)
 
 
-def output_before(net: nn.Module, squash: str, x: Tensor) -> Tensor:
+def output_without(net: nn.Module, squash: str, x: Tensor) -> Tensor:
     """The output of `net` on `x`, without the softmax or sigmoid (by name) at its end."""
     with _Inputs(squash) as inputs:
         net(x)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ann2snn.errors import UserError
 from ann2snn.graph import not_convertible
-from ann2snn.graph.report import NotConvertible, Row
+from ann2snn.graph.report import NodeReport, NotConvertible
 
 
 class ShapeError(UserError):
@@ -30,7 +30,7 @@ def check_network(net: nn.Module, example: Tensor) -> None:
     for path, module in net.named_modules():
         if isinstance(module, nn.RNNBase | nn.RNNCellBase):
             kind = type(module).__name__.lower()
-            raise NotConvertible([Row(path or kind, kind, "not convertible", not_convertible.RECURRENT)])
+            raise NotConvertible([NodeReport(path or kind, kind, "not convertible", not_convertible.RECURRENT)])
     parameters = inspect.signature(net.forward).parameters.values()
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(needed) > 1:
