@@ -146,7 +146,7 @@ def rivals(root: Path, n: int) -> dict:
             return fit(*arguments, **options)
 
         def rival(place=place):
-            files.exclusive, lightning_module.fit = noted, patient
+            train.exclusive, lightning_module.fit = noted, patient
             train.train(load("digits"), "digits_plain", "relu", 0, place / "runs", device="cpu")
 
         children = []
