@@ -26,6 +26,7 @@ from ann2snn.training.recipes import RECIPES
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import put  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SWEEP = "sweep --dataset digits --network digits_plain --T 1 4 --device cpu --wandb off"
 
 

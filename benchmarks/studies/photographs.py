@@ -10,6 +10,11 @@ of 28 layers in a chain and 1,001 outputs, of which the first is no class of Ima
 columns ImageId, the name of a file without its ending, and TrueLabel, 1 to 1000) and the pictures.
 """
 
+from ann2snn import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_process()  # before anything else is imported
+
 import argparse
 import csv
 import hashlib
