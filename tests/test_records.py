@@ -201,7 +201,7 @@ def test_a_record_in_the_wrong_place_is_refused(make_record, tmp_path):
     other = path.parents[1] / "seed1" / path.name
     other.parent.mkdir()
     shutil.copy(path, other)
-    with pytest.raises(UserError, match=r"seed1.*its job belongs; move it to records/digits/plain/relu/seed0"):
+    with pytest.raises(UserError, match=r"seed1.*path of its job; move it to records/digits/plain/relu/seed0"):
         load(other)
     assert len(load_all(tmp_path)) == 1
 

@@ -566,7 +566,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
         recipe = Recipe("any", 1, 8, lr=0.5, weight_decay=0.25, gamma=gamma)
         if gamma:
             initialization.rescale_activations(net, gamma)
-        optimizer = torch.optim.SGD(lightning_module.groups(net, recipe), recipe.lr, 0.5, nesterov=True)
+        optimizer = torch.optim.SGD(lightning_module.parameter_groups(net, recipe), recipe.lr, 0.5, nesterov=True)
         images = torch.randn(8, 1, 8, 8)
         for _ in range(5):
             optimizer.zero_grad()
