@@ -106,7 +106,8 @@ def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
         environ = dict(given)
         process.sleep_while_waiting(environ)
         assert environ.get("OMP_WAIT_POLICY") == policy
-    code = "import os; from ann2snn import cli; cli.main(['compare', 'a', 'b']); print(os.environ['OMP_WAIT_POLICY'])"
-    env = {name: value for name, value in os.environ.items() if name not in process.WAITING}
+    code = "import os; from ann2snn.cli import main; main.main(['compare', 'a', 'b'])"
+    code += "; print(os.environ['OMP_WAIT_POLICY'])"
+    env = {name: value for name, value in os.environ.items() if name not in process.WAIT_POLICIES}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout == "passive\n"

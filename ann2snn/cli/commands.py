@@ -66,8 +66,8 @@ def train(options) -> int:
     which = data, options.network, options.activation, seed, settings(options), options.recipe
     check_source(*which)
     source = load_or_train(*which)
-    found = source.result("validation")
-    print(f"{source.path}\nvalidation accuracy {100 * found['correct'] / found['n']:.2f} % of {found['n']} images")
+    result = source.result("validation")
+    print(f"{source.path}\nvalidation accuracy {100 * result['correct'] / result['n']:.2f} % of {result['n']} images")
     return 0
 
 

@@ -44,7 +44,7 @@ ZSH = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashc
 
 def script(shell: str) -> str:
     """For "bash" or "zsh": commands, options, choices, and the names of methods, datasets, networks and recipes."""
-    known = {
+    names_by_option = {
         "--method": sorted(discover()),
         "--dataset": names(),
         "--network": networks_registry.names(),
@@ -62,7 +62,7 @@ def script(shell: str) -> str:
                     positionals.append(_case(name, action.choices))
                 continue
             flags += action.option_strings
-            if choices := action.choices or known.get(action.option_strings[-1]):
+            if choices := action.choices or names_by_option.get(action.option_strings[-1]):
                 values.append(_case(f'"{name} {action.option_strings[-1]}"', choices))
         options.append(_case(name, flags))
     return SCRIPT.format(

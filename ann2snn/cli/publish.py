@@ -37,14 +37,14 @@ def _weights(files: Iterable[Path], headline: str) -> dict[str, Path]:
 
     Damaged files are skipped with a message on stderr that begins with `headline`.
     """
-    found = {}
+    paths = {}
     for path in sorted(files):
         if path.stat().st_size <= MAX_PUBLISHED_BYTES:
             try:
-                found[load_source(path)[1]["weights_hash"]] = path
+                paths[load_source(path)[1]["weights_hash"]] = path
             except UserError as error:
                 print(f"{headline}: {error}", file=sys.stderr)
-    return found
+    return paths
 
 
 def publish_records(

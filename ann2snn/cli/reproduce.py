@@ -111,10 +111,10 @@ def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:
 
 def table_of(options) -> paper.Table | None:
     """The table of the paper that `--only` names, or None."""
-    found = [table for id in options.only if (table := paper.TABLE.get(id))]
-    if found and len(options.only) > 1:
-        raise UserError(f"{found[0].id} is a table of the paper: name no other id with it.")
-    return found[0] if found else None
+    named = [paper.TABLE[id] for id in options.only if id in paper.TABLE]
+    if named and len(options.only) > 1:
+        raise UserError(f"{named[0].id} is a table of the paper: name no other id with it.")
+    return named[0] if named else None
 
 
 def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
@@ -122,7 +122,7 @@ def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
     if not only:
         return tables
     parts = {table.id: (table,) for table in tables} | {id: (part,) for table in tables for id, part in rows(table)}
-    parts |= {id: found for id, found in sweeps_of_paper_tables(tables).items() if id not in parts}
+    parts |= {id: sweeps for id, sweeps in sweeps_of_paper_tables(tables).items() if id not in parts}
     if wrong := [id for id in only if id not in parts]:
         near = get_close_matches(wrong[0], parts, 3, 0.4) or list(parts)[:3]
         raise UserError(
@@ -134,8 +134,8 @@ def select(tables: tuple[Sweep, ...], only: list[str]) -> tuple[Sweep, ...]:
 
 def sweeps_of_paper_tables(tables: tuple[Sweep, ...]) -> dict[str, tuple[Sweep, ...]]:
     """The sweeps that each table of the paper needs, by the id of the table; those without sweeps are left out."""
-    found = {p.id: tuple(table for table in tables if table.id in p.sweeps) for p in paper.TABLES}
-    return {id: sweeps for id, sweeps in found.items() if sweeps}
+    needed = {p.id: tuple(table for table in tables if table.id in p.sweeps) for p in paper.TABLES}
+    return {id: sweeps for id, sweeps in needed.items() if sweeps}
 
 
 def listing(name: str, parts: list[Sweep], settings: Settings, hint: str = "") -> str:
