@@ -5,9 +5,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn.errors import UserError
+from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, escaped
-from ann2snn.leaderboard.pages.method_tables import variant
-from ann2snn.leaderboard.rows import MAIN, Row, sections
+from ann2snn.leaderboard.pages.method_tables import variant_index
+from ann2snn.leaderboard.rows import Row, sections
 from ann2snn.records.job import recipe_name
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
@@ -34,8 +35,8 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
     for section in sections(records):
         for row in section.first_draws:
             source = section.dataset, section.network, row.job.activation, recipe_name(row.job.recipe)
-            hard = row.job.method in MAIN and row.job.options.get("reset") == "hard"
-            if source in SHOWN and row.usual and (hard or variant(row) is not None):
+            hard = row.job.method in CLASSIC_METHODS and row.job.options.get("reset") == "hard"
+            if source in SHOWN and row.is_default_protocol and (hard or variant_index(row) is not None):
                 now = found[source].get(name := row.job.label, row)
                 found[source][name] = max(now, row, key=lambda row: row.job.method_version)
     return {source: rows for source, rows in found.items() if rows}
