@@ -109,7 +109,7 @@ def test_batches_and_the_caller_s_networks(chain):
 def test_a_table_of_diagnoses_from_the_command_line(ann2snn, monkeypatch):
     put("runs")
     table = Sweep("tiny", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("optimal", {}),), (4,))
-    layers = paper.Table("layers", "Layers", ("tiny",), paper.layer_table, diagnosed=True)
+    layers = paper.Table("layers", "Layers", paper.layer_table, ("tiny",), diagnosed=True)
     monkeypatch.setitem(profiles.PROFILES, "tiny", (table,))
     monkeypatch.setattr(paper, "TABLES", (layers,))
     monkeypatch.setattr(paper, "TABLE", {"layers": layers})

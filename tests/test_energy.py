@@ -7,7 +7,7 @@ from torch import nn
 from ann2snn import convert, prepare, simulate
 from ann2snn.errors import UserError
 from ann2snn.leaderboard import build
-from ann2snn.leaderboard.inputs import Known
+from ann2snn.leaderboard.inputs import PageInputs
 from ann2snn.leaderboard.pages import energy as page
 from ann2snn.metrics import energy
 from ann2snn.metrics.energy import FLOAT32, INT8, MEMORY, REGISTER
@@ -83,7 +83,7 @@ def test_a_row_has_its_T_within_a_point_of_the_ann_by_validation_and_16(make_rec
     made = make_record(n=1000, ann=1000, ann_validation=1000, T=right, validation={4: 900, 8: 990, 16: 1000})
     slow = make_record(n=1000, ann=1000, ann_validation=1000, T={16: 500}, method="opi")
     hard = make_record(n=1000, ann=1000, T={16: 500}, options={"reset": "hard"})
-    known = Known([made, slow, hard])
+    known = PageInputs([made, slow, hard])
     first, second, third = cells(page.table(page.lines(page.rows(known))))
     assert (first["T"], first["SNN"]) == ("8, near", "99.20")
     assert (second["T"], second["SNN"]) == ("16", "99.10")
@@ -102,42 +102,42 @@ def test_findings_count_rows_that_are_near_and_cheaper(make_record):
     cheap["network"] |= {"macs": {"conv": 100, "fc": 400}, "neurons": {"a": 1}}
     dear = make_record(n=100, ann=100, ann_validation=100, T={8: 99}, method="opi")
     far = make_record(n=100, ann=100, ann_validation=100, T={16: 50}, method="max_norm")
-    text = page.findings(page.rows(Known([cheap, dear, far])))
+    text = page.findings(page.rows(PageInputs([cheap, dear, far])))
     assert text == (
         "- **digits**: 2 of 3 rows of own sources are within 1 point on validation at a T that ran (up to 8 or 16), and"
         " of these cost less than their ANN: 1 in float32; 1 in int8; 1 in int8, memory, potential held; 0 in int8,"
         " memory."
     )
-    assert page.findings(page.rows(Known([far]))).endswith(
+    assert page.findings(page.rows(PageInputs([far]))).endswith(
         "0 of 1 rows of own sources are within 1 point on validation at a T that ran (up to 16)."
     )
 
 
 def test_imported_weights_have_their_largest_T_and_no_verdict(make_record):
     record = make_record(n=100, ann=100, T={16: 50, 64: 99, 128: 100}, seed=None, official=False)
-    assert [x["T"] for x in cells(page.table(page.lines(page.rows(Known([record])))))] == ["16", "128"]
-    assert page.findings(page.rows(Known([record]))) == ""
-    assert "†" in page.table(page.lines(page.rows(Known([record])))) and "not the official one" in page.page(
-        Known([record])
+    assert [x["T"] for x in cells(page.table(page.lines(page.rows(PageInputs([record])))))] == ["16", "128"]
+    assert page.findings(page.rows(PageInputs([record]))) == ""
+    assert "†" in page.table(page.lines(page.rows(PageInputs([record])))) and "not the official one" in page.page(
+        PageInputs([record])
     )
 
 
 def test_other_methods_have_the_T_that_is_near_and_on_imported_weights_16(make_record):
     near = {"n": 100, "ann": 100, "ann_validation": 100, "method": "ftbc"}
-    known = Known([make_record(T={8: 100, 16: 100}, **near), make_record(T={16: 50}, seed=1, **near)])
-    assert [line.T for line in page.lines(page.rows(Known(known.records[:1])))] == [8]
-    assert [line.T for line in page.lines(page.rows(Known(known.records[1:])))] == []
-    assert "1 of 1 rows" in page.findings(page.rows(Known(known.records[:1])))
-    assert "0 of 1 rows" in page.findings(page.rows(Known(known.records[1:])))
+    known = PageInputs([make_record(T={8: 100, 16: 100}, **near), make_record(T={16: 50}, seed=1, **near)])
+    assert [line.T for line in page.lines(page.rows(PageInputs(known.records[:1])))] == [8]
+    assert [line.T for line in page.lines(page.rows(PageInputs(known.records[1:])))] == []
+    assert "1 of 1 rows" in page.findings(page.rows(PageInputs(known.records[:1])))
+    assert "0 of 1 rows" in page.findings(page.rows(PageInputs(known.records[1:])))
     imported = make_record(n=100, ann=100, T={16: 50, 32: 99}, seed=None, method="ftbc")
-    assert [line.T for line in page.lines(page.rows(Known([imported])))] == [16]
+    assert [line.T for line in page.lines(page.rows(PageInputs([imported])))] == [16]
 
 
 def test_what_not_all_sources_have_and_what_is_the_same_stand_nowhere(make_record):
     two = make_record(T={16: 9}, seed=0), make_record(T={8: 9, 16: 9}, seed=1)
     same = [make_record(T={16: 9}, seed=seed, method="robust_norm") for seed in (0, 1)]
     other = make_record(T={16: 9}, calibration=128)
-    (line,) = cells(page.table(page.lines(page.rows(Known([*two, *same, other])))))
+    (line,) = cells(page.table(page.lines(page.rows(PageInputs([*two, *same, other])))))
     assert (line["method"], line["T"], line["n"]) == ("optimal", "16", "2")
 
 
@@ -199,7 +199,7 @@ def test_the_mean_is_over_sources(make_record):
     few, many = (make_record(T={16: 9}, seed=seed) for seed in (0, 1))
     many["network"]["macs"] = {"conv": 600, "fc": 4000}
     many["T"]["16"]["operations"] = {"conv": 3 * few["T"]["16"]["operations"]["conv"]}
-    (line,) = page.lines(page.rows(Known([few, many])))
+    (line,) = page.lines(page.rows(PageInputs([few, many])))
     both = [energy.of_record(r, 16) for r in (few, many)]
     assert float(line.cost(INT8).mean) == sum(x.snn(INT8) / x.ann(INT8) for x in both) / 2
 

@@ -333,20 +333,20 @@ def test_methods_of_one_panel_have_different_colours():
 def test_short_tables_and_figures_show_the_main_sources(made):
     activations = ("relu", "threshold_relu:1", "threshold_relu:2", "qcfs:4")
     (section,) = sections([made("optimal", activation=activation) for activation in activations])
-    assert [row.job.activation for row in section.main] == ["threshold_relu:1", "relu"]
+    assert [row.job.activation for row in section.summary_rows] == ["threshold_relu:1", "relu"]
     (section,) = sections([made("optimal", activation=activation, dataset="cifar100") for activation in activations])
-    assert [row.job.activation for row in section.main] == ["threshold_relu:2", "relu"]
+    assert [row.job.activation for row in section.summary_rows] == ["threshold_relu:2", "relu"]
     (section,) = sections([made("optimal", activation=activation, dataset="of_a_user") for activation in activations])
-    assert len(section.main) == 4
+    assert len(section.summary_rows) == 4
     (section,) = sections([made("optimal", activation="qcfs:4")])
-    assert len(section.main) == 1
+    assert len(section.summary_rows) == 1
 
 
 def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made):
     records = [made("optimal"), made("optimal", calibration=128), made("deng_code"),
                made("optimal", calibration_transform="crop_flip")]  # fmt: skip
     (section,) = sections(records)
-    (main,) = section.main
+    (main,) = section.summary_rows
     assert section.method(main) == "optimal"
     told = {section.method(row) for row in section.rows if row.job.method == "optimal"}
     assert told == {"optimal", "optimal calibration=128", "optimal calibration_transform=crop_flip"}
@@ -354,7 +354,7 @@ def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made
 
 def test_short_tables_and_figures_show_the_main_methods(made):
     (section,) = sections(some(made))
-    assert len(section.main) == 5
+    assert len(section.summary_rows) == 5
     records = [*some(made), made("mmse"), made("ltb")]
     (section,) = sections(records)
-    assert {row.job.method for row in section.main} == {"optimal", "max_norm", "robust_norm", "opi"}
+    assert {row.job.method for row in section.summary_rows} == {"optimal", "max_norm", "robust_norm", "opi"}

@@ -32,7 +32,8 @@ def build(root: Path | str, readme_file: Path | str | None = None) -> list[Path]
     Raises:
         UserError: There is no record below `root`.
     """
-    root, records = Path(root), _records(root)
+    root = Path(root)
+    records = _records(root)
     texts = _stale_texts(_texts(root, records, readme_file))
     for path, text in texts.items():
         write_atomic(path, text)
@@ -53,7 +54,8 @@ def check(root: Path | str, readme_file: Path | str | None = None) -> list[Path]
     Texts are compared in full. A figure is compared by the hash of its data, since versions of matplotlib draw
     differently.
     """
-    root, records = Path(root), _records(root)
+    root = Path(root)
+    records = _records(root)
     texts = _stale_texts(_texts(root, records, readme_file))
     return [*texts, *_stale_figures(root, records), *_orphans(root, records)]
 

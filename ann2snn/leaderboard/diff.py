@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ann2snn.leaderboard.pages.leaderboard import SHORT, _source
-from ann2snn.leaderboard.rows import Row, known, sections
+from ann2snn.leaderboard.rows import Row, require, sections
 
 # ------------------------------------------------------------------------------------------------------ comparison
 
@@ -30,7 +30,7 @@ def compare(today: list[dict], committed: list[dict]) -> list[Compared]:
                 both = zip(row.records, twin.records, strict=True)
                 pairs = [(a, b) for a, b in both if str(T) in a["T"] and str(T) in b["T"]]
                 if pairs:
-                    a, b = (known(Row(list(side), {}).accuracy(T)).mean for side in zip(*pairs, strict=True))
+                    a, b = (require(Row(list(side), {}).accuracy(T)).mean for side in zip(*pairs, strict=True))
                     place = f"{section.dataset} / {section.network} / {_source(section, row)}"
                     rows.append(Compared(place, section.method(row), T, float(a), float(b), float(a - b)))
     return rows

@@ -8,7 +8,7 @@ from ann2snn.experiments import diagnosis
 from ann2snn.leaderboard import photographs
 from ann2snn.leaderboard.format import escaped
 from ann2snn.leaderboard.published import Published, find, load
-from ann2snn.leaderboard.rows import USUAL, Row, sections
+from ann2snn.leaderboard.rows import DEFAULT_PROTOCOL, Row, sections
 from ann2snn.records.job import recipe_name
 from ann2snn.records.store import load_all
 from ann2snn.training import recipes
@@ -17,7 +17,7 @@ RESULTS = Path("results")  # of a checkout: the committed records and pages
 
 
 @dataclass(frozen=True)
-class Known:
+class PageInputs:
     """All that a table may draw on."""
 
     records: list[dict]
@@ -32,7 +32,7 @@ class Known:
     def rows(self, **wanted) -> list[Row]:
         """Rows of the leaderboard whose job has these fields, with the usual calibration where nothing else is wanted;
         `recipe` by its name, `options` a part of them."""
-        wanted = {name: USUAL[name] for name in ("calibration", "calibration_transform")} | wanted
+        wanted = {name: DEFAULT_PROTOCOL[name] for name in ("calibration", "calibration_transform")} | wanted
         return [row for row in self.all_rows if _fits(row, wanted)]
 
     def row(self, method: str, options: dict, **wanted) -> Row | None:
@@ -45,11 +45,11 @@ class Known:
         return next(iter(find(self.published, T=T, **same)), None)
 
 
-def read(root: Path | str) -> Known:
+def read(root: Path | str) -> PageInputs:
     """What `root` holds, and the published numbers: its own, else those of the checkout."""
     files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
     published = next((load(path) for path in files if path.exists()), [])
-    return Known(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))
+    return PageInputs(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))
 
 
 def _fits(row: Row, wanted: dict) -> bool:

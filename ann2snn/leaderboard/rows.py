@@ -11,17 +11,23 @@ from statistics import mean, stdev
 from typing import TypeVar
 
 from ann2snn.data.catalog import DATASETS
+from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.metrics.significance import holm, mcnemar_exact
 from ann2snn.records.job import Job, label, recipe_name
 from ann2snn.records.packing import unpack
 
-WITHIN = Fraction(1, 100)  # "within 1 point of the ANN"
+TOLERANCE = Fraction(1, 100)  # "within 1 point of the ANN"
 Number = TypeVar("Number")
-MAIN = ("optimal", "max_norm", "robust_norm", "opi")
-CROWD = 5  # methods
+MAX_SUMMARY_METHODS = 5  # with more, short tables and figures show the classic methods alone
+REF_T = 16  # rows are ordered and compared by their accuracy at this T
 CODE = "deng_code"  # the conventions of released code, one at a time: no method of its own
-USUAL = {"calibration": 1024, "calibration_transform": "none", "readout": "accumulated", "precision": "float32"}
-TELLING = ("recipe", "method_version", "calibration", "calibration_transform", "readout", "precision", "data_hash")
+DEFAULT_PROTOCOL = {
+    "calibration": 1024,
+    "calibration_transform": "none",
+    "readout": "accumulated",
+    "precision": "float32",
+}
+DISTINGUISHING_FIELDS = ("recipe", "method_version", *DEFAULT_PROTOCOL, "data_hash")
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,10 @@ class Row:
         self.T = sorted({int(T) for record in records for T in record["T"]})
 
     @property
-    def usual(self) -> bool:
-        """Whether it is a method as all others are run: on as many calibration images, read out in the same way."""
-        return self.job.method != CODE and all(getattr(self.job, name) == value for name, value in USUAL.items())
+    def is_default_protocol(self) -> bool:
+        """Whether calibration, read-out and precision are the defaults."""
+        defaults = all(getattr(self.job, name) == value for name, value in DEFAULT_PROTOCOL.items())
+        return defaults and self.job.method != CODE
 
     @property
     def first_draw(self) -> "Row | None":
@@ -80,7 +87,7 @@ class Row:
 
     @cached_property
     def ann(self) -> Estimate:
-        return known(self.over_seeds(ann))
+        return require(self.over_seeds(ann))
 
     def accuracy(self, T: int, split: str = "test") -> Estimate | None:
         return self.over_seeds(lambda r: snn(r, T, split))
@@ -125,11 +132,11 @@ class Row:
         """The first T whose validation accuracy is within 1 point of the ANN's; None: never, or no validation."""
         if (target := self.ann_on_validation) is None:
             return None
-        cells = ((T, known(self.accuracy(T, "validation"))) for T in self.T)
-        return next((T for T, cell in cells if cell.n == self.n and target.mean - cell.mean <= WITHIN), None)
+        cells = ((T, require(self.accuracy(T, "validation"))) for T in self.T)
+        return next((T for T, cell in cells if cell.n == self.n and target.mean - cell.mean <= TOLERANCE), None)
 
 
-def known(number: Number | None) -> Number:
+def require(number: Number | None) -> Number:
     """A number that must be there."""
     assert number is not None
     return number
@@ -153,12 +160,14 @@ class Section:
     rows: list[Row]
 
     @cached_property
-    def usual(self) -> list[Row]:
-        """The usual rows on sources with ReLU or the data's usual threshold, a source after the other and ReLU last;
-        all rows where that would leave none."""
-        known = DATASETS.get(self.dataset)
-        usual = ("relu", f"threshold_relu:{known.y_th}") if known else {row.job.activation for row in self.rows}
-        rows = [row for row in self.rows if row.usual and row.job.activation in usual] or self.rows
+    def default_rows(self) -> list[Row]:
+        """Rows of the default protocol on sources with ReLU or the threshold of the dataset, ReLU last.
+
+        All rows where there are none of these.
+        """
+        info = DATASETS.get(self.dataset)
+        activations = ("relu", f"threshold_relu:{info.y_th}") if info else {row.job.activation for row in self.rows}
+        rows = [row for row in self.rows if row.is_default_protocol and row.job.activation in activations] or self.rows
         return sorted(rows, key=lambda row: (row.job.activation == "relu", self.source(row)))
 
     @cached_property
@@ -167,14 +176,15 @@ class Section:
         return sorted((first for row in self.rows if (first := row.first_draw)), key=rank)
 
     @property
-    def main(self) -> list[Row]:
-        """What short tables and figures show: `usual`, and of a crowd of methods the paper's and its classic rivals."""
-        crowd = len({row.job.method for row in self.usual}) > CROWD
-        return [row for row in self.usual if row.job.method in MAIN] or self.usual if crowd else self.usual
+    def summary_rows(self) -> list[Row]:
+        """What short tables and figures show: `default_rows`, of many methods the classic ones alone."""
+        if len({row.job.method for row in self.default_rows}) <= MAX_SUMMARY_METHODS:
+            return self.default_rows
+        return [row for row in self.default_rows if row.job.method in CLASSIC_METHODS] or self.default_rows
 
     @cached_property
     def varies(self) -> list[str]:
-        return [name for name in TELLING if len({getattr(row.job, name) for row in self.rows}) > 1]
+        return [name for name in DISTINGUISHING_FIELDS if len({getattr(row.job, name) for row in self.rows}) > 1]
 
     def recipe(self, row: Row) -> str:
         """By its name, and by its hash too where several have that name."""
@@ -191,7 +201,7 @@ class Section:
         `robust_norm quantile=0.99 calibration=128`."""
         options = {name: value for name, value in row.job.options.items() if name != without}
         values = {name: getattr(row.job, name) for name in self.varies if name != "recipe"}
-        others = (f"{name}={str(value)[:24]}" for name, value in values.items() if value != USUAL.get(name))
+        others = (f"{name}={str(value)[:24]}" for name, value in values.items() if value != DEFAULT_PROTOCOL.get(name))
         return " ".join([label(row.job.method, options), *others])
 
 
@@ -209,7 +219,7 @@ def sections(records: list[dict]) -> list[Section]:
 
 def rank(row: Row) -> tuple:
     """Best at T = 16 first."""
-    cell = row.accuracy(16)
+    cell = row.accuracy(REF_T)
     return (-cell.mean if cell else 1, row.job.row)
 
 

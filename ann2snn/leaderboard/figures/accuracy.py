@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from ann2snn.leaderboard.figures.style import DASHED, GREY, colours_of, steps_axis
-from ann2snn.leaderboard.rows import Estimate, Section, known
+from ann2snn.leaderboard.rows import Estimate, Section, require
 
 DRAWING = 3  # raised when the drawing below changes: every figure is stale then
 STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
@@ -16,14 +16,14 @@ def curves(section: Section) -> list[dict]:
         return [round(float(100 * cell.mean), 4), round(100 * cell.std, 4) if cell.std is not None else None]
 
     found = []
-    for row in sorted(section.main, key=lambda row: row.job.row):
+    for row in sorted(section.summary_rows, key=lambda row: row.job.row):
         found.append({
             "source": section.source(row),
             "method": section.method(row, without="reset"),
             "reset": row.job.options.get("reset", ""),
             "n": row.n,
             "ann": percent(row.ann),
-            "T": {T: percent(known(row.accuracy(T))) for T in row.T},
+            "T": {T: percent(require(row.accuracy(T))) for T in row.T},
         })  # fmt: skip
     return found
 

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from ann2snn.leaderboard.figures.style import DASHED, GREY, colours_of, steps_axis
-from ann2snn.leaderboard.rows import Estimate, Row, Section, known
+from ann2snn.leaderboard.rows import Estimate, Row, Section, require
 
 DRAWING = 4  # raised when the drawing below changes: every figure is stale then
 LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: line, filled marker
@@ -11,13 +11,13 @@ LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: l
 
 def curves(section: Section) -> list[dict]:
     """What is drawn: the rows with soft reset (all of them where none has it), in %, points and ms."""
-    soft = [row for row in section.main if row.job.options.get("reset") == "soft"]
-    return [_curve(section, row) for row in sorted(soft or section.main, key=lambda row: row.job.row)]
+    soft = [row for row in section.summary_rows if row.job.options.get("reset") == "soft"]
+    return [_curve(section, row) for row in sorted(soft or section.summary_rows, key=lambda row: row.job.row)]
 
 
 def _curve(section: Section, row: Row) -> dict:
     def values(of, scale) -> dict:
-        return {T: _numbers(known(of(T)), scale) for T in row.T}
+        return {T: _numbers(require(of(T)), scale) for T in row.T}
 
     macs = sum(row.records[0]["network"]["macs"].values())
     return {

@@ -6,11 +6,12 @@ form, which is what `optimal` would be if spikes came evenly in time.
 
 from collections import defaultdict
 
+from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.leaderboard.figures.style import COLOURS, DASHED, GREY, steps_axis
-from ann2snn.leaderboard.rows import MAIN, Row, Section, known
+from ann2snn.leaderboard.rows import REF_T, Row, Section, require
 
 DRAWING = 6  # raised when the drawing below changes: every figure is stale then
-AT, NAMED, LONGEST = 16, 5, 32
+NAMED, LONGEST = 5, 32
 OTHERS = COLOURS[1:6]
 MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
 REFERENCE = ("accumulate_then_fire", {"per_channel": False})
@@ -18,12 +19,12 @@ REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 def curves(section: Section) -> list[dict]:
     """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
-    soft = [row for row in section.first_draws if row.usual and row.job.options.get("reset", "soft") == "soft"]
-    rows = [row for row in soft if row.accuracy(AT)]
+    rows = [row for row in section.first_draws if row.is_default_protocol and row.accuracy(REF_T)]
+    rows = [row for row in rows if row.job.options.get("reset", "soft") == "soft"]
     kinds = defaultdict(set)
     for row in rows:
         kinds[section.source(row)].add(row.job.method)
-    return [_curve(section, row) for row in rows if len(kinds[section.source(row)]) > len(MAIN)]
+    return [_curve(section, row) for row in rows if len(kinds[section.source(row)]) > len(CLASSIC_METHODS)]
 
 
 def _curve(section: Section, row: Row) -> dict:
@@ -35,7 +36,7 @@ def _curve(section: Section, row: Row) -> dict:
         "method": row.job.label,
         "reference": row.job.method == method and same,
         "ann": round(float(100 * row.ann.mean), 4),
-        "T": {T: round(float(100 * known(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
+        "T": {T: round(float(100 * require(row.accuracy(T)).mean), 4) for T in row.T if T <= LONGEST},
     }
 
 

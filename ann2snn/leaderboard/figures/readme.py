@@ -1,7 +1,7 @@
 """The figure of the README: accuracy over T of six methods on the CIFAR-10 ResNet-20 with public weights."""
 
 from ann2snn.leaderboard.figures.style import COLOURS, DASHED, GREY, steps_axis
-from ann2snn.leaderboard.rows import Section, known
+from ann2snn.leaderboard.rows import Section, require
 
 DRAWING = 1  # raised when the drawing below changes: every figure is stale then
 DATASET, NETWORK, ACTIVATION = "cifar10", "cifar_resnet20", "relu"
@@ -24,7 +24,9 @@ def curves(section: Section) -> list[dict]:
     public = [
         row
         for row in section.first_draws
-        if row.usual and row.job.activation == ACTIVATION and all(r["job"]["seed"] is None for r in row.records)
+        if row.is_default_protocol
+        and row.job.activation == ACTIVATION
+        and all(record["job"]["seed"] is None for record in row.records)
     ]
     latest = {row.job.method: row for row in sorted(public, key=lambda row: row.job.method_version)
               if row.job.label in METHODS}  # fmt: skip
@@ -32,7 +34,7 @@ def curves(section: Section) -> list[dict]:
         {
             "method": name,
             "ann": round(float(100 * latest[name].ann.mean), 4),
-            "T": {T: round(float(100 * known(latest[name].accuracy(T)).mean), 4) for T in latest[name].T},
+            "T": {T: round(float(100 * require(latest[name].accuracy(T)).mean), 4) for T in latest[name].T},
         }
         for name in METHODS
         if name in latest

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from itertools import cycle
 from types import ModuleType
 
-from ann2snn.leaderboard.rows import MAIN, Section
+from ann2snn.experiments.presets import CLASSIC_METHODS
+from ann2snn.leaderboard.rows import Section
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 STYLE = {"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}  # `$` is a `$`
@@ -38,8 +39,8 @@ def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str,
 
 def colours_of(names: list[str]) -> dict[str, str]:
     """By method, and its options: the paper's method and its classic rivals have the same colours in all figures."""
-    own: dict[str, str] = dict(zip(MAIN, COLOURS, strict=False))
-    free = cycle(COLOURS[len(MAIN) :])
+    own: dict[str, str] = dict(zip(CLASSIC_METHODS, COLOURS, strict=False))
+    free = cycle(COLOURS[len(CLASSIC_METHODS) :])
     return {name: own.pop(name.split()[0], None) or next(free) for name in names}
 
 

@@ -8,14 +8,15 @@ from fractions import Fraction
 
 from tabulate import tabulate
 
+from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, points
-from ann2snn.leaderboard.inputs import Known
-from ann2snn.leaderboard.pages.method_tables import variant
-from ann2snn.leaderboard.rows import MAIN, Estimate, Row, Section, sections
+from ann2snn.leaderboard.inputs import PageInputs
+from ann2snn.leaderboard.pages.method_tables import variant_index
+from ann2snn.leaderboard.rows import REF_T, Estimate, Row, Section, sections
 from ann2snn.metrics import energy
 from ann2snn.metrics.energy import Hardware
 
-NAME, AT = "ENERGY.md", 16
+NAME = "ENERGY.md"
 
 HEAD = """\
 # What an image costs
@@ -43,8 +44,8 @@ The energy of the spiking network in units of its ANN's, on four kinds of arithm
 
 TABLE = f"""\
 Soft reset, sources with ReLU or the dataset's threshold. A row has the smallest T within 1 point of the ANN on
-*validation* (*near*), where there is one. The paper's method and its classic rivals have T = {AT} too, and so have all
-on imported weights, of which no T can be chosen; there these four have their largest T too. A row that equals one
+*validation* (*near*), where there is one. The paper's method and its classic rivals have T = {REF_T} too, and so have
+all on imported weights, of which no T can be chosen; there these four have their largest T too. A row that equals one
 above it, image by image and in its counts, is left out. Accuracies are on test; ± is the standard deviation over n
 sources. Below 1 the spiking network costs less than its ANN. Waiting costs nothing here: METHODS.md has the
 latency of neurons that hear a whole train before they fire.
@@ -83,21 +84,21 @@ class Line:
         return self.row.over_seeds(of_one)
 
 
-def rows(known: Known) -> list[tuple[Section, Row]]:
+def rows(inputs: PageInputs) -> list[tuple[Section, Row]]:
     """Soft reset on the usual sources, with the first draw of the calibration: a source after the other, ReLU last."""
     found = []
-    for section in sections(known.records):
-        usual = {row.job.row for row in section.usual}
-        drawn = [row for row in section.first_draws if row.usual and variant(row) is not None and row.job.row in usual]
-        drawn.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
-        found += [(section, row) for row in drawn]
+    for section in sections(inputs.records):
+        defaults = {row.job.row for row in section.default_rows if row.is_default_protocol}
+        variants = [row for row in section.first_draws if row.job.row in defaults and variant_index(row) is not None]
+        variants.sort(key=lambda row: (row.job.activation == "relu", section.source(row)))
+        found += [(section, row) for row in variants]
     return found
 
 
 def lines(found: list[tuple[Section, Row]]) -> list[Line]:
     """The rows at the T's that are looked at. Of methods that are one here the classic one stays, or the first."""
     there, seen, kept = [Line(section, row, T) for section, row in found for T in moments(row)], set(), set()
-    for line in sorted(there, key=lambda line: line.row.job.method not in MAIN):
+    for line in sorted(there, key=lambda line: line.row.job.method not in CLASSIC_METHODS):
         cells = [(r["source"]["weights_hash"], r["T"][str(line.T)]) for r in line.row.records]
         same = line.T, str([(weights, at["test"]["predictions"], at["operations"]) for weights, at in cells])
         if same not in seen:
@@ -110,8 +111,12 @@ def moments(row: Row) -> list[int]:
     """The smallest T within a point of the ANN; of the paper's method and its classic rivals, and on imported weights,
     16 too; of such rivals on imported weights the largest; each where all sources have it."""
     there = [T for T in row.T if all(str(T) in r["T"] for r in row.records)]
-    imported, main = row.ann_on_validation is None, row.job.method in MAIN
-    chosen = (row.smallest_T, AT if imported or main else None, max(there, default=None) if imported and main else None)
+    imported, classic = row.ann_on_validation is None, row.job.method in CLASSIC_METHODS
+    chosen = {row.smallest_T}
+    if imported or classic:
+        chosen.add(REF_T)
+    if imported and classic and there:
+        chosen.add(max(there))
     return [T for T in there if T in chosen]
 
 
@@ -152,13 +157,13 @@ def findings(found: list[tuple[Section, Row]]) -> str:
     return "\n".join(text)
 
 
-def page(known: Known) -> str:
-    every = rows(known)
+def page(inputs: PageInputs) -> str:
+    every = rows(inputs)
     found = lines(every)
     odd = any(not line.row.official for line in found)
     note = [f"\n{DAGGER} {UNOFFICIAL}"] if odd else []
     return "\n".join([HEAD.format(models=models()), findings(every), "", TABLE, table(found), *note]) + "\n"
 
 
-def wanted(known: Known) -> bool:
-    return bool(lines(rows(known)))
+def wanted(inputs: PageInputs) -> bool:
+    return bool(lines(rows(inputs)))

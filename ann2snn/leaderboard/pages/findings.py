@@ -6,22 +6,20 @@ from statistics import mean
 
 from tabulate import tabulate
 
-from ann2snn.experiments.presets import QUANTISERS, START_POTENTIALS, TRAINED_ACTIVATIONS
+from ann2snn.experiments.presets import OPTIMAL, QUANTISERS, START_POTENTIALS, TRAINED_ACTIVATIONS
 from ann2snn.leaderboard.format import points
 from ann2snn.leaderboard.pages.method_tables import (
-    AT,
-    BASE,
     GRID,
     NOT_RUN,
     Table,
     against,
     differences,
-    is_,
+    is_variant,
     same_source,
-    variant,
+    variant_index,
 )
 from ann2snn.leaderboard.paired import Paired, ann_share, paired
-from ann2snn.leaderboard.rows import Row, sections
+from ann2snn.leaderboard.rows import REF_T, Row, sections
 from ann2snn.methods.registry import discover
 from ann2snn.training.recipes import RECIPES
 
@@ -42,8 +40,8 @@ class Question:
 SOFT = {"reset": "soft"}
 QUESTIONS = (
     Question("What thresholds buy", "thresholds of least squared error by channel, instead of the layer's maximum",
-             BASE, ("mmse", {"error": "round"})),
-    Question("What the shift buys", "V/(2T) at every step", ("max_norm", SOFT), BASE),
+             OPTIMAL, ("mmse", {"error": "round"})),
+    Question("What the shift buys", "V/(2T) at every step", ("max_norm", SOFT), OPTIMAL),
     Question("What the start potential buys", "membranes that start at V/2, instead of empty",
              ("max_norm", SOFT), ("opi", SOFT)),
     Question("What a bias for each step buys", "FTBC's bias by channel and step, on thresholds of least floor error",
@@ -66,15 +64,15 @@ class Answer:
     early: dict[int | None, Paired]  # at T = 4, where both were run
 
     def text(self) -> str:
-        parts = ((T, list(at.values())) for T, at in ((AT, self.pairs), (EARLY, self.early)) if at)
+        parts = ((T, list(at.values())) for T, at in ((REF_T, self.pairs), (EARLY, self.early)) if at)
         text = f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
         if not same_source(self.base.records[0]["job"], self.table):
             text += f" (the ANNs alone differ by {self.ann_gap:+.2f})"
-        return text + (f", for a latency of {self.latency} steps instead of {AT}" if self.latency > AT else "")
+        return text + (f", for a latency of {self.latency} steps instead of {REF_T}" if self.latency > REF_T else "")
 
     @property
     def latency(self) -> int:
-        return self.row.one(AT, "latency") or AT
+        return self.row.one(REF_T, "latency") or REF_T
 
     @property
     def ann_gap(self) -> float:
@@ -147,11 +145,11 @@ def on_every_source(found: list[Table]) -> str:
     for question in QUESTIONS:
         for answer in answers(question, found):
             cells = [differences(list(at.values())) if at else "-" for at in (answer.early, answer.pairs)]
-            waits = str(answer.latency) if answer.latency > AT else ""
+            waits = str(answer.latency) if answer.latency > REF_T else ""
             gap = "" if same_source(answer.base.records[0]["job"], answer.table) else f"{answer.ann_gap:+.2f}"
             lines.append([question.title.removeprefix("What ").rpartition(" buy")[0], answer.table.name, *cells,
                           waits, gap])  # fmt: skip
-    heads = ["what is bought", "source", f"T = {EARLY}", f"T = {AT}", f"latency, T = {AT}", "the ANNs alone"]
+    heads = ["what is bought", "source", f"T = {EARLY}", f"T = {REF_T}", f"latency, T = {REF_T}", "the ANNs alone"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
@@ -163,9 +161,9 @@ def chosen_on_test(found: list[Table], records: list[dict]) -> str:
         for r in records:
             job = r["job"]
             row, first = Row([r], {}), job["calibration_seed"] == 0 and job["seed"] in (0, None)
-            usual = row.usual and is_(row, "ftbc", {"updates": job["options"].get("updates")})
-            if first and usual and same_source(job, table) and str(AT) in r["T"]:
-                test = r["T"][str(AT)]["test"]
+            usual = row.is_default_protocol and is_variant(row, "ftbc", {"updates": job["options"].get("updates")})
+            if first and usual and same_source(job, table) and str(REF_T) in r["T"]:
+                test = r["T"][str(REF_T)]["test"]
                 runs[job["options"]["updates"]] = 100 * test["correct"] / test["n"]
         if len(runs) > 1:
             usual = discover()["ftbc"].options["updates"]
@@ -182,7 +180,7 @@ def quantisers(records: list[dict]) -> str:
         rows = [
             r
             for r in section.rows
-            if r.job.activation in QUANTISERS and any(is_(r, *start) for start in START_POTENTIALS)
+            if r.job.activation in QUANTISERS and any(is_variant(r, *start) for start in START_POTENTIALS)
         ]
         kinds = {row.job.activation for row in rows}
         if kinds >= set(QUANTISERS):
@@ -202,14 +200,14 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
         for r in records:
             job = r["job"]
             usual = (job["calibration"], job["calibration_seed"]) == (1024, 0)
-            if usual or not same_source(job, table) or str(AT) not in r["T"]:
+            if usual or not same_source(job, table) or str(REF_T) not in r["T"]:
                 continue
-            if variant(own := Row([r], {})) is None:
+            if variant_index(own := Row([r], {})) is None:
                 continue
             row = table.row(job["method"], job["options"])
-            same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(AT) in b["T"]] if row else []
-            share = 100 * r["T"][str(AT)]["test"]["correct"] / r["T"][str(AT)]["test"]["n"]
+            same = [b for b in row.records if b["job"]["seed"] == job["seed"] and str(REF_T) in b["T"]] if row else []
+            share = 100 * r["T"][str(REF_T)]["test"]["correct"] / r["T"][str(REF_T)]["test"]["n"]
             lines.append([table.name, own.job.label, f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
-                          paired(same[0], r, AT).interval if same else NOT_RUN])  # fmt: skip
-    heads = ["source", "method", "calibration images", "seed", f"T = {AT}", "against 1,024 images, seed 0"]
+                          paired(same[0], r, REF_T).interval if same else NOT_RUN])  # fmt: skip
+    heads = ["source", "method", "calibration images", "seed", f"T = {REF_T}", "against 1,024 images, seed 0"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."

@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from ann2snn.files import slug
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, escaped, points, smallest
-from ann2snn.leaderboard.rows import TELLING, Row, Section, known, sections, snn, steps
+from ann2snn.leaderboard.rows import DISTINGUISHING_FIELDS, Row, Section, require, sections, snn, steps
 from ann2snn.records.job import PROTOCOL, Job
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -42,7 +42,7 @@ from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check`
 
 CAVEAT = """
   {images} images support orderings of clearly different rows, and no claim about differences of a point or so."""
-FEW = 1000
+SMALL_TEST_SET = 1000
 
 
 def markdown(records: list[dict]) -> str:
@@ -50,11 +50,11 @@ def markdown(records: list[dict]) -> str:
     records = escaped(records)
     found = sections(records)
     images = min(row.n_test for section in found for row in section.rows)
-    parts = [HEAD.format(protocol=PROTOCOL, caveat=CAVEAT.format(images=images) if images < FEW else "")]
+    parts = [HEAD.format(protocol=PROTOCOL, caveat=CAVEAT.format(images=images) if images < SMALL_TEST_SET else "")]
     if any(not row.official for section in found for row in section.rows):
         parts.append(f"{DAGGER} {UNOFFICIAL}\n")
     parts += [_section(section) for section in found]
-    parts.append(_falls(records, found))
+    parts.append(_declines(records, found))
     return "\n".join(parts)
 
 
@@ -63,7 +63,7 @@ def _section(section: Section) -> str:
     grid = sorted({*GRID, *(T for row in section.rows for T in row.T)})
     sizes = sorted({row.records[0]["network"]["parameters"] for row in section.rows})  # thresholds can be parameters
     about = [f"{first.n_test:,} test images", f"{' or '.join(f'{size:,}' for size in sizes)} parameters"]
-    same = [name for name in TELLING if name not in section.varies]
+    same = [name for name in DISTINGUISHING_FIELDS if name not in section.varies]
     about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
     heads = [f"T = {T}" for T in grid]
 
@@ -103,7 +103,7 @@ def _source(section: Section, row: Row) -> str:
     return section.source(row) + ("" if row.official else f" {DAGGER}")
 
 
-def _falls(records: list[dict], found: list[Section]) -> str:
+def _declines(records: list[dict], found: list[Section]) -> str:
     names = {row.job.row: (section, row) for section in found for row in section.rows}
     pairs = steps(records)
     falls = sorted((s for s in pairs if s.lost > s.won), key=lambda s: s.p)
@@ -120,7 +120,7 @@ def _falls(records: list[dict], found: list[Section]) -> str:
             T, later = fall.T
             where = [section.dataset, section.network, section.source(row), section.method(row)]
             seeds = f"{'imported' if job.seed is None else job.seed}, {job.calibration_seed}"
-            accuracies = (f"{100 * float(known(snn(fall.record, t))):.2f}" for t in fall.T)
+            accuracies = (f"{100 * float(require(snn(fall.record, t))):.2f}" for t in fall.T)
             lines.append(
                 [*where, seeds, f"{T} → {later}", " → ".join(accuracies), f"{fall.lost} / {fall.won}", f"{fall.p:.2g}"]
             )
@@ -159,7 +159,7 @@ def csv_text(records: list[dict]) -> str:
 
 
 def _csv_line(row: Row, T: int) -> dict:
-    job, accuracy = row.job, known(row.accuracy(T))
+    job, accuracy = row.job, require(row.accuracy(T))
     line = {name: getattr(job, name) for name in ("dataset", "data_hash", "network", "activation", "recipe", "method")}
     line |= {"official": row.official, "method_version": job.method_version}
     line |= {"options": " ".join(f"{k}={v}" for k, v in sorted(job.options.items()))}
@@ -175,7 +175,7 @@ def _csv_line(row: Row, T: int) -> dict:
     }.items():
         numbers |= {f"{name}_mean": cell and cell.mean, f"{name}_std": cell and cell.std}
     for name in ("spikes", "operations"):
-        numbers[f"{name}_per_image"] = known(row.per_image(T, name)).mean
+        numbers[f"{name}_per_image"] = require(row.per_image(T, name)).mean
     numbers["ann_macs_per_image"] = sum(row.records[0]["network"]["macs"].values())
     line |= {name: "" if x is None else f"{float(x):.6f}" for name, x in numbers.items()}
     return line | {"smallest_T": row.smallest_T or ""}

@@ -4,19 +4,18 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from ann2snn.experiments.presets import TRAINED_ACTIVATIONS, VARIANTS
+from ann2snn.experiments.presets import OPTIMAL, TRAINED_ACTIVATIONS, VARIANTS
 from ann2snn.leaderboard.format import DAGGER, UNOFFICIAL, points, smallest
 from ann2snn.leaderboard.paired import Paired, paired
 from ann2snn.leaderboard.published import Published, find
-from ann2snn.leaderboard.rows import Row, rank, sections
+from ann2snn.leaderboard.rows import REF_T, Row, rank, sections
 from ann2snn.methods.registry import discover
 from ann2snn.metrics.significance import holm
 from ann2snn.records.job import label, recipe_name
 
-AT, ALPHA = 16, 0.05
+ALPHA = 0.05
 GRID = (1, 2, 4, 8, 16, 32)
 LONGER = (64, 128)
-BASE = ("optimal", {"reset": "soft"})
 NOT_RUN = "not run"
 
 
@@ -39,10 +38,10 @@ class Table:
 
     def row(self, method: str, options: dict) -> Row | None:
         """The row of this method whose options have these values, at the usual calibration."""
-        return next((row for row in self.rows if is_(row, method, options)), None)
+        return next((row for row in self.rows if is_variant(row, method, options)), None)
 
 
-def is_(row: Row, method: str, options: dict) -> bool:
+def is_variant(row: Row, method: str, options: dict) -> bool:
     """Whether a row has these options, and for the rest the defaults."""
     if row.job.method != method:
         return False
@@ -51,9 +50,9 @@ def is_(row: Row, method: str, options: dict) -> bool:
     return all(row.job.options.get(name, value) == value for name, value in wanted.items())
 
 
-def variant(row: Row) -> int | None:
+def variant_index(row: Row) -> int | None:
     """Which of the matrix it is, whatever the calibration; None: none."""
-    return next((k for k, (method, options) in enumerate(VARIANTS) if is_(row, method, options)), None)
+    return next((k for k, (method, options) in enumerate(VARIANTS) if is_variant(row, method, options)), None)
 
 
 def tables(records: list[dict]) -> list[Table]:
@@ -62,7 +61,7 @@ def tables(records: list[dict]) -> list[Table]:
     found: dict[tuple, dict[int, Row]] = {}
     for section in sections(records):
         for row in section.first_draws:
-            if row.usual and (which := variant(row)) is not None:
+            if row.is_default_protocol and (which := variant_index(row)) is not None:
                 key = section.dataset, section.network, row.job.activation, row.job.recipe, row.job.data_hash
                 rows = found.setdefault(key, {})
                 rows[which] = max(rows.get(which, row), row, key=lambda row: row.job.method_version)
@@ -74,7 +73,7 @@ def tables(records: list[dict]) -> list[Table]:
     ]
 
 
-def against(row: Row, base: Row | None, T: int = AT) -> dict[int | None, Paired]:
+def against(row: Row, base: Row | None, T: int = REF_T) -> dict[int | None, Paired]:
     """The paired comparison with a row of the same sources, by training seed."""
     if base is None or base is row:
         return {}
@@ -90,7 +89,7 @@ def differences(pairs: list[Paired]) -> str:
 
 def verdicts(table: Table) -> dict[str, str]:
     """By row: `+1.20 ± 0.41, better`; of two training seeds `+1.20 / +0.30, better in 1 of 2`."""
-    base, pairs = table.row(*BASE), {}
+    base, pairs = table.row(*OPTIMAL), {}
     for row in table.rows:
         for seed, pair in against(row, base).items():
             pairs[row.job.row, seed] = pair
@@ -113,20 +112,20 @@ def table_text(table: Table, published: list[Published]) -> str:
     verdict, lines = verdicts(table), []
     grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
     for row in table.rows:
-        price = row.per_mac(AT)
+        price = row.per_mac(REF_T)
         lines.append([
             row.job.label,
             str(row.n),
             *(_cell(row, T) for T in grid),
             smallest(row),
-            str(row.one(AT, "latency") or AT),
+            str(row.one(REF_T, "latency") or REF_T),
             f"{row.job.calibration:,}{_seconds(row)}",
             "-" if price is None else f"{float(price):.2f}",
             verdict.get(row.job.row, "-"),
             _published(row, published),
         ])  # fmt: skip
     heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration"]
-    heads += ["operations / MACs", "against `optimal`", f"published, T = {AT}"]
+    heads += ["operations / MACs", "against `optimal`", f"published, T = {REF_T}"]
     cited = any(line[-1] != "-" for line in lines)
     if not cited:
         heads, lines = heads[:-1], [line[:-1] for line in lines]
@@ -138,7 +137,7 @@ def table_text(table: Table, published: list[Published]) -> str:
     lacking = _missing(table) + (
         ""
         if cited
-        else f" No published number at T = {AT} of these methods on this network, layer for layer, is known."
+        else f" No published number at T = {REF_T} of these methods on this network, layer for layer, is known."
     )
     return "\n\n".join([f"### {table.name}", about, text, *note, lacking]) + "\n"
 
@@ -150,14 +149,14 @@ def _cell(row: Row, T: int) -> str:
 def _seconds(row: Row) -> str:
     """`, 3.2 s` or `, 3.2 s (GPU)`; nothing where no record says it."""
     for r in row.records:
-        if (spent := r["T"].get(str(AT), {}).get("conversion_seconds")) is not None:
+        if (spent := r["T"].get(str(REF_T), {}).get("conversion_seconds")) is not None:
             return f", {spent:.3g} s" + " (GPU)" * r["provenance"]["device"].startswith("cuda")
     return ""
 
 
 def _published(row: Row, published: list[Published]) -> str:
     """Of the same method on the same network, layer for layer; the weights are others."""
-    same = find(published, method=row.job.method, dataset=row.job.dataset, network=row.job.network, T=AT)
+    same = find(published, method=row.job.method, dataset=row.job.dataset, network=row.job.network, T=REF_T)
     return "; ".join(f"{x.accuracy:.2f} ({x.pipeline})" for x in same) or "-"
 
 

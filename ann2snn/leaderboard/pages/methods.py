@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ann2snn.experiments.presets import TRAINED_ACTIVATIONS, VARIANTS
 from ann2snn.leaderboard.figures.methods import curves
-from ann2snn.leaderboard.inputs import Known
+from ann2snn.leaderboard.inputs import PageInputs
 from ann2snn.leaderboard.pages.findings import (
     FINDINGS,
     chosen_on_test,
@@ -20,8 +20,8 @@ from ann2snn.leaderboard.pages.findings import (
     quantisers,
 )
 from ann2snn.leaderboard.pages.leaderboard import figure_name
-from ann2snn.leaderboard.pages.method_tables import ALPHA, AT, table_text, tables
-from ann2snn.leaderboard.rows import sections
+from ann2snn.leaderboard.pages.method_tables import ALPHA, table_text, tables
+from ann2snn.leaderboard.rows import REF_T, sections
 from ann2snn.methods.registry import discover
 
 NAME = "METHODS.md"
@@ -42,14 +42,14 @@ matrix` makes them all.
 TABLES = f"""\
 ## The tables
 
-Rows are ordered by accuracy at T = {AT}. **T within 1 point** is chosen on validation, its test accuracy in brackets
-(`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at T = {AT} until the
-output is known: more than T where neurons wait for their train or a part of it. **Calibration** is the images given
-and the seconds that the conversion for T = {AT} took from an unseen source, on one busy CPU core or on a GPU that
+Rows are ordered by accuracy at T = {REF_T}. **T within 1 point** is chosen on validation, its test accuracy in brackets
+(`-`: public weights, which have seen the validation images). **Latency** is how many steps pass at T = {REF_T} until
+the output is known: more than T where neurons wait for their train or a part of it. **Calibration** is the images given
+and the seconds that the conversion for T = {REF_T} took from an unseen source, on one busy CPU core or on a GPU that
 several runs shared: an order of magnitude, not a benchmark; without seconds: they were not recorded. **Operations /
-MACs** are the additions of the spiking network up to T = {AT} for each multiply-accumulate of the same layers in the
+MACs** are the additions of the spiking network up to T = {REF_T} for each multiply-accumulate of the same layers in the
 ANN; the first layer, which reads the image and no spikes, is in neither. Methods that draw are here with the draws of
-seed 0; the others are under *Other calibrations*. **Against `optimal`** is the paired difference at T = {AT}:
+seed 0; the others are under *Other calibrations*. **Against `optimal`** is the paired difference at T = {REF_T}:
 of one source with its 95 % interval (unadjusted, from drawing the test images), of several training seeds one number
 each. They are tested one by one and never pooled: *better* and *worse* mean that the exact McNemar test has p <
 {ALPHA} after Holm's correction over the methods of the table, and in how many of them. One image in 360 is 0.28
@@ -88,20 +88,20 @@ LEFT_OUT = {
 }
 
 
-def page(known: Known) -> str:
+def page(known: PageInputs) -> str:
     records, found = known.records, tables(known.records)
     parts = [HEAD, "## What it says\n", FINDINGS, findings(found) + "\n"]
     parts += ["<details><summary>On every source</summary>\n", on_every_source(found), "\n</details>\n"]
     parts += ["## What picking by test accuracy is worth\n"]
     parts += ["FTBC's script keeps the update with the best *test* accuracy. Nothing here does; what it would add,"]
     parts += [
-        f"at T = {AT}, over records that differ in the number of updates only:\n",
+        f"at T = {REF_T}, over records that differ in the number of updates only:\n",
         chosen_on_test(found, records),
     ]
     parts += [
         "",
         "## Other calibrations\n",
-        f"At T = {AT}: the budgets of the papers, and other calibration images with other draws.\n",
+        f"At T = {REF_T}: the budgets of the papers, and other calibration images with other draws.\n",
     ]
     parts += [other_calibrations(found, records), "", "## Quantiser and start\n"]
     parts += [
@@ -126,6 +126,6 @@ def page(known: Known) -> str:
     return "\n".join(parts) + "\n"
 
 
-def wanted(known: Known) -> bool:
+def wanted(known: PageInputs) -> bool:
     """Where no source has all methods there is no page."""
     return bool(tables(known.records))

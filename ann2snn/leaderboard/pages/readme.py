@@ -31,7 +31,7 @@ def columns(records: list[dict]) -> dict[tuple, dict[str, Row]]:
     for section in sections(records):
         for row in section.first_draws:
             source = section.dataset, section.network, row.job.activation, recipe_name(row.job.recipe)
-            if source in SHOWN and row.usual and row.job.label in METHODS:
+            if source in SHOWN and row.is_default_protocol and row.job.label in METHODS:
                 now = found[source].get(name := row.job.label, row)
                 found[source][name] = max(now, row, key=lambda row: row.job.method_version)
     return {source: rows for source, rows in found.items() if rows}
