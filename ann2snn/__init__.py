@@ -1,18 +1,22 @@
-"""Convert trained networks to spiking ones, and measure what that costs.
+"""Convert trained networks to spiking ones, and measure what the conversion costs.
 
 ann = ann2snn.prepare(net, images)
 snn = ann2snn.convert(ann, "optimal", calibration_images, T=16)
 result = ann2snn.simulate(snn, images)
 """
 
+from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.2.0"
 
-if (Path(__file__).parents[1] / "baselines").is_dir():  # a checkout that is not installed: its methods lie beside it
-    __path__.append(str(Path(__file__).parents[1]))
+_CHECKOUT = Path(__file__).parents[1]
+if (_CHECKOUT / "baselines").is_dir():  # a checkout that is not installed: `ann2snn.baselines` is beside the package
+    __path__.append(str(_CHECKOUT))
 
-_PLACES = {
+# The public API: each name and the module that defines it. Modules load on first use, as most of them import torch,
+# so that the command line starts at once.
+_MODULES = {
     "prepare": "graph.prepare",
     "convert": "methods.convert",
     "method": "methods.registry",
@@ -24,22 +28,20 @@ _PLACES = {
     "soft": "conversion.neurons",
     "hard": "conversion.neurons",
     "ThresholdReLU": "networks.activations",
-    "energy": "metrics.energy",
     "UserError": "errors",
 }
-__all__ = list(_PLACES)
+_SUBMODULES = {"energy": "metrics.energy"}  # public names that are modules
+__all__ = [*_MODULES, *_SUBMODULES]
 
 
 def __getattr__(name: str):
-    """Loads torch with the first name that needs it, so that the command line starts at once."""
-    if name in _PLACES:
-        from importlib import import_module
-
-        place = import_module(f"ann2snn.{_PLACES[name]}")
-        return place if _PLACES[name].endswith(f".{name}") and name not in vars(place) else getattr(place, name)
+    """Loads a public name on first use (PEP 562)."""
+    if name in _SUBMODULES:
+        return import_module(f"ann2snn.{_SUBMODULES[name]}")
+    if name in _MODULES:
+        return getattr(import_module(f"ann2snn.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'ann2snn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """The public names, none of which is loaded before it is used."""
     return sorted([*__all__, "__version__"])

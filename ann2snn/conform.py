@@ -1,21 +1,21 @@
-"""Checks of JSON values against a schema."""
+"""Checks JSON values against a schema."""
 
 import math
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
-ANY = "*"
-LARGEST = 2**63 - 1  # of an integer
+ANY = "*"  # as a key of a schema: all keys
+MAX_INTEGER = 2**63 - 1
 
 
 def conform(value, schema, where: str, later=None) -> None:
-    """ValueError unless `value` has the keys and types of `schema`.
+    """Raises a ValueError unless `value` has the keys and types of `schema`.
 
     Args:
         value: Anything that JSON can hold.
         schema: A type, a tuple of types, [the type of every element], or {key: schema}, where the key `ANY` stands for
-            all keys. Further keys of `value` are fine. Numbers are finite and not negative.
-        where: What `value` is called in the error.
-        later: {key: schema} of keys that may be absent.
+            all keys. Further keys of `value` are allowed. Numbers must be finite and not negative.
+        where: Name of `value` in the error message.
+        later: {key: schema} of optional keys.
     """
     if isinstance(schema, dict):
         if type(value) is not dict:
@@ -39,20 +39,20 @@ def conform(value, schema, where: str, later=None) -> None:
             allowed += (int,)
         if type(value) not in allowed:
             raise ValueError(f"{where} is {short_repr(value)}, not of type {names}")
-        if type(value) is int and not 0 <= value <= LARGEST or type(value) is float and not 0 <= value < math.inf:
+        if type(value) is int and not 0 <= value <= MAX_INTEGER or type(value) is float and not 0 <= value < math.inf:
             raise ValueError(f"{where} is {short_repr(value)}")
 
 
 def check_names(names: dict[str, str]) -> None:
-    """ValueError for a name that cannot be a part of a path: none at all, or that of a folder above."""
+    """Raises a ValueError for a name that cannot be a component of a path: an empty one, `.` or `..`."""
     for what, name in names.items():
         if name in ("", ".", ".."):
             raise ValueError(f"its {what} is {name!r}")
 
 
 def short_repr(value) -> str:
-    """Its repr, cut to 40 characters."""
-    if type(value) is int and abs(value) > LARGEST:
+    """The repr of a value, truncated to 40 characters."""
+    if type(value) is int and abs(value) > MAX_INTEGER:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

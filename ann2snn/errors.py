@@ -1,21 +1,31 @@
-"""The one error that a user is meant to read."""
+"""Errors whose message is written for the user."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """One sentence that names what is wrong and the mend; the command line prints it and exits with 2."""
+    """An error that the user can fix.
+
+    The message is one sentence that names what is wrong and a fix. The command line prints it and exits with code 2.
+    """
 
 
 class StorageError(UserError):
-    """Results cannot be written: no further work makes sense before that is mended."""
+    """Results cannot be written, so that no further work makes sense until this is fixed."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """For a name that is none of the `known`: with the nearest of them, or the first 30 where none is near."""
+    """A UserError for a name that is not one of `known`.
+
+    Args:
+        kind: What the name stands for, such as "network".
+        name: The name that was given.
+        known: The valid names; the message lists the most similar ones, or the first 30 if none is similar.
+    """
     known = list(known)
-    if near := get_close_matches(name, known, 3, 0.4):
-        return UserError(f"No {kind} is called {name!r}; the nearest are: {', '.join(near)}.")
-    some = known[:30] + ["..."] * (len(known) > 30)
-    return UserError(f"No {kind} is called {name!r}; there are: {', '.join(some)}.")
+    similar = get_close_matches(name, known, 3, 0.4)
+    if similar:
+        return UserError(f"No {kind} is called {name!r}; the nearest are: {', '.join(similar)}.")
+    shown = known[:30] + ["..."] * (len(known) > 30)
+    return UserError(f"No {kind} is called {name!r}; there are: {', '.join(shown)}.")

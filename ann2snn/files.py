@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, held by one process at a time, and with a digest that shows damage."""
+"""Files: atomic writes, locks between processes, and digests that detect damage."""
 
 import errno
 import fcntl
@@ -14,17 +14,17 @@ SEAL = b"\nsha256:"
 
 
 def write_atomic(path: Path | str, data: str | bytes, mode: int | None = None) -> None:
-    """Writes `path` whole or not at all, also through a crash or on a full disk.
+    """Writes a file atomically: after a crash or on a full disk it has its old content or the new one.
 
     Temporary files of `path` that killed processes left behind are removed.
 
     Args:
-        path: The file; its folder is made where it is absent.
-        data: The content, text in UTF-8.
-        mode: Permissions of the file, whatever the umask; None for the usual ones.
+        path: The file; its folder is created if absent.
+        data: The content; text is encoded as UTF-8.
+        mode: Permissions of the file, regardless of the umask; None for the default ones.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,30 +50,30 @@ def write_atomic(path: Path | str, data: str | bytes, mode: int | None = None) -
             os.close(folder)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full; free some space" if full else f"{error.strerror}; mend that"
+        reason = "the disk is full; free some space" if full else f"{error.strerror}; fix that"
         raise StorageError(f"{path} could not be written: {reason} and run the same command again.") from error
 
 
 def remove(path: Path) -> None:
-    """Removes a file, and temporary files of it that killed processes left behind; none of them need exist."""
+    """Removes a file, and temporary files of it that killed processes left behind; none of them has to exist."""
     path.unlink(missing_ok=True)
     remove_leftovers(path)
 
 
 @contextmanager
-def exclusive_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Only one process at a time is inside; a process that dies lets the next one in.
+def exclusive_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Context manager that one process at a time can enter; the lock of a process that dies is released.
 
     Args:
-        path: The lock, a file that exists while a process is inside.
-        waiting: Called once if another process is inside.
+        path: The lock file, which exists while a process holds the lock.
+        on_wait: Called before waiting, if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = _lock(path, wait=False)
     except OSError as error:
         if isinstance(error, BlockingIOError):
-            waiting()
+            on_wait()
         lock = _lock(path, wait=True)
     try:
         yield
@@ -83,15 +83,15 @@ def exclusive_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def seal(content: bytes) -> bytes:
-    """`content` followed by its SHA-256, which neither `torch.load` nor the loader of shared libraries reads."""
+    """`content` followed by its SHA-256, which `torch.load` and the loader of shared libraries ignore."""
     return content + SEAL + hashlib.sha256(content).hexdigest().encode()
 
 
 def unseal(content: bytes) -> tuple[bytes, bool]:
-    """The content before its seal, and whether it has one.
+    """The content without its seal, and whether it has a seal.
 
     Raises:
-        ValueError: The seal is of other content.
+        ValueError: The SHA-256 of the seal is not that of the content.
     """
     before, mark, digest = content[-64 - len(SEAL) :].partition(SEAL)
     if before or not mark:
@@ -103,11 +103,11 @@ def unseal(content: bytes) -> tuple[bytes, bool]:
 
 
 def _lock(path: Path, wait: bool) -> int:
-    """A descriptor of `path`, made where it is absent, that is locked until it is closed.
+    """Opens `path`, creates it if absent, and locks it until the returned descriptor is closed.
 
     Raises:
-        BlockingIOError: Without `wait`, another process has locked it.
-        OSError: It cannot be opened; or, without `wait`, its file system has no locks.
+        BlockingIOError: Another process has locked it, and `wait` is False.
+        OSError: It cannot be opened, or its file system has no locks and `wait` is False.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -119,7 +119,7 @@ def _lock(path: Path, wait: bool) -> int:
                     raise
                 return descriptor
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(path), os.fstat(descriptor)):  # not renamed or removed meanwhile
+                if os.path.samestat(os.stat(path), os.fstat(descriptor)):  # not renamed or removed since
                     return descriptor
         except BaseException:
             os.close(descriptor)
@@ -128,16 +128,16 @@ def _lock(path: Path, wait: bool) -> int:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes temporary files of `path` whose process is dead: it holds no lock any more."""
+    """Removes temporary files of `path` that no process has locked: their process was killed."""
     with os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     for name in names:
         if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
             leftover = path.with_name(name)
-            with suppress(OSError), open(_lock(leftover, wait=False)):  # a living process holds it locked
+            with suppress(OSError), open(_lock(leftover, wait=False)):  # fails if its process is alive
                 leftover.unlink(missing_ok=True)
 
 
 def slug(value) -> str:
-    """`value` as one part of a path: `threshold_relu:1` is `threshold_relu-1`."""
+    """`value` as a component of a path: `threshold_relu:1` becomes `threshold_relu-1`."""
     return "".join(c if c.isalnum() or c in "._+" else "-" for c in str(value))

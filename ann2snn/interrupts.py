@@ -1,7 +1,7 @@
 """Ctrl-C on the command line ends the process with one sentence, whatever is running.
 
-A KeyboardInterrupt alone does not do that: libraries that are being imported, W&B and Lightning turn it into other
-errors, or swallow it. Files are written whole or not at all, so that the process can end at any moment.
+A KeyboardInterrupt is not enough: W&B, Lightning, and libraries that are being imported turn it into other errors or
+ignore it. The process can end at any moment, as all files are written atomically.
 """
 
 import os
@@ -9,19 +9,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-RESUMES = "ann2snn: interrupted; the same command goes on where it was."
+RESUMES = "ann2snn: interrupted; the same command resumes where it stopped."
 RESTARTS = "ann2snn: interrupted; the same command starts again."
 
 _sentence = RESUMES
-_closing = 0  # how many `raise_on_interrupt` are running
+_closing = 0  # number of active `raise_on_interrupt` contexts
 _interrupted = False
 
 
 def exit_on_interrupt(sentence: str = RESUMES) -> None:
-    """From now on Ctrl-C ends the process with exit code 130, unless it is ignored as in background jobs of a shell.
+    """Makes Ctrl-C end the process with exit code 130, unless it is ignored, as in background jobs of a shell.
 
     Args:
-        sentence: What is printed then: `RESTARTS` for a command that does not resume.
+        sentence: The sentence that is printed: `RESUMES`, or `RESTARTS` for a command that does not resume.
     """
     global _sentence
     _sentence = sentence
@@ -31,7 +31,7 @@ def exit_on_interrupt(sentence: str = RESUMES) -> None:
 
 @contextmanager
 def raise_on_interrupt() -> Iterator[None]:
-    """Inside, Ctrl-C raises KeyboardInterrupt, so that other processes are closed; then the process ends anyway."""
+    """Context manager in which Ctrl-C raises KeyboardInterrupt, for cleaning up; the process ends when it is left."""
     global _closing
     _closing += 1
     try:
@@ -52,5 +52,5 @@ def _handle(number, frame) -> None:
 
 def _end() -> None:
     with suppress(OSError):
-        os.write(2, f"{chr(10) * os.isatty(2)}{_sentence}\n".encode())  # not by sys.stderr, which may be in use
+        os.write(2, f"{chr(10) * os.isatty(2)}{_sentence}\n".encode())  # sys.stderr may be in use
     os._exit(130)

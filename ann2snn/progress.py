@@ -8,52 +8,59 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-NOTE = 44  # characters beside a bar
+MAX_NOTE = 44  # characters beside a bar
 
 
 class ProgressBar:
-    """Counts to `total`; on a terminal tqdm draws it, elsewhere a line every few seconds says where the work is."""
+    """Shows progress on stderr: a tqdm bar on a terminal, a line every few seconds elsewhere.
 
-    INTERVAL = 5.0  # seconds
+    Args:
+        label: Description of the work.
+        total: Number of steps.
+        done: Steps that were done before.
+    """
+
+    INTERVAL = 5.0  # seconds between lines
 
     def __init__(self, label: str, total: int, done: int = 0):
         self.label, self.total, self.done = label, total, done
-        self.last, self.said, self.bar = time.monotonic(), "", None
+        self.last_time, self.last_line, self.bar = time.monotonic(), "", None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            tqdm.write(label, file=sys.stderr)  # on a line of its own, so that 80 columns have room for the bar
+            tqdm.write(label, file=sys.stderr)  # on a separate line, so that the bar fits into 80 columns
             form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
             self.bar = tqdm(total=total, initial=done, bar_format=form, dynamic_ncols=True, leave=False)
 
     def update(self, n: int = 1, note: str = "") -> None:
+        """Adds n steps; `note` is shown beside the bar or in the line."""
         self.done += n
         if self.bar is not None:
             if note:
-                self.bar.set_postfix_str(note[:NOTE], refresh=False)
+                self.bar.set_postfix_str(note[:MAX_NOTE], refresh=False)
             self.bar.update(n)
-        elif time.monotonic() - self.last > self.INTERVAL:
-            self.last = time.monotonic()
+        elif time.monotonic() - self.last_time > self.INTERVAL:
+            self.last_time = time.monotonic()
             line = f"{self.label}: {100 * self.done / max(self.total, 1):.0f} %{', ' + note if note else ''}"
-            if line != self.said:
+            if line != self.last_line:
                 print(line, file=sys.stderr, flush=True)
-            self.said = line
+            self.last_line = line
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
 
-DELAY, INTERVAL = 2.5, 5.0  # seconds until the first sign of a loop, and between its lines
+DELAY, INTERVAL = 2.5, 5.0  # seconds until a bar appears, and between lines
 
 
 def track(iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yields the items of `iterable` and shows the progress on stderr, unless the loop ends within a few seconds.
+    """Yields the items of `iterable` and shows progress on stderr, unless the loop ends within a few seconds.
 
     Args:
-        iterable: What the loop is over.
-        label: What the loop does, in a word or two.
-        total: The number of items, for an iterable without a length.
+        iterable: The items.
+        label: Short description of the work.
+        total: Number of items of an iterable without a length.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)

@@ -1,9 +1,11 @@
-"""Reading files that may be damaged: whatever they hold, the error is one sentence that names the file."""
+"""Reading files that may be damaged: every error is one sentence that names the file."""
 
+import io
 import json
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -19,7 +21,13 @@ T = TypeVar("T")
 
 
 class DamagedFile(UserError):
-    """A file that is there and cannot be what it should be. `defect` says why, without a fix."""
+    """A file exists but has the wrong content.
+
+    Args:
+        path: The file.
+        defect: What is wrong, as in "is not JSON". The attribute `defect` has the path before it.
+        fix: What to do, as in "remove it".
+    """
 
     def __init__(self, path: Path | str, defect: str, fix: str):
         super().__init__(f"{path} {defect}; {fix}.")
@@ -30,12 +38,12 @@ def read_bytes(path: Path | str, fix: str, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a regular file.
 
     Args:
-        path: The file. A named pipe, a device or a folder is refused at once and never waited for.
+        path: The file. A named pipe, a device or a folder is rejected at once, without waiting for it.
         fix: What to do about a damaged file, such as "remove it and run the same command again".
-        max_bytes: The largest size that is read.
+        max_bytes: The largest accepted size.
 
     Raises:
-        DamagedFile: It is no regular file, or larger than `max_bytes`.
+        DamagedFile: It is not a regular file, or larger than `max_bytes`.
         UserError: It cannot be opened or read.
     """
     try:
@@ -62,7 +70,7 @@ def read_json(path: Path | str, fix: str = "remove it and run the same command a
     """The value in a JSON file: UTF-8, of bounded size and depth, with finite integers and encodable text.
 
     Raises:
-        DamagedFile: It is no such file.
+        DamagedFile: The content is anything else.
         UserError: It cannot be opened or read.
     """
     content = read_bytes(path, fix, MAX_JSON_BYTES)
@@ -77,7 +85,7 @@ def read_json(path: Path | str, fix: str = "remove it and run the same command a
 
 
 def _check(value) -> None:
-    """ValueError unless all text can be encoded; RecursionError for more than MAX_DEPTH levels."""
+    """Raises a ValueError if a text cannot be encoded, and a RecursionError above `MAX_DEPTH` levels."""
     level = [value]
     for _ in range(MAX_DEPTH):
         texts, below = [], []
@@ -91,13 +99,26 @@ def _check(value) -> None:
                 texts.append(x)
         for text in texts:
             text.encode()
-        if not (level := below):
+        if not below:
             return
+        level = below
     raise RecursionError
 
 
+def load_torch(content: bytes) -> Any:
+    """The value that `torch.save` wrote, with its tensors on the CPU; nothing in the file is executed.
+
+    Raises:
+        Exception: Any kind, if the content is damaged or holds other objects than tensors and plain values.
+    """
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
 def put_aside(error: DamagedFile, path: Path) -> None:
-    """Renames a damaged file and says so on stderr, so that its place is free."""
+    """Renames a damaged file, with a line on stderr, so that a new one can be written."""
     names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in count())
     aside = next(name for name in names if not os.path.lexists(name))
     path.rename(aside)
@@ -105,7 +126,7 @@ def put_aside(error: DamagedFile, path: Path) -> None:
 
 
 def load_or_put_aside(path: Path, load: Callable[[Path], T]) -> T | None:
-    """What `load` makes of a file, or None where there is none; a damaged one is put aside and counts as none."""
+    """`load(path)`, or None if there is no such file; a damaged file is renamed by `put_aside` and gives None."""
     try:
         return load(path) if os.path.lexists(path) else None
     except DamagedFile as error:
@@ -113,11 +134,11 @@ def load_or_put_aside(path: Path, load: Callable[[Path], T]) -> T | None:
         return None
 
 
-_left_out: set[str] = set()
+_left_out: set[str] = set()  # defects that were reported
 
 
 def leave_out(error: UserError) -> None:
-    """Says on stderr, once in a process, that a file is left out."""
+    """Reports on stderr that a file is ignored, once per process and file."""
     defect = error.defect if isinstance(error, DamagedFile) else str(error).rstrip(".")
     if defect not in _left_out:
         _left_out.add(defect)

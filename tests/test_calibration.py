@@ -146,7 +146,7 @@ def test_full_quantile_is_the_exact_maximum():
 def test_many_values_in_one_bin_are_counted():
     stats = copies(torch.tensor([[1.0, 1.0]]))
     stats.quantile(1)
-    stats._histogram.bins *= 2**31 - 1  # as many per channel as an int32 holds
+    stats._histogram.bins = stats._histogram.bins * (2**31 - 1)  # as many per channel as an int32 holds
     assert stats.quantile(0.5) == 1
 
 

@@ -338,14 +338,14 @@ def test_an_interrupt_ends_the_command_with_one_sentence(moment, tmp_path):
     for seed in (0, 1):
         put(tmp_path / "runs", seed=seed)
     code, err = interrupted(tmp_path, when, as_module(command))
-    assert (code, err.splitlines()) == (130, ["ann2snn: interrupted; the same command goes on where it was."])
+    assert (code, err.splitlines()) == (130, ["ann2snn: interrupted; the same command resumes where it stopped."])
     assert not list(tmp_path.glob("runs/records/**/*-????????.json"))
 
 
 @pytest.mark.parametrize("name", ["studies.falls", "studies.photographs", "studies.recipe_search", "speed"])
 def test_an_interrupt_ends_a_benchmark_with_one_sentence(name, tmp_path):
     code, err = interrupted(tmp_path, "import:torch", as_module("--help", f"ann2snn.benchmarks.{name}"))
-    then = "starts again" if name in ("studies.falls", "speed") else "goes on where it was"
+    then = "starts again" if name in ("studies.falls", "speed") else "resumes where it stopped"
     assert (code, err) == (130, f"ann2snn: interrupted; the same command {then}.\n")
 
 

@@ -394,11 +394,11 @@ def test_a_pickle_with_other_things_runs_no_code(name, tmp_path):
     files = pickle_files(name)
     for content, reason in (
         (pickle.dumps({"data": Intruder(tmp_path / "trace")}), "is not an array"),
-        (pickle.dumps([1, 2]), "no pickle of images"),
+        (pickle.dumps([1, 2]), "not a pickle of images"),
         (pickle.dumps({"data": np.zeros((2, 3072)), "labels": [0, 1]}), "images of float64"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}), "1 labels"),
         (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [-1]}), "labels from -1"),
-        (next(iter(files.values()))[:-40], "no pickle of images"),
+        (next(iter(files.values()))[:-40], "not a pickle of images"),
     ):
         with pytest.raises(UserError, match=rf"is damaged: .*{reason}"):
             load(name, write(tmp_path, files | {next(iter(files)): content}), accept_unofficial=True)
@@ -507,7 +507,7 @@ def test_imagenet_in_other_numbers_or_classes_is_refused(tmp_path):
 
 def test_an_unreadable_picture_is_named(tmp_path):
     root = write(tmp_path, imagenet_files() | {"val/n01/09.png": b"0"})
-    with pytest.raises(UserError, match=r"09\.png is no readable picture"):
+    with pytest.raises(UserError, match=r"09\.png is not a readable picture"):
         load("imagenet", root, accept_unofficial=True).test[0]
 
 
@@ -609,7 +609,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 
     root = write(tmp_path, binary_files("cifar10"))
     monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(UserError, match=r"data_batch_1\.bin cannot be read \(Permission denied\); mend that"):
+    with pytest.raises(UserError, match=r"data_batch_1\.bin cannot be read \(Permission denied\); fix that"):
         load("cifar10", root)
 
 
@@ -745,6 +745,6 @@ def test_a_picture_that_is_cut_short(size, tmp_path):
     files = imagenet_files()
     root = write(tmp_path, files | {"val/n01/09.png": files["val/n01/09.png"][:size]})
     test = load("imagenet", root, accept_unofficial=True).test
-    with pytest.raises(UserError, match=r"09\.png is no readable picture \(.*\): fetch it again\."):
+    with pytest.raises(UserError, match=r"09\.png is not a readable picture \(.*\): fetch it again\."):
         test[0]
     assert test[1][0].shape == (3, 224, 224)

@@ -219,7 +219,7 @@ def without_weights(weights, images):
     [
         (without_table, "images.csv cannot be read (No such file or directory): it lists pictures"),
         (without_picture, "images lacks 1 of 8 pictures of images.csv, such as picture3."),
-        (damaged_picture, "picture3.png is no readable picture"),
+        (damaged_picture, "picture3.png is not a readable picture"),
         (other_columns, "images.csv needs the columns ImageId and TrueLabel"),
         (no_such_label, "images.csv needs two pictures or more, with labels from 1 to 1000."),
         (no_number, "images.csv needs the columns ImageId and TrueLabel"),

@@ -1,4 +1,4 @@
-"""Finding, reading and checking the files of a dataset; what is wrong with them is one sentence with its mend."""
+"""Finds, reads and checks the files of a dataset; every error is one sentence with a fix."""
 
 import gzip
 import hashlib
@@ -14,55 +14,81 @@ import numpy as np
 
 from ann2snn.errors import UserError
 
-NAME_IT = "by --data-root or ANN2SNN_DATA"
+NAMING = "by --data-root or ANN2SNN_DATA"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which a dataset is given out: the files of a folder, plain or gzipped, and the archive of it."""
+    """A format in which a dataset is distributed: files in a folder, plain or gzipped, and an archive of the folder.
 
-    title: str  # of the dataset, and its class in torchvision
+    Attributes:
+        title: Title of the dataset, which is also the name of its class in torchvision.
+        folder: Name of the folder.
+        files: {name: (MD5 of the plain file, number of images)}.
+        decode: Arrays of a file's content; raises a ValueError if it is damaged.
+        archive: (name, MD5) of the archive; empty if there is none.
+    """
+
+    title: str
     folder: str
-    files: dict[str, tuple[str, int]]  # name: (md5 of the plain file, images in it)
-    decode: Callable[[bytes], tuple[np.ndarray, ...]]  # ValueError if the file is damaged
-    archive: tuple[str, str] = ("", "")  # (name, md5)
+    files: dict[str, tuple[str, int]]
+    decode: Callable[[bytes], tuple[np.ndarray, ...]]
+    archive: tuple[str, str] = ("", "")
 
-    def missing(self, place: Path) -> list[str]:
-        return [name for name in self.files if not any(map(os.path.isfile, (place / name, place / f"{name}.gz")))]
-
-
-LAYOUTS: dict[str, tuple[Layout, ...]] = {}  # by the name of the dataset
+    def missing(self, folder: Path) -> list[str]:
+        """Names of the files that are absent from a folder."""
+        return [name for name in self.files if not any(map(os.path.isfile, (folder / name, folder / f"{name}.gz")))]
 
 
-def read(name: str, root: Path, accept_unofficial: bool) -> tuple[list, bool, Path]:
-    """What `decode` makes of every file, whether all are the official ones, and the folder that they lie in."""
+LAYOUTS: dict[str, tuple[Layout, ...]] = {}  # by name of the dataset
+
+
+def read_files(name: str, root: Path, accept_unofficial: bool) -> tuple[list, bool, Path]:
+    """Reads all files of a dataset.
+
+    Args:
+        name: Name of the dataset.
+        root: The folder that holds the dataset's folder, or its files.
+        accept_unofficial: Accept files with another MD5 than the official ones.
+
+    Returns:
+        The decoded arrays of every file; whether all files are official; the folder of the files.
+
+    Raises:
+        UserError: Files are absent, damaged or not official.
+    """
     layouts = LAYOUTS[name]
-    if not (found := _find(root, layouts)):
-        raise _packed_or_absent(root, layouts)
-    layout, place = found
-    if missing := layout.missing(place):
-        raise UserError(f"{place} lacks {', '.join(missing)}; {_again(place, layout)}.")
+    found = _find(root, layouts)
+    if not found:
+        raise _not_found(root, layouts)
+    layout, folder = found
+    if missing := layout.missing(folder):
+        raise UserError(f"{folder} lacks {', '.join(missing)}; {_fix_for(folder, layout)}.")
     parts, official = [], True
     for file, (md5, images) in layout.files.items():
-        path = place / file if os.path.isfile(place / file) else place / f"{file}.gz"
+        path = folder / file if os.path.isfile(folder / file) else folder / f"{file}.gz"
         content, part = _decoded(path, layout)
-        if (found_md5 := hashlib.md5(content).hexdigest()) != md5:
-            whole = len(part[0]) == images
-            how = f"its md5 is {found_md5}, not {md5}" if whole else f"{len(part[0]):,} images, not {images:,}"
+        actual_md5 = hashlib.md5(content).hexdigest()
+        if actual_md5 != md5:
+            complete = len(part[0]) == images
+            reason = f"its md5 is {actual_md5}, not {md5}" if complete else f"{len(part[0]):,} images, not {images:,}"
+            defect = f"{path} is not the official file ({reason})"
             if not accept_unofficial:
-                raise unofficial(f"{path} is not the official file ({how})", _again(place, layout))
-            if not whole:
-                accepted(f"{path} is not the official file ({how})")
+                raise unofficial_error(defect, _fix_for(folder, layout))
+            if not complete:
+                warn_unofficial(defect)
             official = False
         parts.append(part)
-    return parts, official, place
+    return parts, official, folder
 
 
-def unofficial(defect: str, mend: str) -> UserError:
-    return UserError(f"{defect}; {mend}, or take it as it is with --accept-unofficial-data.")
+def unofficial_error(defect: str, fix: str) -> UserError:
+    """The error for files that are not official, unless the user accepts them."""
+    return UserError(f"{defect}; {fix}, or take it as it is with --accept-unofficial-data.")
 
 
-def accepted(defect: str) -> None:
+def warn_unofficial(defect: str) -> None:
+    """Reports on stderr that files which are not official are used."""
     print(f"{defect}: taken as it is, and its records are marked.", file=sys.stderr)
 
 
@@ -70,25 +96,25 @@ def _decoded(path: Path, layout: Layout) -> tuple[bytes, tuple[np.ndarray, ...]]
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); mend that and run it again.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); fix that and run it again.") from error
     try:
         content = gzip.decompress(content) if path.suffix == ".gz" else content
         if not content:
             raise ValueError("it is empty")
         return content, layout.decode(content)
     except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged: {error}; {_again(path.parent, layout)}.") from error
+        raise UserError(f"{path} is damaged: {error}; {_fix_for(path.parent, layout)}.") from error
 
 
 def _find(root: Path, layouts: tuple[Layout, ...]) -> tuple[Layout, Path] | None:
-    """The layout, and its folder or root itself, that lacks the fewest files; None where there is none at all."""
-    places = [(layout, place) for layout in layouts for place in (root / layout.folder, root)]
-    layout, place = min(places, key=lambda found: len(found[0].missing(found[1])))
-    return (layout, place) if len(layout.missing(place)) < len(layout.files) else None
+    """The layout and folder (below root, or root itself) with the fewest missing files; None if all are missing."""
+    candidates = [(layout, folder) for layout in layouts for folder in (root / layout.folder, root)]
+    layout, folder = min(candidates, key=lambda candidate: len(candidate[0].missing(candidate[1])))
+    return (layout, folder) if len(layout.missing(folder)) < len(layout.files) else None
 
 
 def _archive(base: Path, layout: Layout) -> tuple[Path, bool] | None:
-    """An archive in a folder, also of an unfinished download, and whether it is whole; a whole one comes first."""
+    """An archive in a folder, and whether it is complete; a complete one is preferred to an unfinished download."""
     name, md5 = layout.archive
     found = []
     for path in filter(Path.is_file, base.glob(f"{name}*") if name else ()):
@@ -97,13 +123,13 @@ def _archive(base: Path, layout: Layout) -> tuple[Path, bool] | None:
     return max(found, key=lambda archive: archive[1], default=None)
 
 
-def _again(place: Path, layout: Layout) -> str:
-    """How to mend the files of a folder."""
-    base = place.parent if place.name == layout.folder else place
+def _fix_for(folder: Path, layout: Layout) -> str:
+    """How to fix the files of a folder."""
+    base = folder.parent if folder.name == layout.folder else folder
     if not (found := _archive(base, layout)):
         return "fetch it again"
-    path, whole = found
-    if whole:
+    path, complete = found
+    if complete:
         return f"extract it again: `{_extract(path, base)}`"
     return f"fetch it again, as {path.name} is cut short or not the official file"
 
@@ -112,37 +138,46 @@ def _extract(path: Path, base: Path) -> str:
     return shlex.join(["tar", "-xzf", str(path), "-C", str(base)])
 
 
-def _packed_or_absent(root: Path, layouts: tuple[Layout, ...]) -> UserError:
+def _not_found(root: Path, layouts: tuple[Layout, ...]) -> UserError:
     title, wanted = layouts[0].title, f"folder {' or '.join(layout.folder for layout in layouts)} with all its files"
     fetch = f'`python -c "from torchvision.datasets import {title} as d; d({str(root)!r}, download=True)"` fetches it'
     if archives := [archive for layout in layouts if (archive := _archive(root, layout))]:
-        path, whole = max(archives, key=lambda archive: archive[1])
-        if whole:
+        path, complete = max(archives, key=lambda archive: archive[1])
+        if complete:
             return UserError(f"{path} is not extracted: `{_extract(path, root)}` does it.")
         size = path.stat().st_size
         return UserError(f"{path} is cut short or not the official file ({size:,} bytes): {fetch} again.")
-    return absent(root, title, wanted, lambda place: _find(place, layouts), fetch)
+    return not_found_error(root, title, wanted, lambda folder: _find(folder, layouts), fetch)
 
 
-def absent(root: Path, title: str, wanted: str, has: Callable[[Path], object], fetch: str) -> UserError:
-    """What to say where a dataset is not found: where near `root` it is, or what is there, and how it is had."""
+def not_found_error(root: Path, title: str, wanted: str, has: Callable[[Path], object], fetch: str) -> UserError:
+    """The error for a dataset that is not in `root`: names a nearby folder that has it, or what `root` holds.
+
+    Args:
+        root: The folder that was searched.
+        title: Title of the dataset.
+        wanted: Description of the missing files.
+        has: Whether a folder holds the dataset.
+        fetch: How to get the dataset.
+    """
     if root.is_file():
-        return UserError(f"{root} is a file: name its folder, {root.parent}, {NAME_IT}.")
+        return UserError(f"{root} is a file: name its folder, {root.parent}, {NAMING}.")
     entries = sorted(os.scandir(root), key=lambda entry: entry.name) if root.is_dir() else []
     folders = [Path(entry) for entry in entries if entry.is_dir()]
-    for place in (*root.absolute().parents[:2], *folders):
-        if has(place):
-            return UserError(f"{title} is not in {root} but in {place}: name that {NAME_IT}.")
+    for folder in (*root.absolute().parents[:2], *folders):
+        if has(folder):
+            return UserError(f"{title} is not in {root} but in {folder}: name that {NAMING}.")
     held = [name for name, layouts in LAYOUTS.items() if _find(root, layouts)]
     held = held or [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
     more = f" and {len(held) - 3} more" if len(held) > 3 else ""
-    what = f"holds {', '.join(held[:3])}{more}" if held else "is empty" if root.is_dir() else "does not exist"
+    state = f"holds {', '.join(held[:3])}{more}" if held else "is empty" if root.is_dir() else "does not exist"
     return UserError(
-        f"{title} is not in {root}, which {what}: put its {wanted} there, or name the place {NAME_IT}; {fetch}."
+        f"{title} is not in {root}, which {state}: put its {wanted} there, or name its folder {NAMING}; {fetch}."
     )
 
 
-def checked(images: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def check_images_and_labels(images: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (images, labels as int64); raises a ValueError if they are not those of so many classes."""
     if images.dtype != np.uint8 or len(images) != len(labels) or len(images) == 0:
         raise ValueError(f"it has {len(images)} images of {images.dtype} and {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= classes:
@@ -150,11 +185,17 @@ def checked(images: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.nd
     return images, labels.astype(np.int64)
 
 
-def all_classes(place: Path, classes: int, **parts: np.ndarray) -> None:
-    """UserError unless every part, labels by its name, has images of every class."""
+def check_all_classes(folder: Path, classes: int, **parts: np.ndarray) -> None:
+    """Raises a UserError unless every part has images of every class.
+
+    Args:
+        folder: The folder, for the message.
+        classes: Number of classes.
+        parts: Labels of each part, by its name.
+    """
     for part, labels in parts.items():
         if missing := sorted(set(range(classes)) - set(labels.tolist())):
             raise UserError(
-                f"The {part} images in {place} have none of class {missing[0]}"
+                f"The {part} images in {folder} have none of class {missing[0]}"
                 f" ({classes - len(missing)} of {classes} classes are there): fetch the files again."
             )

@@ -8,10 +8,15 @@ from torch import Tensor
 
 
 def crop_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
-    """torchvision's RandomCrop(size, padding=4), then its horizontal flip, with given draws.
+    """torchvision's RandomCrop(size, padding=4) followed by a horizontal flip, with given random numbers.
 
-    images (B, C, H, W) before they are normalised, as the padding is black; offsets (B, 2) int64, top and left, 0 to 8;
-    flips (B,) bool.
+    Args:
+        images: (B, C, H, W), not normalised, as the padding is black.
+        offsets: (B, 2) int64, top and left, from 0 to 8.
+        flips: (B,) bool, the images to flip.
+
+    Returns:
+        (B, C, H, W).
     """
     n, _, height, width = images.shape
     batch, rows, columns = (torch.arange(size, device=images.device) for size in (n, height, width))
@@ -23,7 +28,7 @@ def crop_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
 
 
 def random_crop_flip(images: Tensor) -> Tensor:
-    """`crop_flip` with the same draws on every device."""
+    """`crop_flip` with random numbers from the CPU's generator, the same for every device."""
     n = len(images)
     offsets, flips = torch.randint(0, 9, (n, 2)), torch.rand(n) < 0.5
     return crop_flip(images, offsets.to(images.device), flips.to(images.device))

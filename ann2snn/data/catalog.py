@@ -1,13 +1,15 @@
-"""What is known of a dataset without its files."""
+"""Properties of datasets that are known without their files."""
 
 from typing import NamedTuple
 
 
 class DatasetInfo(NamedTuple):
+    """Properties of a dataset."""
+
     classes: int
     shape: tuple[int, int, int]  # (C, H, W)
-    images: tuple[int, int, int]  # to train, to validate and to test
-    y_th: int  # where the paper cuts the ReLU; on data that it has not, where this suite does
+    images: tuple[int, int, int]  # training, validation, test
+    y_th: int  # upper bound of the threshold ReLU in the paper, or for datasets that it does not use, in this suite
 
 
 DATASETS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.archives import LAYOUTS, Layout, check_all_classes, check_images_and_labels, read_files
 from ann2snn.data.registry import dataset
-from ann2snn.data.split import ImageDataset, Normalise, in_memory
+from ann2snn.data.split import ImageDataset, Normalise, dataset_in_memory
 
 CIFAR10 = Normalise((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
@@ -17,7 +17,7 @@ CIFAR100 = Normalise((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 @dataset
 def cifar10(root: Path, accept_unofficial: bool) -> ImageDataset:
-    """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean of that of each image."""
+    """CIFAR-10 (Krizhevsky 2009); mean and std as in Deng & Gu's code, where std is the mean over images."""
     return _cifar("cifar10", 10, CIFAR10, root, accept_unofficial)
 
 
@@ -28,11 +28,11 @@ def cifar100(root: Path, accept_unofficial: bool) -> ImageDataset:
 
 
 def _cifar(name: str, classes: int, normalise: Normalise, root: Path, accept_unofficial: bool) -> ImageDataset:
-    parts, official, place = read(name, root, accept_unofficial)
+    parts, official, folder = read_files(name, root, accept_unofficial)
     *train, test = parts
     train = tuple(np.concatenate(arrays) for arrays in zip(*train, strict=True))
-    all_classes(place, classes, training=train[1], test=test[1])
-    return in_memory(name, classes, train, test, normalise, official)
+    check_all_classes(folder, classes, training=train[1], test=test[1])
+    return dataset_in_memory(name, classes, train, test, normalise, official)
 
 
 def _decode_binary(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def _decode_binary(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray,
     labels, pixels = np.split(records, [len(limits)], axis=1)
     if (labels >= np.array(limits)).any():
         raise ValueError(f"the labels of a record are not below {limits}")
-    return checked(pixels.reshape(-1, 3, 32, 32), labels[:, -1], limits[-1])
+    return check_images_and_labels(pixels.reshape(-1, 3, 32, 32), labels[:, -1], limits[-1])
 
 
 def _decode_pickle(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +52,12 @@ def _decode_pickle(content: bytes, limits: tuple[int, ...]) -> tuple[np.ndarray,
         labels = entry["labels" if "labels" in entry else "fine_labels"]
         pixels, labels = entry["data"].reshape(-1, 3, 32, 32), np.array(labels, np.int64)
     except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"it is no pickle of images and labels ({error})") from error
-    return checked(pixels, labels, limits[-1])
+        raise ValueError(f"it is not a pickle of images and labels ({error})") from error
+    return check_images_and_labels(pixels, labels, limits[-1])
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays and nothing else, so that a file which is not the official one runs no code."""
+    """Unpickles arrays and plain values only, so that an unofficial file cannot run code."""
 
     def find_class(self, module, name):
         allowed = {

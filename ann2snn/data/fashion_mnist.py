@@ -1,26 +1,28 @@
-"""Fashion-MNIST, from torchvision's files or a distribution's gzipped ones."""
+"""Fashion-MNIST, from the plain files of torchvision or the gzipped files of its authors."""
 
 from pathlib import Path
 
 import numpy as np
 
-from ann2snn.data.archives import LAYOUTS, Layout, all_classes, checked, read
+from ann2snn.data.archives import LAYOUTS, Layout, check_all_classes, check_images_and_labels, read_files
 from ann2snn.data.registry import dataset
-from ann2snn.data.split import ImageDataset, Normalise, in_memory
+from ann2snn.data.split import ImageDataset, Normalise, dataset_in_memory
 from ann2snn.errors import UserError
 
 
 @dataset
 def fashion_mnist(root: Path, accept_unofficial: bool) -> ImageDataset:
     """Fashion-MNIST (Xiao et al. 2017), plain or gzipped; mean and std of its training pixels."""
-    parts, official, place = read("fashion_mnist", root, accept_unofficial)
+    parts, official, folder = read_files("fashion_mnist", root, accept_unofficial)
     arrays = [array for (array,) in parts]
     try:
-        train, test = (checked(arrays[i].reshape(-1, 1, 28, 28), arrays[i + 1].reshape(-1), 10) for i in (0, 2))
+        train, test = (
+            check_images_and_labels(arrays[i].reshape(-1, 1, 28, 28), arrays[i + 1].reshape(-1), 10) for i in (0, 2)
+        )
     except ValueError as error:
-        raise UserError(f"The files in {place} are damaged: {error}; fetch them again.") from error
-    all_classes(place, 10, training=train[1], test=test[1])
-    return in_memory("fashion_mnist", 10, train, test, Normalise((0.2860,), (0.3530,)), official)
+        raise UserError(f"The files in {folder} are damaged: {error}; fetch them again.") from error
+    check_all_classes(folder, 10, training=train[1], test=test[1])
+    return dataset_in_memory("fashion_mnist", 10, train, test, Normalise((0.2860,), (0.3530,)), official)
 
 
 def _decode_idx(content: bytes) -> tuple[np.ndarray]:

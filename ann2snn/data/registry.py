@@ -1,9 +1,9 @@
-"""Datasets by name. A dataset is one function in a file of this folder, found by its decorator.
+"""Registry of datasets. A dataset is a function in a module of this folder with the decorator `dataset`.
 
     data = load("cifar10", root="data")
     images, labels = next(data.test.batches(100))  # float32 (100, 3, 32, 32) normalised, int64 (100,)
 
-Nothing is downloaded.
+Nothing is ever downloaded.
 """
 
 import functools
@@ -20,35 +20,42 @@ _DATASETS: dict[str, Callable[[Path, bool], ImageDataset]] = {}
 
 
 def dataset(function):
-    """Registers `f(root, accept_unofficial) -> ImageDataset` under its own name."""
+    """Decorator that registers `f(root, accept_unofficial) -> ImageDataset` under the function's name."""
     _DATASETS[function.__name__] = function
     return function
 
 
 @functools.cache
 def _discover() -> None:
-    """Imports every file of this folder, so that its datasets are registered."""
+    """Imports all modules of this folder, which registers their datasets."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
 
 
 def names() -> list[str]:
+    """Names of all datasets, sorted."""
     _discover()
     return sorted(_DATASETS)
 
 
 def check(name: str) -> None:
-    """UserError for a name that no dataset has."""
+    """Raises a UserError unless `name` is the name of a dataset."""
     if name not in names():
         raise unknown("dataset", name, names())
 
 
 def load(name: str, root: str | Path | None = None, *, accept_unofficial: bool = False) -> ImageDataset:
-    """Reads a dataset from the folder `root` (else $ANN2SNN_DATA, else `data`).
+    """Reads a dataset.
 
-    UserError: an unknown name; absent or damaged files; a class without training or test images; files or numbers of
-    images other than the official ones, unless `accept_unofficial`: then `official` of the result is False, and a line
-    on stderr says where images are missing.
+    Args:
+        name: Name of the dataset.
+        root: The folder with the files; by default $ANN2SNN_DATA, else `data`.
+        accept_unofficial: Accept files or numbers of images that are not the official ones. `official` of the result is
+            then False, and a line on stderr reports missing images.
+
+    Raises:
+        UserError: The name is unknown, files are absent, damaged or not official, or a class has no training or test
+            images.
     """
     check(name)
     return _DATASETS[name](Path(root or os.environ.get("ANN2SNN_DATA") or "data").expanduser(), accept_unofficial)

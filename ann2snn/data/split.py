@@ -1,6 +1,6 @@
 """Datasets as named splits of normalised images.
 
-Images are kept as uint8 and normalised when they are fetched.
+Images are stored as uint8 and normalised on access.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from ann2snn.errors import UserError
 
 @dataclass(frozen=True)
 class Normalise:
-    """(x / scale - mean) / std per channel, in the operations and the order of torchvision's ToTensor and Normalize."""
+    """(x / scale - mean) / std per channel, computed in the same order as torchvision's ToTensor and Normalize."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -30,10 +30,14 @@ class Normalise:
 
 
 class Split(Dataset):
-    """Some images of a dataset, in a fixed order: `split[i] -> (float32 (C, H, W), int)`, normalised.
+    """Images of a dataset in a fixed order: `split[i] -> (float32 (C, H, W), int)`, normalised.
 
-    `images` is a uint8 tensor (M, C, H, W), or anything that gives one for a tensor of indices; `indices` (N,) says
-    which of them are here, `labels` (N,) are their classes. `augment` maps a uint8 batch to another, to be normalised.
+    Args:
+        images: uint8 tensor (M, C, H, W), or an object that returns one when indexed with a tensor.
+        labels: (N,) int64, the classes of the images in this split.
+        indices: (N,) int64, the positions of these images in `images`.
+        normalise: Applied to every batch.
+        augment: Maps a uint8 batch to an augmented one, before it is normalised.
     """
 
     def __init__(self, images, labels: Tensor, indices: Tensor, normalise: Normalise, augment=None):
@@ -48,7 +52,7 @@ class Split(Dataset):
         return images[0], int(labels[0])
 
     def __getitems__(self, indices) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) in one go, for a DataLoader whose collate_fn is the identity."""
+        """Images (B, C, H, W) and labels (B,) as one batch, for a DataLoader whose collate_fn is the identity."""
         indices = torch.as_tensor(indices, dtype=torch.int64)
         images = self.images[self.indices[indices]]
         if self.augment:
@@ -56,32 +60,44 @@ class Split(Dataset):
         return self.normalise(images), self.labels[indices]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once and in order; the last batch has what is left."""
+        """Yields all images in order, as (images, labels); the last batch may be smaller."""
         return (self.__getitems__(indices) for indices in torch.arange(len(self)).split(size))
 
     def subset(self, indices) -> "Split":
+        """The images at these indices of the split."""
         indices = torch.as_tensor(indices, dtype=torch.int64)
         return Split(self.images, self.labels[indices], self.indices[indices], self.normalise, self.augment)
 
     def to(self, device: str) -> "Split":
-        """With images and labels in the memory of a device, where they are in memory at all: batches are made there."""
+        """The split with labels and images on a device, where batches are then made; images on disk stay there."""
         images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
         return Split(images, self.labels.to(device), self.indices, self.normalise, self.augment)
 
     def augmented(self, name: str | None) -> "Split":
-        """The same images, augmented anew at every fetch with draws from torch's global generator."""
+        """The same images, augmented on every access with random numbers from torch's global generator."""
         augment = AUGMENTATIONS[name] if name else None
         return Split(self.images, self.labels, self.indices, self.normalise, augment)
 
     @property
     def indices_hash(self) -> str:
-        """sha256 over the places of these images in the official order."""
+        """SHA-256 (hex) of the positions of these images in the official order."""
         return sha256(self.indices.numpy())
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A dataset. `shape` is (C, H, W); `hash` is a sha256 over the decoded images and labels, training before test."""
+    """A dataset with its splits.
+
+    Attributes:
+        name: Name of the dataset.
+        classes: Number of classes.
+        shape: (C, H, W) of an image.
+        train: Training images.
+        validation: Images held out of the training images.
+        test: Test images.
+        hash: SHA-256 (hex) of the decoded images and labels, training before test.
+        official: Whether all files are the official ones.
+    """
 
     name: str
     classes: int
@@ -93,50 +109,62 @@ class ImageDataset:
     official: bool
 
     def calibration(self, n: int, seed: int = 0) -> Split:
-        """n distinct images of `train`, as they are; with the same seed a smaller n gives a prefix of a larger one."""
+        """n distinct images of `train`; with the same seed, a smaller n gives a prefix of a larger one."""
         if not 0 < n <= len(self.train):
             raise UserError(f"{self.name} has {len(self.train)} training images and cannot give {n} for calibration.")
         return self.train.subset(np.random.RandomState(seed).permutation(len(self.train))[:n])
 
-    def normalised(self, how: dict | None) -> "ImageDataset":
-        """The same images in another normalisation, `Normalise`'s fields, or as they are (None).
+    def normalised(self, normalisation: dict | None) -> "ImageDataset":
+        """The same dataset with another normalisation; `hash` does not change.
 
-        `hash` is of the decoded images and stays.
+        Args:
+            normalisation: Fields of `Normalise`; None keeps the present one.
         """
-        if how is None:
+        if normalisation is None:
             return self
-        old, normalise = (self.train, self.validation, self.test), Normalise(**how)
+        old, normalise = (self.train, self.validation, self.test), Normalise(**normalisation)
         train, validation, test = (Split(s.images, s.labels, s.indices, normalise, s.augment) for s in old)
         return replace(self, train=train, validation=validation, test=test)
 
 
-def split_of(images, labels: np.ndarray, indices: np.ndarray, normalise: Normalise) -> Split:
+def make_split(images, labels: np.ndarray, indices: np.ndarray, normalise: Normalise) -> Split:
+    """The split with the images at `indices`; `labels` are those of all images."""
     images = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
     return Split(images, torch.from_numpy(labels[indices]), torch.from_numpy(indices), normalise)
 
 
-def three_splits(train, test, normalise: Normalise, most: int) -> tuple[Split, Split, Split]:
-    """Train, validation (a tenth of the training images, at most `most`, drawn by RandomState(0)), and test."""
+def make_splits(train, test, normalise: Normalise, max_validation: int) -> tuple[Split, Split, Split]:
+    """Training, validation and test splits.
+
+    Args:
+        train: (images, labels) of the official training images.
+        test: (images, labels) of the test images.
+        normalise: Normalisation of all splits.
+        max_validation: Size of the validation split, unless a tenth of the training images is less. Its images are
+            drawn by `RandomState(0)`.
+    """
     (images, labels), (test_images, test_labels) = train, test
     n = len(labels)
     order = np.random.RandomState(0).permutation(n)
-    held_out = min(most, max(1, n // 10))
+    held_out = min(max_validation, max(1, n // 10))
     validation, kept = np.sort(order[:held_out]), np.sort(order[held_out:])
     return (
-        split_of(images, labels, kept, normalise),
-        split_of(images, labels, validation, normalise),
-        split_of(test_images, test_labels, np.arange(len(test_labels)), normalise),
+        make_split(images, labels, kept, normalise),
+        make_split(images, labels, validation, normalise),
+        make_split(test_images, test_labels, np.arange(len(test_labels)), normalise),
     )
 
 
-def in_memory(name, classes, train, test, normalise, official) -> ImageDataset:
-    """A dataset from (images, labels) of train and test; torch wants arrays that it may write to."""
+def dataset_in_memory(name, classes, train, test, normalise, official) -> ImageDataset:
+    """A dataset from (images, labels) of its training and test images, as arrays."""
+    # torch.from_numpy requires writable arrays
     train, test = ([np.require(array, requirements=("C", "W")) for array in part] for part in (train, test))
-    splits = three_splits(train, test, normalise, most=5000)
+    splits = make_splits(train, test, normalise, max_validation=5000)
     return ImageDataset(name, classes, train[0].shape[1:], *splits, sha256(*train, *test), official)
 
 
 def sha256(*arrays: np.ndarray) -> str:
+    """SHA-256 (hex) of the dtypes, shapes and values of arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.shape}".encode())

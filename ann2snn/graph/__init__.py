@@ -1,1 +1,1 @@
-"""From any trained network to a folded graph with one named module per activation call."""
+"""Turns trained networks into folded graphs with one named module per activation call."""

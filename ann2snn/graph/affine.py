@@ -1,4 +1,4 @@
-"""Constant factors and offsets: normalised inputs, frozen batch norm, scaled branches."""
+"""Constant factors and offsets per channel: normalised inputs, frozen batch norms, scaled branches."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportOperatorIssue=false, reportGeneralTypeIssues=false
@@ -20,7 +20,7 @@ TARGETS = (aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor,
 
 
 def affine_of(node: fx.Node, constants: dict[str, Tensor]) -> tuple[fx.Node, Tensor, Tensor] | None:
-    """(source, scale, offset) of a node that is scale * source + offset per channel, both (C,); None of any other."""
+    """(source, scale, offset) of a node that is scale * source + offset per channel, both (C,); else None."""
     inputs = [n for n in node.all_input_nodes if n.name not in constants]
     if node.target not in TARGETS or len(inputs) != 1 or node.kwargs.get("alpha", 1) != 1 or len(node.args) > 2:
         return None
@@ -31,7 +31,7 @@ def affine_of(node: fx.Node, constants: dict[str, Tensor]) -> tuple[fx.Node, Ten
     other = next((argument for argument in node.args if argument is not source), 1.0)
     if isinstance(other, fx.Node):
         other = constants.get(other.name)
-    constant = _by_channel(other, value)
+    constant = _per_channel(other, value)
     if constant is None or node.args.count(source) > 1:
         return None
     one, zero = torch.ones_like(constant), torch.zeros_like(constant)
@@ -51,8 +51,8 @@ def affine_of(node: fx.Node, constants: dict[str, Tensor]) -> tuple[fx.Node, Ten
     return None
 
 
-def _by_channel(constant: object, value: Tensor) -> Tensor | None:
-    """(C,): a number or tensor as one number for each channel of `value` (B, C, ...); None where it is not."""
+def _per_channel(constant: object, value: Tensor) -> Tensor | None:
+    """`constant` as (C,), one number per channel of `value` (B, C, ...); None where it varies within channels."""
     constant = torch.as_tensor(constant, dtype=value.dtype)
     shape = (*[1] * (value.dim() - constant.dim()), *constant.shape)
     if any(size != 1 for i, size in enumerate(shape) if i != 1):
@@ -60,11 +60,12 @@ def _by_channel(constant: object, value: Tensor) -> Tensor | None:
     return constant.reshape(-1).expand(value.shape[1]).clone()
 
 
-def write(rewriter: "Rewriter", node: fx.Node) -> bool:
-    """Writes a constant factor or offset per channel; False where it is none, or an offset that cannot fold."""
-    if not (found := affine_of(node, rewriter.tensors)) or found[0] not in rewriter.env:
+def rewrite(rewriter: "Rewriter", node: fx.Node) -> bool:
+    """Rule for a constant factor or offset per channel; does not apply to an offset that cannot be folded."""
+    affine = affine_of(node, rewriter.tensors)
+    if affine is None or affine[0] not in rewriter.env:
         return False
-    source, scale, offset = found
+    source, scale, offset = affine
     layer, dims = rewriter.layer_before(source), source.meta["val"].dim()
     if fold(layer, scale, offset, dims):
         rewriter.env[node] = rewriter.env[source]
@@ -77,7 +78,7 @@ def write(rewriter: "Rewriter", node: fx.Node) -> bool:
 
 
 def fold(layer: nn.Module | None, scale: Tensor, offset: Tensor, dims: int) -> bool:
-    """Folds scale * y + offset per channel into the layer of y, of `dims` dimensions; False where that cannot be."""
+    """Folds scale * y + offset per channel into the layer of y (of `dims` dimensions); False where it cannot."""
     if isinstance(layer, Affine):
         shape = layer.scale.shape
         layer.scale = nn.Parameter(layer.scale * scale.reshape(shape))

@@ -1,4 +1,4 @@
-"""Whether a network takes its example."""
+"""Checks of the arguments of `prepare`."""
 
 import inspect
 import re
@@ -12,11 +12,11 @@ from ann2snn.graph.report import NodeReport, NotConvertible
 
 
 class ShapeError(UserError):
-    """The network does not take an input of this shape."""
+    """The network does not accept an input of this shape."""
 
 
 def check_example(example: Tensor) -> None:
-    """UserError where `example` is no batch (1, C, H, W) of finite floats."""
+    """Raises a UserError unless `example` is a batch (B, C, H, W) of finite floats."""
     if not example.numel() and example.dim() > 0:
         raise UserError(f"The example is empty, of shape {tuple(example.shape)}: give a batch of one image or more.")
     if not example.is_floating_point():
@@ -26,7 +26,7 @@ def check_example(example: Tensor) -> None:
 
 
 def check_network(net: nn.Module, example: Tensor) -> None:
-    """UserError where `net` is recurrent, takes several inputs, or does not run on `example`."""
+    """Raises a UserError if `net` is recurrent, takes several inputs, or does not run on `example`."""
     for path, module in net.named_modules():
         if isinstance(module, nn.RNNBase | nn.RNNCellBase):
             kind = type(module).__name__.lower()
@@ -54,7 +54,7 @@ def check_network(net: nn.Module, example: Tensor) -> None:
 
 
 def not_captured(error: Exception) -> UserError:
-    """What to say where torch.export failed."""
+    """The error for a network that torch.export cannot capture."""
     line = first_line(error)
     if " assigned during export" in line:
         names = ", ".join(dict.fromkeys(re.findall(r"self\.[\w.]+", line)))
@@ -66,5 +66,5 @@ def not_captured(error: Exception) -> UserError:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a message that says something, at most 200 characters."""
+    """The first line of a message that is not blank, at most 200 characters."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

@@ -1,8 +1,8 @@
-"""Clips from 0 to a constant, in whatever operations they are written.
+"""Finds clips from 0 to a constant, however they are written.
 
 `relu(x).clamp(max=1)`, `where(x < 0, 0, where(x > 1, 1, x))`, `minimum(relu(x), a)`, `x * (x > 0)` and `threshold(x, 0,
-0)` are all elementwise and piecewise linear, with constants. A group of such operations is evaluated on many numbers
-between -2^40 and 2^40. Where it gives clip(x, 0, c) for one c it is one activation.
+0)` are all elementwise, piecewise linear functions. A group of such operations is evaluated on many numbers between
+-2^40 and 2^40. If the result is clip(x, 0, c) for one c, the group is one activation.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -26,18 +26,18 @@ COPIES = {*"to to_copy type_as clone contiguous alias detach dropout feature_dro
 FILLS = {*"zeros_like ones_like full_like".split()}
 CLIPS = BOUNDS | ARITHMETIC | {"relu", "relu6", "hardtanh", "threshold"}
 ELEMENTWISE = CLIPS | COMPARISONS | COPIES | FILLS
-LARGEST = 2.0**40  # of the numbers that a group is evaluated on
-MOST = 16  # operations of a group
+LARGEST = 2.0**40  # largest number that a group is evaluated on
+MAX_OPERATIONS = 16  # in a group
 
 
 @dataclass
 class Clips:
-    """The elementwise operations of a graph that are clips, or belong to one."""
+    """The elementwise operations of a graph that are clips or parts of clips."""
 
     bounds: dict[fx.Node, tuple[fx.Node, float]] = field(default_factory=dict)  # (source, c) of clip(source, 0, c)
-    by_channel: set[fx.Node] = field(default_factory=set)  # clips from 0 to a bound that is not the same everywhere
-    same: dict[fx.Node, fx.Node] = field(default_factory=dict)  # a node that gives what another one gives
-    parts: dict[fx.Node, fx.Node] = field(default_factory=dict)  # an operation inside of a clip, and the clip
+    by_channel: set[fx.Node] = field(default_factory=set)  # clips from 0 to a bound that varies within the layer
+    same: dict[fx.Node, fx.Node] = field(default_factory=dict)  # a node whose value is that of another node
+    parts: dict[fx.Node, fx.Node] = field(default_factory=dict)  # an operation inside a clip, and the clip
 
 
 class _NoFunction(Exception):
@@ -45,16 +45,18 @@ class _NoFunction(Exception):
 
 
 def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
-    """The clips among `nodes`, the largest groups of operations first; `constants` are the network's own tensors.
+    """Finds the clips of a graph, the largest groups of operations first.
 
-    A group begins behind any node of the graph, and consists of `nodes` alone.
+    Args:
+        nodes: The nodes that groups may consist of; the input of a group may be any node of the graph.
+        constants: The network's own tensors by the name of their node.
     """
     clips, order = Clips(), {node: i for i, node in enumerate(nodes)}
-    places = {n: i for i, n in enumerate(next(iter(order)).graph.nodes)} if order else {}
+    positions = {n: i for i, n in enumerate(next(iter(order)).graph.nodes)} if order else {}
     for node in reversed(order):
         if node in clips.parts or operation(node) not in CLIPS or not _gives_tensor(node) or is_active_dropout(node):
             continue
-        for source in sorted(_ancestors(node), key=places.__getitem__):
+        for source in sorted(_ancestors(node), key=positions.__getitem__):
             group = _Group(source, order, constants)
             try:
                 group.evaluate(node)
@@ -66,12 +68,12 @@ def find_clips(nodes: Iterable[fx.Node], constants: dict[str, Tensor]) -> Clips:
 
 
 def _ancestors(node: fx.Node) -> list[fx.Node]:
-    """What `node` is computed from, elementwise: the nearest ones."""
-    found = list(node.all_input_nodes)
-    for before in found:
-        if operation(before) in ELEMENTWISE and len(found) < MOST:
-            found += [n for n in before.all_input_nodes if n not in found]
-    return [n for n in dict.fromkeys(found) if _gives_tensor(n)]
+    """The nearest nodes that `node` is computed from by elementwise operations."""
+    ancestors = list(node.all_input_nodes)
+    for before in ancestors:
+        if operation(before) in ELEMENTWISE and len(ancestors) < MAX_OPERATIONS:
+            ancestors += [n for n in before.all_input_nodes if n not in ancestors]
+    return [n for n in dict.fromkeys(ancestors) if _gives_tensor(n)]
 
 
 def _gives_tensor(node: fx.Node) -> bool:
@@ -79,7 +81,7 @@ def _gives_tensor(node: fx.Node) -> bool:
 
 
 class _Group:
-    """Elementwise operations as a function of one node's value."""
+    """A group of elementwise operations as a function of one node, `source`."""
 
     def __init__(self, source: fx.Node, order: dict[fx.Node, int], constants: dict[str, Tensor]):
         self.order, self.constants, self.x = order, constants, _numbers()
@@ -87,7 +89,7 @@ class _Group:
         self.source, self.by_channel = source, False
 
     def evaluate(self, node: fx.Node) -> Tensor:
-        """The values of `node` where those of the source are `x`. Raises _NoFunction where it depends on more."""
+        """The values of `node` where those of the source are `x`; raises _NoFunction if it depends on more."""
         if node not in self.values:
             self.values[node] = self._constant(node) if node.name in self.constants else self._apply(node)
         return self.values[node]
@@ -95,7 +97,7 @@ class _Group:
     def _constant(self, node: fx.Node) -> Tensor:
         if not self.constants[node.name].numel():
             raise _NoFunction
-        value = self.constants[node.name].flatten()[0]  # of one with several values the first stands for all
+        value = self.constants[node.name].flatten()[0]  # _is_uneven tells whether the others differ
         return value.cpu().double() if value.is_floating_point() else value.cpu()
 
     def _apply(self, node: fx.Node) -> Tensor:
@@ -114,7 +116,7 @@ class _Group:
         return value is not None and bool((value != value.flatten()[0]).any())
 
     def settles(self, node: fx.Node, clips: Clips) -> bool:
-        """Whether `node` is a clip of the source, or the same as another node; notes it in `clips`."""
+        """Adds `node` to `clips` and returns True if it is a clip of the source or has the values of another node."""
         y = self.values[node].double()
         equal = (
             n for n in node.all_input_nodes if n.name not in self.constants and torch.equal(self.values[n].double(), y)
@@ -136,7 +138,7 @@ class _Group:
         return True
 
     def _absorb(self, clip: fx.Node, clips: Clips) -> None:
-        """What only the clip needs is a part of it."""
+        """Marks the operations that only the clip reads as its parts."""
         for node in sorted(self.values, key=lambda n: self.order.get(n, -1), reverse=True):
             needed = all(user is clip or clips.parts.get(user) is clip for user in node.users)
             if needed and node is not self.source and node is not clip and node.name not in self.constants:
@@ -145,7 +147,7 @@ class _Group:
 
 @functools.cache
 def _numbers() -> Tensor:
-    """Numbers of every size and both signs in ascending order, in double precision."""
+    """Numbers of all magnitudes and both signs, ascending, in double precision."""
     steps, sizes = torch.linspace(0, 16, 1601), torch.logspace(-20, 40, 1201, base=2)
     positive = torch.cat([steps[1:], sizes]).double().sort().values
     return torch.cat([-positive.flip(0), torch.zeros(1).double(), positive])

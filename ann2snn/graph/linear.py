@@ -1,7 +1,7 @@
-"""The linear operations of a graph: a handler for each kind writes the node, found by the operation's plain name.
+"""Handlers of linear operations without weights, by the name of the operation.
 
-A handler takes the writer and the exported node. What it writes must commute with the mean over time and leave every
-image in its place in the first dimension.
+A handler takes the rewriter and the exported node. The new node must commute with the mean over time and must not
+change the first dimension, the batch.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 
 def reshape(rewriter: "Rewriter", node: fx.Node) -> None:
-    """Everything that changes the shape only: its sizes are those of the example but for the first."""
+    """An operation that only changes the shape; all sizes but the first are those of the example."""
     _by_shape(rewriter, node, torch.reshape)
 
 
 def expand(rewriter: "Rewriter", node: fx.Node) -> None:
+    """`expand` to the same number of dimensions."""
     if len(node.meta["val"].shape) != len(node.args[0].meta["val"].shape):
         return rewriter.reject(node, not_convertible.BATCH)
     _by_shape(rewriter, node, torch.broadcast_to)
@@ -65,7 +66,7 @@ def take(rewriter: "Rewriter", node: fx.Node) -> None:
 
 
 def index(rewriter: "Rewriter", node: fx.Node) -> None:
-    """`x[:, indices]` with one list of numbers."""
+    """`x[:, indices]` with one list of constant indices."""
     given = {dim: n for dim, n in enumerate(node.args[1]) if n is not None}
     if 0 in given:
         return rewriter.reject(node, not_convertible.BATCH)
@@ -77,7 +78,7 @@ def index(rewriter: "Rewriter", node: fx.Node) -> None:
 
 
 def split(rewriter: "Rewriter", node: fx.Node) -> None:
-    """`chunk`, `split` and `unbind`: nothing is written, every part is a slice of its own."""
+    """`chunk`, `split` and `unbind`: every part becomes a slice, by `part`."""
     if _split_dim(node) == 0:
         return rewriter.reject(node, not_convertible.BATCH)
     rewriter.env[node] = rewriter.env[node.args[0]]
@@ -89,7 +90,7 @@ def _split_dim(node: fx.Node) -> int:
 
 
 def part(rewriter: "Rewriter", node: fx.Node) -> None:
-    """One of several outputs: a part of a split, or what there is instead of them all."""
+    """One of several outputs of an operation: a part of a split, or the only output that is used."""
     whole, position = node.args
     source = rewriter.env[whole]
     if HANDLERS.get(operation(whole)) is split and (dim := _split_dim(whole)) and node.users:
@@ -100,7 +101,7 @@ def part(rewriter: "Rewriter", node: fx.Node) -> None:
 
 
 def pool(rewriter: "Rewriter", node: fx.Node) -> None:
-    """The largest (or smallest) value of windows, or over whole dimensions."""
+    """The largest or smallest value in windows, or over entire dimensions."""
     positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
     if any(user.users for user in positions):
         return rewriter.reject(node, not_convertible.POSITIONS)
@@ -133,7 +134,7 @@ def scale(rewriter: "Rewriter", node: fx.Node) -> None:
 
 
 def contraction(rewriter: "Rewriter", node: fx.Node) -> None:
-    """`einsum` and `matmul` of the images' values with one tensor of the network's own, which are its weights."""
+    """`einsum` or `matmul` of one value and one tensor of the network's own, which becomes its weight."""
     if operation(node) == "einsum":
         equation, operands = node.args[:2]
     else:
@@ -155,7 +156,7 @@ def contraction(rewriter: "Rewriter", node: fx.Node) -> None:
 
 
 def _matmul(x: int, y: int) -> str:
-    """The equation of a product of tensors with so many dimensions."""
+    """The einsum equation of `matmul` for tensors with x and y dimensions."""
     left, right = "k" if x == 1 else "...mk", "k" if y == 1 else "...kn"
     return f"{left},{right}->...{'m' * (x > 1)}{'n' * (y > 1)}"
 
@@ -165,7 +166,7 @@ def _dims(node: fx.Node) -> int:
 
 
 def plain(rewriter: "Rewriter", node: fx.Node) -> None:
-    """An operation of the table LINEAR, with its own arguments."""
+    """An operation of the table `LINEAR`, with the same arguments."""
     if not rewriter.keeps_batch(node) or _turns_images(node):
         return rewriter.reject(node, not_convertible.BATCH)
     function = LINEAR[node.target]
@@ -194,11 +195,11 @@ HANDLERS: dict[str, Callable[["Rewriter", fx.Node], None]] = {
     **dict.fromkeys(("mul", "multiply", "div", "divide"), scale),
     **dict.fromkeys(("einsum", "matmul", "mm"), contraction),
 }  # fmt: skip
-SIZED = (reshape, expand)  # handlers that need no sizes computed in the network
+SIZED = (reshape, expand)  # handlers that ignore sizes which the network computes
 
 
 def handler(node: fx.Node) -> Callable[["Rewriter", fx.Node], None] | None:
-    """What writes a linear node; None of any other."""
+    """The handler of a linear operation; None for any other."""
     if node.target in LINEAR:
         return plain
     known = node.target is operator.getitem or getattr(node.target, "namespace", "") == "aten"

@@ -1,11 +1,19 @@
-"""What a graph holds beside convolutions, linear layers and activations."""
+"""Modules of prepared networks besides convolutions, linear layers and activations."""
 
 import torch
 from torch import Tensor, nn
 
+from ann2snn.networks.batch_norm import CONVOLUTIONS, TRANSPOSED
+
 
 class Affine(nn.Module):
-    """y = scale * x + offset per channel: a batch norm that follows no weights, exact on the current of every step."""
+    """y = scale * x + offset per channel, such as a batch norm that follows no weights.
+
+    Args:
+        scale: (C,).
+        offset: (C,).
+        dims: Dimensions of the input (B, C, ...).
+    """
 
     def __init__(self, scale: Tensor, offset: Tensor, dims: int):
         super().__init__()
@@ -17,7 +25,7 @@ class Affine(nn.Module):
 
 
 class Contraction(nn.Module):
-    """einsum(equation, x, weight): the values of an image times a tensor of the network's own."""
+    """einsum(equation, x, weight) with a tensor of the network's own as its weight."""
 
     def __init__(self, equation: str, weight: Tensor):
         super().__init__()
@@ -27,40 +35,41 @@ class Contraction(nn.Module):
         return torch.einsum(self.equation, x, self.weight)
 
     def products(self, shape: torch.Size) -> int:
-        """How many products of two numbers there are for an input of this shape."""
+        """The number of multiplications for an input of this shape."""
         terms = self.equation.partition("->")[0]
         ones = (torch.ones(s, dtype=torch.double) for s in (shape, self.weight.shape))
         return int(torch.einsum(f"{terms}->", *ones))
 
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-WEIGHTED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, Contraction)  # what a written graph has weights in
+WEIGHTED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, Contraction)  # the modules of a prepared network that have weights
 
 
 class MaxPool(nn.Module):
-    """Max-pooling, also adaptive or over whole dimensions.
+    """Max-pooling, also adaptive or over entire dimensions.
 
-    Over time it is the increment of the pooled cumulative current, so that its sum is exact at every step:
+    Over time it returns the increment of the pooled cumulative current, so that the sum is exact at every step:
 
         p_t = maxpool(u_1 + ... + u_t) - maxpool(u_1 + ... + u_{t-1})
 
-    (the mean of per-step maxima would not converge to the maximum of the means).
+    (The mean of per-step maxima would not converge to the maximum of the means.)
+
+    Args:
+        kind: The ATen operation, such as `max_pool2d` or `amax`.
+        arguments: The arguments of the operation after its input.
     """
 
     name: str
 
     def __init__(self, kind: str, *arguments):
-        """`kind` is the ATen operation, such as `max_pool2d` or `amax`, and `arguments` are its others."""
         super().__init__()
         self.kind, self.arguments = kind, arguments
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = getattr(torch.ops.aten, self.kind)(x, *self.arguments)
-        return pooled if isinstance(pooled, Tensor) else pooled[0]  # the others are positions
+        return pooled if isinstance(pooled, Tensor) else pooled[0]  # (values, indices)
 
     def init(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        """Nothing seen: (cumulative current, its pooled value)."""
+        """The state before the first step: (cumulative current, its pooled value)."""
         total = torch.zeros_like(current)
         return total, self(total)
 

@@ -1,4 +1,4 @@
-"""The graph of a prepared or converted network, with the facts that it needs to be simulated correctly."""
+"""The graph of a prepared or converted network, with the metadata that its simulation needs."""
 
 import json
 
@@ -9,15 +9,15 @@ from torch.fx.graph_module import reduce_graph_module
 from ann2snn.errors import UserError
 from ann2snn.networks.activations import ThresholdReLU
 
-FACTS = ("shape", "method", "version", "options", "T", "depends_on_T", "warmup")
+META_KEYS = ("shape", "method", "version", "options", "T", "depends_on_T", "warmup")
 
 
 class Network(fx.GraphModule):
     """A `torch.fx.GraphModule` whose `.meta` survives pickling, copying and state dicts.
 
     `.meta` holds the shape of one input (C, H, W) and the report of `prepare`; in a converted network also the method
-    with its version and options, T where the conversion depends on it, and the steps of its warm-up. A state dict
-    carries these facts as its extra state, and `load_state_dict` refuses the state of another conversion.
+    with its version and options, T if the conversion depends on it, and the steps of its warm-up. A state dict has
+    these as its extra state, and `load_state_dict` rejects the state of another conversion.
     """
 
     def __reduce__(self):
@@ -25,13 +25,13 @@ class Network(fx.GraphModule):
         return _rebuild, arguments
 
     def get_extra_state(self) -> Tensor:
-        """The facts as JSON in bytes (uint8): a state dict holds nothing but tensors."""
-        facts = {name: self.meta[name] for name in FACTS if name in self.meta}
-        text = json.dumps(facts, default=lambda value: getattr(value, "__name__", type(value).__name__))
+        """The metadata as JSON in a uint8 tensor, so that a state dict holds tensors only."""
+        meta = {name: self.meta[name] for name in META_KEYS if name in self.meta}
+        text = json.dumps(meta, default=lambda value: getattr(value, "__name__", type(value).__name__))
         return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state) -> None:
-        """Nothing to set: `_load_from_state_dict` has compared it with what is here, before any tensor was copied."""
+        """Does nothing: `_load_from_state_dict` compares the metadata before any tensor is copied."""
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         if f"{prefix}_extra_state" in state_dict:
@@ -40,7 +40,7 @@ class Network(fx.GraphModule):
 
     def _check(self, other: dict) -> None:
         mine = _decoded(self.get_extra_state())
-        used = [name for name in FACTS if name != "T" or mine.get("depends_on_T")]
+        used = [name for name in META_KEYS if name != "T" or mine.get("depends_on_T")]
         if differ := [name for name in used if mine.get(name) != other.get(name)]:
             raise UserError(
                 f"This state dict is of a network with {differ[0]} = {other.get(differ[0])}, and this one has "
@@ -58,7 +58,7 @@ def _decoded(state: Tensor) -> dict:
 
 
 def _rebuild(body: dict, import_block: str) -> Network:
-    """What `torch.load` and `pickle` call; the graph comes from the generated code, the facts from `.meta`."""
+    """Called by `torch.load` and `pickle`; the graph comes from the generated code, the metadata from `.meta`."""
     meta = body["meta"]
     module = reduce_graph_module(body, import_block)
     network = Network(module, module.graph)  # type: ignore[arg-type]
@@ -70,10 +70,10 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def activations(ann: fx.GraphModule) -> dict[str, ThresholdReLU]:
-    """The activation calls by name, in forward order; `.y_th` and `.shift` are what the source was trained with."""
+    """The activation calls by name, in forward order; `.y_th` and `.shift` are those of the source network."""
     return {str(m.name): m for m in modules_by_node(ann).values() if isinstance(m, ThresholdReLU)}
 
 
 def modules_by_node(net: fx.GraphModule) -> dict[fx.Node, nn.Module]:
-    """The module of every node that calls one, in forward order."""
+    """The module of every node that calls a module, in forward order."""
     return {n: net.get_submodule(n.target) for n in net.graph.nodes if n.op == "call_module"}

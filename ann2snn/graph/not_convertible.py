@@ -1,4 +1,4 @@
-"""Why a node cannot be converted, each with the mend: what a report says, and the page in `docs/` built from it."""
+"""The reasons why a node cannot be converted, each with a fix, and the page in `docs/` that lists them."""
 
 RELU = "a spiking neuron stands for a ReLU, clipped or not; train with ReLU or threshold ReLU (timm: `act_layer=`)"
 DATA = "it normalises by the values at hand, which a neuron cannot know; use batch norm instead"

@@ -1,4 +1,4 @@
-"""The operations that a graph may hold, by their ATen names."""
+"""The operations of exported graphs, by their ATen names."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 # pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false
@@ -19,7 +19,7 @@ IDENTITY = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.de
             aten.detach.default, aten.detach_.default)  # fmt: skip
 CASTS = (aten.to.dtype, aten.to.device, aten.to.dtype_layout, aten.to.other, aten._to_copy.default,
          aten.type_as.default)  # fmt: skip
-LINEAR = {  # what is written for them, with the arguments of the node
+LINEAR = {  # each operation and the function it becomes, with the same arguments
     **dict.fromkeys((aten.add.Tensor, aten.add_.Tensor), torch.add),
     **dict.fromkeys((aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor), torch.sub),
     aten.rsub.Scalar: torch.rsub,
@@ -65,16 +65,16 @@ def operation(node: fx.Node) -> str:
 
 
 def argument(node: fx.Node, name: str):
-    """An argument of an ATen operation by its name, given or the default."""
-    for place, declared in enumerate(node.target._schema.arguments):
+    """The value of an argument of an ATen operation by name; by default that of its schema."""
+    for position, declared in enumerate(node.target._schema.arguments):
         if declared.name == name:
-            given = node.args[place] if place < len(node.args) else declared.default_value
+            given = node.args[position] if position < len(node.args) else declared.default_value
             return node.kwargs.get(name, given)
     raise KeyError(name)
 
 
 def is_view(node: fx.Node) -> bool:
-    """Whether the result may share the memory of the first argument, by the operation's declaration."""
+    """Whether the result may share the memory of the first argument, according to the operation's schema."""
     if node.target is operator.getitem:
         return True
     declared = getattr(getattr(node.target, "_schema", None), "arguments", ())
@@ -82,12 +82,12 @@ def is_view(node: fx.Node) -> bool:
 
 
 def is_active_dropout(node: fx.Node) -> bool:
-    """A dropout that the network leaves on when it is evaluated."""
+    """Whether a node is a dropout that is also active in eval mode."""
     return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
 
 
 def is_identity(node: fx.Node) -> bool:
-    """A node that gives its input when the network is evaluated: a dropout, a copy, a move, a cast among floats."""
+    """Whether a node returns its input in eval mode: a dropout, a copy, a move, or a cast between floats."""
     if node.target in IDENTITY:
         return True
     source = node.args[0] if node.args and node.target in CASTS else None
@@ -95,18 +95,19 @@ def is_identity(node: fx.Node) -> bool:
 
 
 def is_constant(node: fx.Node, tensors: Container[str]) -> bool:
-    """Whether a node depends on the network's own `tensors` alone, or on nothing, and is the same at every call."""
+    """Whether a node depends at most on the network's own `tensors` and has the same value at every call."""
     random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in _name(node)
     known = all(n.name in tensors for n in node.all_input_nodes)
     return node.op == "call_function" and node.meta.get("val") is not None and known and not random
 
 
 def is_in_place(node: fx.Node) -> bool:
+    """Whether a node changes its first argument."""
     return _name(node).endswith("_")
 
 
 def aliases(node: fx.Node) -> list[fx.Node]:
-    """All nodes that share their memory with this one: what it is a view of, and that one's views."""
+    """All nodes that may share memory with this one: the tensor that it is a view of, and all views of that."""
     while is_view(node):
         node = node.args[0]  # type: ignore[assignment]
     shared = [node]
@@ -120,7 +121,7 @@ def _name(node: fx.Node) -> str:
 
 
 def clip(node: fx.Node) -> tuple[float, float] | None:
-    """(lower, upper) of a node that clips, None of any other."""
+    """(lower, upper) bound of a clip; None for any other operation."""
     bound = [*node.args[1:3], None, None]
     match node.target:
         case aten.relu.default | aten.relu_.default:

@@ -1,4 +1,4 @@
-"""A softmax or sigmoid at the end of a network, which is dropped: the largest output stays the largest."""
+"""A softmax or sigmoid at the end of a network. It is dropped, as the largest output stays the largest."""
 
 import sys
 
@@ -10,7 +10,7 @@ from ann2snn.graph.report import NodeReport
 
 
 def output_activation(graph: fx.Graph) -> fx.Node | None:
-    """The softmax or log_softmax over the classes, or the sigmoid, that gives the output; None where nothing does."""
+    """The softmax or log_softmax over the classes, or the sigmoid, that returns the output; None if there is none."""
     node = graph.output_node().args[0][0]  # type: ignore[index]
     while isinstance(node, fx.Node) and node.op == "call_function" and len(node.users) == 1:
         if is_identity(node):
@@ -30,7 +30,7 @@ def _over_classes(node: fx.Node) -> bool:
 
 
 def print_dropped(report: list[NodeReport]) -> None:
-    """Says on stderr what was dropped."""
+    """Reports on stderr what was dropped."""
     for row in report:
         if row.role == "dropped":
             print(f"ann2snn: {row.name}: the {row.operation} at the end is dropped: {row.note}.", file=sys.stderr)
@@ -44,7 +44,7 @@ def output_without(net: nn.Module, squash: str, x: Tensor) -> Tensor:
 
 
 class _Inputs(TorchDispatchMode):
-    """Keeps the input of the last operation of a name."""
+    """Keeps the input of the last call of the operation `name`."""
 
     last: Tensor
 

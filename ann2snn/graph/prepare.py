@@ -1,4 +1,4 @@
-"""TODO"""
+"""Prepares trained networks for conversion."""
 
 import io
 import logging
@@ -19,16 +19,23 @@ from ann2snn.networks.activations import QCFS
 
 
 def prepare(net: nn.Module, example: Tensor) -> Network:
-    """A folded copy of the trained `net` in eval mode, one named module per activation call; `net` stays as it is.
+    """Copies a trained network into a graph with folded batch norms and one named module per activation call.
 
-    A network in half precision is prepared in float32, in which membranes and outputs are summed over time.
+    A softmax over the classes or a sigmoid at the end is dropped, with one line on stderr, as the largest output stays
+    the largest. A network in half precision is converted to float32, in which membrane potentials and outputs are
+    summed over time.
 
-    `example` is a batch of one or more inputs (B, C, H, W). The result maps (B, C, H, W) to the network's output for
-    any B, was compared with `net` at batches of 1, 2 and 5, and keeps its report in `.meta["report"]`. A softmax over
-    the classes or a sigmoid at the end is dropped, with one line on stderr: the largest output stays the largest.
+    Args:
+        net: The trained network. It is not changed.
+        example: A batch of one or more inputs (B, C, H, W), normalised as in training.
 
-    Raises NotConvertible (a UserError; it holds the report) where a node has no spiking form, and UserError for weights
-    that are not finite, an input of the wrong shape, or a network that cannot be captured.
+    Returns:
+        A network in eval mode that maps (B, C, H, W) to the output of `net` for any B; the two are compared at batch
+        sizes 1, 2 and 5. `.meta["report"]` lists what became of every node.
+
+    Raises:
+        NotConvertible: A node has no spiking form; the error holds the report.
+        UserError: Weights are not finite, the input has the wrong shape, or the network cannot be captured.
     """
     if not isinstance(net, nn.Module) or not isinstance(example, Tensor):
         raise UserError(
@@ -46,7 +53,7 @@ def prepare(net: nn.Module, example: Tensor) -> Network:
             net, example = net.float(), example.float()
     check_network(net, example)
     silenced = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # of torch.export, which also prints whole graphs before it raises
+    logging.disable(logging.CRITICAL)  # torch.export logs and prints entire graphs before it raises
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             exported = torch.export.export(net, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
@@ -55,7 +62,7 @@ def prepare(net: nn.Module, example: Tensor) -> Network:
     finally:
         logging.disable(silenced)
     rewriter = Rewriter(net, exported)
-    ann = rewriter.write()
+    ann = rewriter.rewrite()
     ann.meta |= {"report": rewriter.report, "shape": tuple(example.shape[1:])}
     if not activations(ann) or not any(True for _ in ann.parameters()):
         raise UserError("The network has no activation that could spike, or no weights: there is nothing to convert.")
@@ -65,12 +72,12 @@ def prepare(net: nn.Module, example: Tensor) -> Network:
 
 
 def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor, rewriter: Rewriter) -> None:
-    """The written graph must give the network's outputs, whatever the batch size.
+    """Raises a UserError unless `ann` and `net` have the same outputs at several batch sizes.
 
-    Stairs are compared as the clips that they go round: rounding moves a value to the next step.
+    QCFS activations are compared without their quantisation, as rounding errors can move a value to the next step.
     """
-    stairs = {module: module.L for part in (net, ann) for module in part.modules() if isinstance(module, QCFS)}
-    for module in stairs:
+    steps = {module: module.L for part in (net, ann) for module in part.modules() if isinstance(module, QCFS)}
+    for module in steps:
         module.L = math.inf
     noise, eps = torch.Generator().manual_seed(0), rewriter.eps
     with torch.no_grad():
@@ -79,17 +86,17 @@ def _compare(net: nn.Module, ann: fx.GraphModule, example: Tensor, rewriter: Rew
             x = x + (0.1 * x.std(correction=0) + 1e-3) * torch.randn(x.shape, generator=noise).to(x)
             squash = rewriter.squash
             try:
-                found = ann(x)
+                outputs = ann(x)
                 expected = output_without(net, operation(squash), x.clone()) if squash else net(x.clone())
             except RuntimeError as error:
                 raise UserError(f"The network fails on a batch of {size}: {first_line(error)}") from error
-            if size == 1 and expected.numel() == found.numel():
-                expected = expected.reshape(found.shape)  # squeeze() in the network drops the batch
-            found, largest = found.to(expected), expected.abs().max().item()
-            if not torch.allclose(expected, found, rtol=max(1e-3, 8 * eps), atol=max(1e-4, eps) * (1 + largest)):
-                worst = (expected - found).abs().max().item()
+            if size == 1 and expected.numel() == outputs.numel():
+                expected = expected.reshape(outputs.shape)  # squeeze() in the network drops the batch
+            outputs, largest = outputs.to(expected), expected.abs().max().item()
+            if not torch.allclose(expected, outputs, rtol=max(1e-3, 8 * eps), atol=max(1e-4, eps) * (1 + largest)):
+                worst = (expected - outputs).abs().max().item()
                 raise UserError(
                     f"The written graph differs from the network by {worst:.2g} at batch size {size}: please report it."
                 )
-    for module, L in stairs.items():
+    for module, L in steps.items():
         module.L = L

@@ -1,4 +1,4 @@
-"""Nodes of an exported graph that stand for no operation: regions without gradients or with autocast, assertions."""
+"""Nodes of an exported graph that are no operations: regions without gradients or with autocast, and assertions."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportGeneralTypeIssues=false
@@ -17,7 +17,7 @@ REGIONS = (
 
 
 def inline(module: fx.GraphModule) -> None:
-    """Writes the nodes of every region in its place, and removes assertions on dtypes; changes `module.graph`."""
+    """Replaces every region by its nodes and removes assertions on dtypes; changes `module.graph`."""
     graph = module.graph
     while regions := [node for node in graph.nodes if node.target in REGIONS]:
         for node in regions:
@@ -28,8 +28,8 @@ def inline(module: fx.GraphModule) -> None:
 
 
 def _inline(module: fx.GraphModule, region: fx.Node) -> None:
-    place = next(i for i, argument in enumerate(region.args) if isinstance(argument, fx.Node))
-    body, inputs = region.args[place], region.args[place + 1 :]
+    position = next(i for i, argument in enumerate(region.args) if isinstance(argument, fx.Node))
+    body, inputs = region.args[position], region.args[position + 1 :]
     inner = module.get_submodule(body.target).graph
     parameters = [node for node in inner.nodes if node.op == "placeholder"]
     with module.graph.inserting_before(region):

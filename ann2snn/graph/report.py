@@ -1,4 +1,4 @@
-"""What became of every node of a network."""
+"""The report on what became of every node of a network."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,23 @@ from ann2snn.errors import UserError
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What became of one node: its place, operation and role; where it cannot be converted, the reason and the mend."""
+    """What became of one node.
+
+    Attributes:
+        name: Path of the module, or of the module around the node and the operation.
+        operation: Name of the operation.
+        role: spiking, weights, linear, folded, affine, stateful pool, dropped or not convertible.
+        note: Details; for a node that is not convertible, the reason and a fix.
+    """
 
     name: str
     operation: str
-    role: str  # spiking | weights | linear | folded | affine | stateful pool | dropped | not convertible
+    role: str
     note: str = ""
 
 
 class NotConvertible(UserError):
-    """The network holds nodes that have no spiking form; `report` lists every node."""
+    """The network has nodes without a spiking form; the attribute `report` lists all nodes."""
 
     def __init__(self, report: list[NodeReport]):
         bad = [row for row in report if row.role == "not convertible"]

@@ -1,4 +1,4 @@
-"""A copy of the caller's network without what is wrapped around it: parallel, compiled, pruned, weight norm."""
+"""Copies a network without its wrappers: parallel and compiled modules, pruning, weight and spectral norm."""
 
 import copy
 from typing import Any
@@ -13,10 +13,10 @@ from ann2snn.errors import UserError
 
 
 def unwrap(net: nn.Module) -> nn.Module:
-    """A deep copy of `net` in eval mode without gradients; `net` stays as it is.
+    """A deep copy of `net` in eval mode without gradients; `net` is not changed.
 
-    Parallel and compiled modules are replaced by the modules inside of them. Pruning masks and weight and spectral norm
-    of the old kind are folded into the weights. Tensors that a forward pass left behind are detached. torchvision's
+    Parallel and compiled modules are replaced by the modules inside them. Pruning masks and weight and spectral norm
+    of the old kind are folded into the weights. Tensors that a forward pass stored are detached. torchvision's
     Normalize becomes plain arithmetic.
 
     Raises:
@@ -59,14 +59,14 @@ class _Normalise(nn.Module):
 
 
 def _inner(module: nn.Module) -> nn.Module | None:
-    """The module that a wrapper wraps."""
+    """The module inside a wrapper; None if `module` is not a wrapper."""
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return module.module
     return module._modules.get("_orig_mod")  # of torch.compile
 
 
 def _detach(value: Any, memo: dict[int, Any]) -> None:
-    """Has deepcopy replace the results of a forward pass in `value` by detached copies."""
+    """Makes deepcopy replace the results of a forward pass in `value` by detached copies."""
     if isinstance(value, Tensor):
         if not value.is_leaf:
             memo[id(value)] = value.detach().clone()
@@ -102,7 +102,7 @@ def _culprit(net: nn.Module, memo: dict[int, Any]) -> str:
 
 
 def _fold_hooks(module: nn.Module) -> None:
-    """What computes a module's weight before every forward pass computes it once."""
+    """Computes weights once that a hook computes before every forward pass."""
     for hook in list(module._forward_pre_hooks.values()):
         if isinstance(hook, prune.BasePruningMethod):
             prune.remove(module, hook._tensor_name)

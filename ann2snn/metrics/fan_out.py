@@ -1,4 +1,4 @@
-"""Which units of its input reach which of its output, for every linear operation of a graph: each as a map of ones."""
+"""Linear operations with unit weights: each output is the sum of the inputs that it depends on."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,23 @@ from torch import Tensor
 from ann2snn.graph.operations import INTERPOLATIONS
 
 
-def plain_sum(x: Tensor, y: Tensor | float, *, alpha: float = 1) -> Tensor:
+def unweighted_sum(x: Tensor, y: Tensor | float, *, alpha: float = 1) -> Tensor:
+    """x + y, whatever the sign or factor of y."""
     return x + y
 
 
-def left(x: Tensor, *_, **__) -> Tensor:
+def first_argument(x: Tensor, *_, **__) -> Tensor:
+    """x, for functions whose other arguments are constants."""
     return x
 
 
-def factor(x: Tensor, constant: Tensor | float) -> Tensor:
-    """A factor of zero passes nothing on."""
+def nonzero_factor(x: Tensor, constant: Tensor | float) -> Tensor:
+    """x, or zero where the factor is zero."""
     return x * (torch.as_tensor(constant) != 0)
 
 
 def sum_pool(x: Tensor, kernel, stride=None, padding=0, ceil_mode=False, include=True, divisor=None) -> Tensor:
-    """The average pools of one to three dimensions as sums."""
+    """An average pool of one to three dimensions without its divisor."""
     pool = F.avg_pool3d if x.dim() == 5 else F.avg_pool2d
     if x.dim() > 3:
         return pool(x, kernel, stride or kernel, padding, ceil_mode, include, divisor_override=1)
@@ -34,6 +36,7 @@ def sum_pool(x: Tensor, kernel, stride=None, padding=0, ceil_mode=False, include
 
 
 def adaptive_sum_pool(x: Tensor, size) -> Tensor:
+    """An adaptive average pool of any number of dimensions without its divisors."""
     sizes = size if isinstance(size, list | tuple) else [size] * (x.dim() - 2)
     for dim, out in enumerate(sizes, 2):
         x = _along(x, dim, _windows(out, x.shape[dim]))
@@ -41,43 +44,45 @@ def adaptive_sum_pool(x: Tensor, size) -> Tensor:
 
 
 def _windows(out: int, size: int) -> Tensor:
-    """(out, size): which places every window of an adaptive pool covers."""
-    place = torch.arange(size)
+    """(out, size): 1 where a window of an adaptive pool covers a position, else 0."""
+    position = torch.arange(size)
     low, high = torch.arange(out) * size // out, -(-torch.arange(1, out + 1) * size // out)
-    return ((place >= low[:, None]) & (place < high[:, None])).double()
+    return ((position >= low[:, None]) & (position < high[:, None])).double()
 
 
 def _along(x: Tensor, dim: int, matrix: Tensor) -> Tensor:
-    """The product of a matrix (out, size) with one dimension of x."""
+    """Multiplies one dimension of x by a matrix (out, size)."""
     return (x.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
 
 
 def interpolation(function: Callable) -> Callable:
-    """The pattern of an interpolation, which goes along one dimension after the other: a unit reaches every value that
-    it has a part in."""
+    """An interpolation with unit weights: every value is the sum of the units that contribute to it.
 
-    def reach(x: Tensor, size: list[int] | None, align: bool, scales: list[float] | None) -> Tensor:
-        for place, n in enumerate(x.shape[2:]):
-            one = [n if other == place else 1 for other in range(x.dim() - 2)]
+    It is applied to one dimension after the other.
+    """
+
+    def unit_weights(x: Tensor, size: list[int] | None, align: bool, scales: list[float] | None) -> Tensor:
+        for dim, n in enumerate(x.shape[2:]):
+            one_dim = [n if other == dim else 1 for other in range(x.dim() - 2)]
             sizes, factors = (
-                values and [value if other == place else 1 for other, value in enumerate(values)]
+                values and [value if other == dim else 1 for other, value in enumerate(values)]
                 for values in (size, scales)
             )
-            parts = function(torch.eye(n, dtype=x.dtype).reshape(n, 1, *one), sizes, align, factors)
-            x = _along(x, 2 + place, (parts.reshape(n, -1).T.abs() > 1e-6).to(x.dtype))  # but for rounding
+            parts = function(torch.eye(n, dtype=x.dtype).reshape(n, 1, *one_dim), sizes, align, factors)
+            x = _along(x, 2 + dim, (parts.reshape(n, -1).T.abs() > 1e-6).to(x.dtype))  # but for rounding
         return x
 
-    return reach
+    return unit_weights
 
 
-# what moves values only is a map of ones already
-ONES: dict[Callable, Callable] = {
-    torch.add: plain_sum,
-    torch.sub: plain_sum,
-    torch.rsub: left,
-    torch.neg: left,
-    torch.mul: factor,
-    torch.div: factor,
+# functions that only move values have unit weights already
+UNIT_WEIGHT_FUNCTIONS: dict[Callable, Callable] = {
+    torch.add: unweighted_sum,
+    torch.sub: unweighted_sum,
+    torch.rsub: first_argument,
+    torch.neg: first_argument,
+    torch.mul: nonzero_factor,
+    torch.div: nonzero_factor,
     torch.mean: torch.sum,
     **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), sum_pool),
     **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d), adaptive_sum_pool),
