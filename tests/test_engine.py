@@ -613,7 +613,7 @@ def test_two_may_compile_at_once(fresh, monkeypatch):
 
     monkeypatch.setattr(c_build, "_build", together)
     with ThreadPoolExecutor() as pool:
-        files = {Path(x._name) for x in pool.map(lambda _: c_build._library(shlex.split(CC), c_build.FLAGS), range(2))}
+        files = {Path(x._name) for x in pool.map(lambda _: c_build.load(shlex.split(CC), c_build.FLAGS), range(2))}
     assert files == set((fresh / "ann2snn").iterdir()) and len(files) == 1
 
 

@@ -15,6 +15,7 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.conversion.neurons import SilentIF
 from ann2snn.data.registry import check as check_dataset
 from ann2snn.data.registry import load
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.graph import not_convertible
 from ann2snn.graph.checks import ShapeError
@@ -88,7 +89,7 @@ def show(options, results: dict, text: list[str]) -> None:
     print(json.dumps(results, indent=2) if options.json else "\n".join(text))
 
 
-def data_of(options, info: dict) -> tuple[Data | None, torch.Tensor]:
+def data_of(options, info: dict) -> tuple[ImageDataset | None, torch.Tensor]:
     """The dataset of a trained source and one of its images; None and noise, with a message, if it is not available."""
     try:
         data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)

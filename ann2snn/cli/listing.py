@@ -9,6 +9,7 @@ from tabulate import tabulate
 from ann2snn.data.catalog import DATASETS
 from ann2snn.data.registry import names
 from ann2snn.methods.registry import discover
+from ann2snn.networks.registry import network_functions
 from ann2snn.training.recipes import RECIPES
 
 WIDTH = 80
@@ -34,7 +35,7 @@ def datasets() -> str:
 
 
 def networks() -> str:
-    lines = [(name, first_sentence(function)) for name, function in functions().items()]
+    lines = [(name, first_sentence(function)) for name, function in network_functions().items()]
     return f"{_lines(lines)}\n\nAll timm networks are available by their timm name."
 
 

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         141 if the reader of the output has closed it.
     """
     if arguments is None:
-        interrupts.end_process()
+        interrupts.exit_on_interrupt()
     process.replace_unencodable()
     process.sleep_while_waiting()
     try:

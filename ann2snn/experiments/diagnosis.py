@@ -19,6 +19,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, fx, nn
 
+from ann2snn.calibration.hooks import capture_activations
 from ann2snn.calibration.images import images_of
 from ann2snn.conform import ANY, conform
 from ann2snn.conversion.neurons import IF
@@ -26,6 +27,7 @@ from ann2snn.errors import UserError
 from ann2snn.experiments.run_job import current_provenance
 from ann2snn.experiments.source import SourceANN
 from ann2snn.files import slug, write_atomic
+from ann2snn.graph.network import modules_by_node
 from ann2snn.methods.registry import find
 from ann2snn.reading import DamagedFile, leave_out, load_or_put_aside, read_json
 from ann2snn.simulation.simulate import simulate
@@ -89,7 +91,7 @@ def constant_rate_network(snn: fx.GraphModule, T: int) -> fx.GraphModule:
 
 def neurons_by_path(snn: fx.GraphModule) -> dict[str, IF]:
     """The neurons of a converted network by module path, in forward order."""
-    return {str(node.target): module for node, module in called(snn).items() if isinstance(module, IF)}
+    return {str(node.target): module for node, module in modules_by_node(snn).items() if isinstance(module, IF)}
 
 
 def diagnose(
@@ -340,6 +342,6 @@ class _StepInterpreter(fx.Interpreter):
 def activation_values(ann: fx.GraphModule, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Input and output (B, ...) of every activation of the ANN by name, in forward order."""
     values = {}
-    with watched(ann, lambda module, before, after: values.update({module.name: (before, after)})):
+    with capture_activations(ann, lambda module, before, after: values.update({module.name: (before, after)})):
         ann(images)
     return values

@@ -139,7 +139,7 @@ class Estimator:
         self.settings = settings
         self.missing: list[str] = []
         self.throughputs: dict[tuple[str, str], Throughput] = {}
-        self._datasets: dict[str, Data | None] = {}
+        self._datasets: dict[str, ImageDataset | None] = {}
         for record in self.records:
             self._add(record)
 
@@ -247,7 +247,7 @@ class Estimator:
         nearest = min(measured, key=lambda key: abs(log(self.throughputs[key].macs / macs)))
         return work * mean(measured[nearest]), EXTRAPOLATED
 
-    def _data(self, name: str) -> Data | None:
+    def _data(self, name: str) -> ImageDataset | None:
         if name not in self._datasets:
             try:
                 self._datasets[name] = load(

@@ -22,6 +22,7 @@ from ann2snn.experiments.run_job import current_provenance, method_file, summari
 from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
+from ann2snn.progress import ProgressBar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import unpack
@@ -119,7 +120,7 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> Rech
         indices = image_hashes.matching_indices(job, data, [*path.resolve().parents])
         data = replace(data, hash=job.data_hash)  # everything that is used of the data is the same
     weights = weights or find_weights(path, record, settings.runs)
-    source = SourceANN(data, weights, devices.accelerator(settings.device))
+    source = SourceANN(data, weights, devices.resolve_device(settings.device))
     weights_hash = record["source"]["weights_hash"]
     if source.info["weights_hash"] != weights_hash:
         raise UserError(f"{weights} does not hold the weights of the record (sha256 {weights_hash[:12]}...).")
@@ -159,7 +160,7 @@ def _compare(
     ann_differs = same and _comparable(source.results, selected) != _comparable(record["ann"], selected)
     perturbed = [] if same else [rounding.perturbed(source.ann, stats, seed) for seed in range(rounding.RUNS)]
     lines = []
-    with closing(Bar("recheck", sum(grid[-1] for grid in grids))) as bar:
+    with closing(ProgressBar("recheck", sum(grid[-1] for grid in grids))) as bar:
         for grid in grids:
             result = _simulate(source, job, source.ann, stats, grid, test)
             summary = summarize(result, test.labels, source, "test")

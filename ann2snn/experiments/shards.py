@@ -68,7 +68,7 @@ def _split(work: dict[tuple, float], n: int) -> list[set[tuple]]:
     return sets
 
 
-@interrupts.closed_first()
+@interrupts.raise_on_interrupt()
 def run_on_devices(devices: list[str], arguments: list[str]) -> list[str]:
     """Runs a command once per device, each with its own shard.
 

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from ann2snn.calibration.statistics import Statistics
+from ann2snn.data.split import ImageDataset
 from ann2snn.errors import UserError
 from ann2snn.graph.prepare import prepare
 from ann2snn.metrics.operations import costs
@@ -34,7 +35,7 @@ class SourceANN:
         UserError: The weights are of other data, or the file is damaged.
     """
 
-    def __init__(self, data: Data, weights: Path | str, device: str = "cpu"):
+    def __init__(self, data: ImageDataset, weights: Path | str, device: str = "cpu"):
         self.path = Path(weights)
         self.device = device
         self.net, self.info = checkpoints.load_source(weights)

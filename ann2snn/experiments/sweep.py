@@ -20,6 +20,7 @@ from ann2snn.graph.prepare import prepare
 from ann2snn.methods.registry import find
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
+from ann2snn.progress import ProgressBar
 from ann2snn.records.job import Job
 from ann2snn.records.schema import Record
 from ann2snn.tracking import wandb_runs
@@ -81,7 +82,7 @@ class Sweep:
         if self.calibration_transform not in ("none", *AUGMENTATIONS):
             raise unknown("augmentation", self.calibration_transform, ("none", *AUGMENTATIONS))
 
-    def jobs(self, data: Data, network: str, activation: str, seed: int | None) -> list[Job]:
+    def jobs(self, data: ImageDataset, network: str, activation: str, seed: int | None) -> list[Job]:
         """The jobs of one source.
 
         Raises:
@@ -192,7 +193,7 @@ def sweep(
     return outcome
 
 
-def _load_datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, strict: bool) -> dict[str, Data]:
+def _load_datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, strict: bool) -> dict[str, ImageDataset]:
     """The datasets that are on this machine, by name. Sweeps over other datasets are listed as skipped."""
     datasets, missing = {}, {}
     for name in dict.fromkeys(table.dataset for table in sweeps):
@@ -210,7 +211,7 @@ def _load_datasets(sweeps: list[Sweep], settings: Settings, outcome: Outcome, st
 
 
 def _plan(
-    sweeps: list[Sweep], datasets: dict[str, Data], settings: Settings, outcome: Outcome, strict: bool
+    sweeps: list[Sweep], datasets: dict[str, ImageDataset], settings: Settings, outcome: Outcome, strict: bool
 ) -> list[Task]:
     """Checks all jobs and sources. Returns the tasks that can be run."""
     tasks: list[Task] = []
@@ -241,7 +242,7 @@ def sweep_source(
     images = len(source.data.test) + len(source.data.validation)
     total = images * sum(grid[-1] for job in jobs for grid in time_grids(job.method, sorted(T)))
     _ = source.ann  # fails here once, rather than for every job, if the network cannot be converted
-    with closing(Bar(name, total)) as bar:
+    with closing(ProgressBar(name, total)) as bar:
         note = ""
         for job in jobs:
             with outcome.attempt(f"{name} {job.label}"):
@@ -273,7 +274,7 @@ def check_source(
 
 
 def load_or_train(
-    data: Data, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
+    data: ImageDataset, network: str, activation: str, seed: int | None, settings: Settings, recipe: str | None = None
 ) -> SourceANN:
     """The trained source: loaded if it exists, else trained, resuming where possible. `check_source` comes first.
 
@@ -287,7 +288,7 @@ def load_or_train(
     """
     if seed is None:
         weights = pretrained.find(settings.runs, data.name, network, activation, recipe)
-        return SourceANN(data, weights, devices.accelerator(settings.device))
+        return SourceANN(data, weights, devices.resolve_device(settings.device))
     weights = train.train(
         data,
         network,
@@ -298,4 +299,4 @@ def load_or_train(
         device=settings.device,
         logger=lambda info: wandb_runs.training_logger(info, settings.runs, settings.wandb),
     )
-    return SourceANN(data, weights, devices.accelerator(settings.device))
+    return SourceANN(data, weights, devices.resolve_device(settings.device))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ann2snn.conform import conform
 from ann2snn.data.registry import load
-from ann2snn.data.split import sha256
+from ann2snn.data.split import ImageDataset, sha256
 from ann2snn.errors import UserError
 from ann2snn.files import slug, write_atomic
 from ann2snn.reading import DamagedFile, read_json
@@ -25,7 +25,7 @@ from ann2snn.records.store import load_all
 HASH_BYTES = 8  # leading bytes of the SHA-256 of an image and its label
 
 
-def test_hashes(data: Data) -> np.ndarray:
+def test_hashes(data: ImageDataset) -> np.ndarray:
     """Hashes (N,) uint64 of all test images, in order.
 
     Raises:
@@ -42,7 +42,7 @@ def test_hashes(data: Data) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-def training_hash(data: Data) -> str:
+def training_hash(data: ImageDataset) -> str:
     """SHA-256 (hex) of all images and labels of the training and validation splits."""
     parts = (data.train, data.validation)
     images = (split.images[split.indices].numpy() for split in parts)
@@ -54,7 +54,7 @@ def hashes_path(dataset: str, data_hash: str, root: Path | str) -> Path:
     return Path(root) / "images" / f"{slug(dataset)}-{data_hash[:8]}.json"
 
 
-def write(data: Data, root: Path | str) -> Path:
+def write(data: ImageDataset, root: Path | str) -> Path:
     """Writes the hashes of a dataset below `root`. Returns the path of the file."""
     test = base64.b64encode(test_hashes(data).tobytes()).decode()
     content = {"dataset": data.name, "data_hash": data.hash, "training": training_hash(data), "test": test}
@@ -82,7 +82,7 @@ def publish(root: Path | str, data_root: Path | None) -> list[Path]:
     return written
 
 
-def matching_indices(job: Job, data: Data, roots: list[Path]) -> np.ndarray:
+def matching_indices(job: Job, data: ImageDataset, roots: list[Path]) -> np.ndarray:
     """Indices (M,) of the test images of `data` that are equal to those of the job.
 
     Args:

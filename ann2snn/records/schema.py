@@ -6,7 +6,7 @@
 import re
 from typing import Any, NotRequired, TypedDict, cast
 
-from ann2snn.conform import _short, check_names, conform, schema_of
+from ann2snn.conform import check_names, conform, schema_of, short_repr
 from ann2snn.data.catalog import DATASETS
 from ann2snn.records.job import PROTOCOL, Job
 from ann2snn.records.packing import unpack
@@ -181,7 +181,7 @@ def _check_names_and_sizes(record: Record) -> None:
     check_names({name: job[name] for name in ("dataset", "network", "activation", "recipe", "method")})
     for name, digest in (("data_hash", job["data_hash"]), ("weights_hash", record["source"]["weights_hash"])):
         if not SHA256.fullmatch(digest):
-            raise ValueError(f"its {name} is {_short(digest)}, not a SHA-256")
+            raise ValueError(f"its {name} is {short_repr(digest)}, not a SHA-256")
     if not ACTIVATION.fullmatch(job["activation"]):
         raise ValueError(f"its activation is {short_repr(job['activation'])}")
     if not job["method_version"] or not job["calibration"] or job["calibration"] != n["calibration"]:
@@ -206,7 +206,7 @@ def _check_counts(record: Record) -> None:
         raise ValueError("it has validation images, which its imported weights were trained on")
     for T in record["T"]:
         if not TIME_STEPS.fullmatch(T):
-            raise ValueError(f"{_short(T)} is not a T")
+            raise ValueError(f"{short_repr(T)} is not a T")
     if len(labels) != n["test"] or not n["test"]:
         raise ValueError(f"it has {len(labels)} labels for {n['test']} test images")
     for name, result in [("the ANN", record["ann"]), *((f"T = {T}", result) for T, result in record["T"].items())]:

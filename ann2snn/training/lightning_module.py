@@ -17,8 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from ann2snn import interrupts
+from ann2snn.devices import hardware_description
 from ann2snn.errors import UserError
 from ann2snn.files import seal, write_atomic
+from ann2snn.progress import ProgressBar
 from ann2snn.training.initialization import epoch_seed, scale_dependent_parameters
 from ann2snn.training.recipes import Recipe
 
@@ -52,7 +54,7 @@ def fit(
         logging.getLogger(library).setLevel(logging.WARNING)
     loader = train_loader(data.train.augmented(recipe.augmentation).to(device), recipe.batch_size, seed)
     validation = DataLoader(data.validation.to(device), 512, collate_fn=_identity, generator=torch.Generator())
-    keeper = EpochCheckpoint(path, hardware(device))
+    keeper = EpochCheckpoint(path, hardware_description(device))
     interrupt_handler = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for message in EXPECTED_WARNINGS:
@@ -73,7 +75,7 @@ def fit(
         )
         try:
             source = SourceClassifier(net, recipe, seed, len(loader), label)
-            with interrupts.closed_first():
+            with interrupts.raise_on_interrupt():
                 trainer.fit(source, loader, validation, ckpt_path=path if path.exists() else None, weights_only=True)
         except SystemExit:  # Lightning's reaction to Ctrl-C; it also disables the signal
             signal.signal(signal.SIGINT, interrupt_handler)

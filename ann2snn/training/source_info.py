@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ann2snn.conform import check_names, conform

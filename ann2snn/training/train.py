@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ann2snn.devices import accelerator
-from ann2snn.files import exclusive, remove
+from ann2snn.devices import resolve_device
+from ann2snn.files import exclusive_lock, remove
 from ann2snn.training.checkpoints import (
     can_resume,
     damaged_path,
@@ -54,7 +54,7 @@ def train(
     plan = recipe_of(data.name, network, recipe)
     info = source_info(data, network, activation, seed, recipe)
     weights = weights_file(data, network, activation, seed, root, recipe)
-    device = accelerator(device)
+    device = resolve_device(device)
     checkpoint = weights.with_name("last.ckpt")
     if weights.exists() and len(list(weights.parent.iterdir())) == 1:
         return weights
@@ -65,7 +65,7 @@ def train(
     def report_waiting():
         print(f"{label}: another process trains it; waiting for its weights", file=sys.stderr, flush=True)
 
-    with exclusive(weights.with_name(".lock"), report_waiting):
+    with exclusive_lock(weights.with_name(".lock"), report_waiting):
         if not weights.exists():
             _initialise(net, plan, data, network, activation, seed, root, options)
             report = _fit(net, plan, info, data, seed, checkpoint, label, **options)

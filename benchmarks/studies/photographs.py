@@ -13,7 +13,7 @@ columns ImageId, the name of a file without its ending, and TrueLabel, 1 to 1000
 from ann2snn import interrupts
 
 if __name__ == "__main__":
-    interrupts.end_process()  # before anything else is imported
+    interrupts.exit_on_interrupt()  # before anything else is imported
 
 import argparse
 import csv
