@@ -155,7 +155,9 @@ def spiking_layers(snn, stats) -> list[dict]:
             values = {"v_th": module.v_th, "shift": module.shift, "start": module.v_init}
             ranges = {name: [x.min().item() + 0.0, x.max().item() + 0.0] for name, x in values.items()}  # no -0
             fires = not isinstance(module, SilentIF)
-            layers.append({"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead)})
+            layers.append(
+                {"layer": module.name, "fires": fires, **ranges, "dead": float(stats[module.name].dead_fraction)}
+            )
     return layers
 
 

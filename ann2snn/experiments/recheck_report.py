@@ -23,7 +23,7 @@ def report(paths: Iterable[Path], settings: Settings, weights: Path | None = Non
         as_json: Whether to print JSON instead of tables.
 
     Returns:
-        The exit code: 0 if all records agree, 1 if one differs, else 2 if one cannot be reresult.
+        The exit code: 0 if all records agree, 1 if one differs, else 2 if one cannot be rechecked.
 
     Raises:
         UserError: The only record cannot be rechecked, or a folder has no records.
@@ -38,7 +38,7 @@ def report(paths: Iterable[Path], settings: Settings, weights: Path | None = Non
             if len(files) == 1:
                 raise
             entries.append({"record": str(path), "agrees": None, "reason": str(error)})
-            print(f"{path}: not reresult. {error}", file=sys.stderr)
+            print(f"{path}: not rechecked. {error}", file=sys.stderr)
             continue
         T = [asdict(line) | {"allowed": 0 if result.same else line.allowed} for line in result.lines]
         entry = {"record": str(path), "agrees": result.agrees, "same_environment": result.same, "rule": result.rule}

@@ -213,7 +213,7 @@ def load_plugin(file: str | Path) -> None:
     before = dict(discover())
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # never from a stale bytecode cache
     except UserError:
         raise
     except (Exception, SystemExit) as error:
