@@ -253,7 +253,7 @@ def compare(options) -> int:
     from ann2snn.records import store
 
     first, second = store.load(options.first), store.load(options.second)
-    print(json.dumps(paired.as_dict(first, second), indent=2) if options.json else paired.report(first, second))
+    print(json.dumps(paired.as_dict(first, second), indent=2) if options.json else paired.report(first, second))  # type: ignore
     return 0
 
 

@@ -88,7 +88,7 @@ def publish_records(
         job = Job(**old["job"])
         if job.id in new:
             if lost := old["T"].keys() - new[job.id]["T"].keys():
-                if _has_same_predictions(new[job.id], old):
+                if _has_same_predictions(new[job.id], old):  # type: ignore
                     del new[job.id]
                     continue
                 lost = ", ".join(sorted(lost, key=int))

@@ -54,7 +54,7 @@ def reproduce(options, settings: Settings) -> int:
             print(paper.section(diagnosed, inputs.read(settings.runs)))
         else:
             finished = (record for part in parts for record in Estimator([], settings).finished(part))
-            report([record for record in finished if record], options, settings, began)
+            report([record for record in finished if record], options, settings, began)  # type: ignore
         if failed:
             raise UserError(f"The run on {' and '.join(failed)} failed; its output above has the reason.")
         return 0
@@ -96,7 +96,7 @@ def comparison(records: list[dict]) -> str:
     """A table of these accuracies beside the committed ones, for the cells that both have."""
     if not (RESULTS / "records").is_dir():
         return "There are no committed results to compare with."
-    return diff.comparison_table(diff.compare(records, store.load_all(RESULTS)))
+    return diff.comparison_table(diff.compare(records, store.load_all(RESULTS)))  # type: ignore
 
 
 def rows(table: Sweep) -> Iterator[tuple[str, Sweep]]:

@@ -162,10 +162,10 @@ class Rewriter:
 
     def _output(self, node: fx.Node) -> None:
         results = node.args[0]
-        if len(results) != 1 or not self.exported.call_spec.out_spec.is_leaf() or results[0] not in self.env:
+        if len(results) != 1 or not self.exported.call_spec.out_spec.is_leaf() or results[0] not in self.env:  # type: ignore
             self.reject(node, not_convertible.OUTPUTS)
         else:
-            self.graph.output(self.env[results[0]])
+            self.graph.output(self.env[results[0]])  # type: ignore
 
     # properties of exported nodes
 

@@ -75,7 +75,7 @@ def check_pages(root: Path | str) -> list[Path]:
 
 def _records(root: Path) -> list[dict]:
     if records := load_all(root):
-        return records
+        return records  # type: ignore
     raise UserError(f"There is no finished record below {root / 'records'}: run a sweep first.")
 
 

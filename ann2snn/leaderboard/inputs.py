@@ -49,7 +49,7 @@ def read(root: Path | str) -> PageInputs:
     """What `root` holds, and the published numbers: its own, else those of the checkout."""
     files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
     published = next((load(path) for path in files if path.exists()), [])
-    return PageInputs(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))
+    return PageInputs(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))  # type: ignore
 
 
 def _fits(row: Row, wanted: dict) -> bool:

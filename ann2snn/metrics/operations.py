@@ -101,10 +101,11 @@ class _CostCounter(fx.Interpreter):
         return value.double() if value.is_floating_point() else value
 
     def call_function(self, target, args, kwargs) -> Any:
-        return UNIT_WEIGHT_FUNCTIONS.get(target, target)(*args, **kwargs)
+        return UNIT_WEIGHT_FUNCTIONS.get(target, target)(*args, **kwargs)  # type: ignore
 
     def call_module(self, target, args, kwargs) -> Tensor:
-        module, x = self.fetch_attr(target), args[0]
+        x: Any = args[0]
+        module: Any = self.fetch_attr(target)
         if isinstance(module, WEIGHTED):
             return self._weights(module, x)
         if isinstance(module, MaxPool):

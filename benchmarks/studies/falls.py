@@ -82,7 +82,7 @@ def measure(record: dict, fall: set[int]) -> dict[str, list]:
     changes."""
     job = Job(**record["job"])
     data = load(job.dataset)
-    source = SourceANN(data, find_weights(job.path(RESULTS), record))
+    source = SourceANN(data, find_weights(job.path(RESULTS), record))  # type: ignore
     images, labels = data.test.__getitems__(range(len(data.test)))
     stats, _ = source.statistics(job.calibration, job.calibration_seed)
     double = prepare(source.net, images[:1]).double()
@@ -134,7 +134,7 @@ def groups(falls: list[Step], found: dict[str, dict]) -> str:
 
 def main() -> None:
     every = store.load_all(RESULTS)
-    falls = [step for step in steps(every) if step.p < ALPHA and step.lost > step.won]
+    falls = [step for step in steps(every) if step.p < ALPHA and step.lost > step.won]  # type: ignore
     here = [fall for fall in falls if fall.record["job"]["dataset"] == "digits"]
     fell = defaultdict(list)  # the pairs of T's, by job
     for fall in here:
@@ -147,7 +147,7 @@ def main() -> None:
         or (job.network, job.activation, job.seed) in CONTROLS
         and (job.method, job.options) == ("opi", {"reset": "soft"})
     )
-    found = {key: measure(jobs[key][1], {t for pair in fell.get(key, []) for t in pair}) for *_, key in shown}
+    found = {key: measure(jobs[key][1], {t for pair in fell.get(key, []) for t in pair}) for *_, key in shown}  # type: ignore
     accuracies, biases = [], []
     for _, _, network, activation, seed, key in shown:
         one, start = found[key], [jobs[key][0].label, network, activation, seed]
