@@ -1,11 +1,9 @@
 """Reading files that may be damaged: every error is one sentence that names the file."""
 
-import io
 import json
 import os
 import stat
 import sys
-import warnings
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -103,18 +101,6 @@ def _check(value) -> None:
             return
         level = below
     raise RecursionError
-
-
-def load_torch(content: bytes) -> Any:
-    """The value that `torch.save` wrote, with its tensors on the CPU; nothing in the file is executed.
-
-    Raises:
-        Exception: Any kind, if the content is damaged or holds other objects than tensors and plain values.
-    """
-    import torch
-
-    with warnings.catch_warnings(action="ignore"):
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def put_aside(error: DamagedFile, path: Path) -> None:

@@ -518,7 +518,7 @@ def raises(ann, stats):
 
 @method(paper="nobody1999")
 def exits(ann, stats):
-    sys.exit()
+    raise SystemExit  # as sys.exit() does; W&B replaces that function in its process
 
 @method(paper="nobody1999")
 def gives_none(ann, stats):
@@ -541,7 +541,7 @@ def wrong_output(ann, stats):
 """
 SENTENCES = {
     "raises": r"raises failed \(mine.py, line 8\): KeyError: 'nothing'\.",
-    "exits": r"exits failed \(mine.py, line 12\): SystemExit(: 0)?\.",
+    "exits": r"exits failed \(mine.py, line 12\): SystemExit\.",
     "gives_none": r"gives_none returned NoneType: return the network that replace_activations made\.",
     "gives_the_ann": r"gives_the_ann returned a network with activations: return the network that replace_",
 }

@@ -449,7 +449,9 @@ def test_holm_never_lowers_and_keeps_the_order(pvalues):
 
 
 def test_no_torch_and_no_matplotlib_at_import():
-    code = "import sys, ann2snn, ann2snn.cli.parser, ann2snn.records.store\n"
+    tables = ("rows", "diff", "paired", "pages.leaderboard", "figures.accuracy", "figures.dashboard", "figures.methods")
+    names = ["ann2snn.cli.parser", "ann2snn.records.store", *(f"ann2snn.leaderboard.{name}" for name in tables)]
+    code = f"import sys, {', '.join(names)}\n"
     code += "print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

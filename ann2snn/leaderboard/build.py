@@ -84,15 +84,15 @@ def _texts(root: Path, records: list[dict], readme_file: Path | str | None) -> d
         root / "LEADERBOARD.md": leaderboard.markdown(records),
         root / "leaderboard.csv": leaderboard.csv_text(records),
     }
-    texts |= _page_texts(root)
+    texts |= _page_texts(root, records)
     if readme_file:
         texts[Path(readme_file)] = readme_table.with_table(readme_file, records)
     return texts
 
 
-def _page_texts(root: Path) -> dict[Path, str]:
+def _page_texts(root: Path, records: list[dict] | None = None) -> dict[Path, str]:
     """The pages that are there already, or for which there are records."""
-    known = inputs.read(root)
+    known = inputs.read(root, records)
     return {root / page.NAME: page.page(known) for page in PAGES if (root / page.NAME).exists() or page.wanted(known)}
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ann2snn.experiments import diagnosis
 from ann2snn.leaderboard import photographs
@@ -45,11 +46,17 @@ class PageInputs:
         return next(iter(find(self.published, T=T, **same)), None)
 
 
-def read(root: Path | str) -> PageInputs:
-    """What `root` holds, and the published numbers: its own, else those of the checkout."""
+def read(root: Path | str, records: list[dict] | None = None) -> PageInputs:
+    """What `root` holds, and the published numbers: its own, else those of the checkout.
+
+    Args:
+        root: The folder that holds `records/`.
+        records: Its records, if they were loaded already.
+    """
+    found: Any = load_all(root) if records is None else records
     files = [folder / "published.csv" for folder in (Path(root), RESULTS)]
     published = next((load(path) for path in files if path.exists()), [])
-    return PageInputs(escaped(load_all(root)), published, diagnosis.load_all(root), photographs.table(root))  # type: ignore
+    return PageInputs(escaped(found), published, diagnosis.load_all(root), photographs.table(root))
 
 
 def _fits(row: Row, wanted: dict) -> bool:

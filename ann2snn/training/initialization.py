@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ann2snn.errors import UserError
 from ann2snn.networks.activations import TCL
+from ann2snn.networks.batch_norm import folded_weights
 
 
 def round_to_half(net: nn.Module) -> None:
@@ -78,10 +78,9 @@ def load_warm_start(net: nn.Module, name: str, trained: nn.Module, scale: float)
     leaves = [(path, module) for path, module in trained.named_modules() if not any(module.children())]
     for (path, layer), (norm_path, norm) in pairwise(leaves):
         if isinstance(norm, nn.BatchNorm2d) and f"{norm_path}.weight" not in expected:
-            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            weight, bias = fuse_conv_bn_weights(layer.weight, layer.bias, *statistics)  # type: ignore[arg-type]
+            weight, bias = folded_weights(layer, norm)
             state = {key: value for key, value in state.items() if not key.startswith(f"{norm_path}.")}
-            state |= {f"{path}.weight": weight.detach(), f"{path}.bias": bias.detach()}
+            state |= {f"{path}.weight": weight, f"{path}.bias": bias}
     for path, module in net.named_modules():
         if isinstance(module, TCL) and (key := f"{path}.y_th") not in state:
             state[key] = scale * module.y_th.detach()

@@ -171,7 +171,7 @@ def _hash(*tensors: Tensor) -> str:
 def _place(calibration_hash: str) -> dict:
     threads = torch.get_num_threads()
     place = provenance(device="cpu", threads=threads, batch=0, calibration_hash=calibration_hash)
-    del place["batch"]  # the simulator's own choice  # type: ignore
+    del place["batch"]  # type: ignore[misc]  # the simulator's own choice
     versions = {name: find(name).version for name, _ in METHODS}
     return place | {"versions": place["versions"] | {"pillow": PIL.__version__}, "methods": versions}
 

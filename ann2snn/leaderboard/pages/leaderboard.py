@@ -1,4 +1,4 @@
-"""TODO"""
+"""`LEADERBOARD.md` and `leaderboard.csv`: the accuracies of all records, by data set and network."""
 
 import csv
 import io
