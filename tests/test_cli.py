@@ -331,6 +331,15 @@ def edited(ann, stats, *, reset=soft):
 """
 
 
+def test_a_job_that_fails_is_an_error_and_the_others_are_run(ann2snn, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods_registry, "METHODS", dict(METHODS))
+    put(tmp_path / "runs")
+    Path("mine.py").write_text(EDITED.format("{}['nothing']"))
+    code, out, err = ann2snn(f"{SWEEP} --method edited optimal --plugin mine.py")
+    assert code == 2 and err.startswith("failed ") and "KeyError: 'nothing'" in err
+    assert [record["job"]["method"] for record in store.load_all("runs")] == ["optimal"]
+
+
 def test_numbers_of_an_edited_method_are_not_mixed_with_the_old_ones(ann2snn, tmp_path, monkeypatch):
     monkeypatch.setattr(methods_registry, "METHODS", dict(METHODS))
     put(tmp_path / "runs")
