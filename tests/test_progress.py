@@ -13,6 +13,8 @@ from torch import randn
 from ann2snn import convert, prepare, progress
 from ann2snn.progress import ProgressBar, track
 
+END = "\0"  # of what was written so far
+
 
 class Terminal:
     """A terminal of 24 rows of 80 columns: `file` is written to, `rows()` is what it shows, from the top."""
@@ -20,13 +22,14 @@ class Terminal:
     def __init__(self):
         self.master, slave = os.openpty()
         termios.tcsetwinsize(slave, (24, 80))
-        os.set_blocking(self.master, False)
         self.file, self.text = open(slave, "w"), ""
 
     def rows(self):
+        self.file.write(END)
         self.file.flush()
-        with contextlib.suppress(BlockingIOError):
+        while not self.text.endswith(END):  # the kernel hands on what was written when it has time
             self.text += os.read(self.master, 100_000).decode()
+        self.text = self.text.removesuffix(END)
         rows, row, column = {}, 0, 0
         for character in self.text.replace("\x1b[A", "\v"):
             if character in "\n\v":
