@@ -44,7 +44,7 @@ class AccumulateThenFire(WholeTrain):
         return fired
 
 
-@method(paper="hao2025parallel", published_on="qcfs")
+@method(paper="hao2025parallel", source_activation="qcfs")
 def accumulate_then_fire(ann, stats, T, *, per_channel=True):
     """Every layer hears its T steps, then fires as often as the mean z of its currents says, rounded to T levels:
 

@@ -17,7 +17,7 @@ from ann2snn.methods import (
 )
 
 
-@method(paper="hao2023cos", published_on="qcfs")
+@method(paper="hao2023cos", source_activation="qcfs")
 def cos(ann, stats, *, warmup=4):
     """`warmup` steps (their rho) from m = V_th / 2 tell every neuron where to start; then the same train again.
 

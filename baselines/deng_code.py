@@ -7,7 +7,7 @@ import torch
 from ann2snn.methods import IF, Count, method, replace_activations, soft, spiking_output, threshold
 
 
-@method(paper="deng2021", published_on="threshold_relu")
+@method(paper="deng2021", source_activation="threshold_relu")
 def deng_code(
     ann,
     stats,

@@ -3,7 +3,7 @@
 from ann2snn.methods import IF, method, replace_activations, soft, threshold
 
 
-@method(paper="bu2022opi", published_on="threshold_relu")
+@method(paper="bu2022opi", source_activation="threshold_relu")
 def opi(ann, stats, *, reset=soft):
     """V_th = the largest activation, and every membrane starts at V_th / 2.
 

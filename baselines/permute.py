@@ -48,7 +48,7 @@ def in_other_order(fired: Tensor, orders: list[Tensor]) -> Tensor:
     return out
 
 
-@method(paper="bojkovic2025tpp", published_on="qcfs")
+@method(paper="bojkovic2025tpp", source_activation="qcfs")
 def permute(ann, stats, T, generator, *, per_channel=True):
     """IF neurons with soft reset and m(0) = V/2 whose trains are shuffled in time, every unit's on its own.
 

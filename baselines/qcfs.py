@@ -3,7 +3,7 @@
 from ann2snn.methods import IF, ceiling, method, replace_activations, soft
 
 
-@method(paper="bu2022qcfs", published_on="qcfs", only_on="qcfs")
+@method(paper="bu2022qcfs", source_activation="qcfs", required_activation="qcfs")
 def qcfs(ann, stats, *, reset=soft, start=0.5):
     """V_th = the trained threshold y_th (their lambda), and every membrane starts at V_th / 2.
 

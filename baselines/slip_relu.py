@@ -4,7 +4,7 @@ from ann2snn.baselines.qcfs import qcfs  # type: ignore
 from ann2snn.methods import method, soft
 
 
-@method(paper="jiang2023slip", published_on="slip_relu", only_on="slip_relu")
+@method(paper="jiang2023slip", source_activation="slip_relu", required_activation="slip_relu")
 def slip_relu(ann, stats, *, reset=soft, start=0.5):
     """V_th = the trained threshold y_th, and every membrane starts at V_th / 2, as `qcfs`; the source is another one.
 

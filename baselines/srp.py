@@ -6,7 +6,7 @@ from torch import Tensor
 from ann2snn.methods import StagedIF, ceiling, method, replace_activations
 
 
-@method(paper="hao2023srp", published_on="qcfs")
+@method(paper="hao2023srp", source_activation="qcfs")
 def srp(ann, stats, *, warmup=4):
     """All neurons start at V_th / 2; those with m <= V_th / 1000 after `warmup` steps (their tau) fire no more.
 

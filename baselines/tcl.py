@@ -4,7 +4,7 @@ from ann2snn.baselines.qcfs import qcfs  # type: ignore
 from ann2snn.methods import method, soft
 
 
-@method(paper="ho2021tcl", published_on="tcl", only_on="tcl")
+@method(paper="ho2021tcl", source_activation="tcl", required_activation="tcl")
 def tcl(ann, stats, *, reset=soft):
     """V_th = the trained threshold y_th (their lambda) of the clip that the source has; nothing else.
 

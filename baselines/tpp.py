@@ -34,7 +34,7 @@ class Probabilistic(WholeTrain):
         return fired
 
 
-@method(paper="bojkovic2025tpp", published_on="qcfs")
+@method(paper="bojkovic2025tpp", source_activation="qcfs")
 def tpp(ann, stats, T, generator, *, per_channel=True):
     """Every layer hears its T steps, then spends what it heard, m, by chance over T steps, evenly in the mean:
 

@@ -17,7 +17,7 @@ from ann2snn.training import checkpoints, recipes
 from ann2snn.training import train as training_train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-METHODS = [name for name in discover() if discover()[name].only_on is None]
+METHODS = [name for name in discover() if discover()[name].required_activation is None]
 
 
 def test_bits_come_back():

@@ -156,7 +156,7 @@ class Estimates:
         return [r if r and self._would_stay(r, *place) and T <= r["T"].keys() else None for r, T in pairs]
 
     def _would_stay(self, record: dict, device: str, threads: int) -> bool:
-        same = record["provenance"].get("method_code") == find(record["job"]["method"]).code
+        same = record["provenance"].get("method_code") == find(record["job"]["method"]).source_hash
         return same and provenance.made_here(record, device, threads)
 
     def _simulations(self, part: Sweep) -> Need:

@@ -22,6 +22,7 @@ from ann2snn.experiments.run_job import method_file, place_of, read, runs_of
 from ann2snn.experiments.source import BATCH, Source
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
+from ann2snn.methods.source_hash import is_comparable
 from ann2snn.progress import Bar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
@@ -53,12 +54,12 @@ class Checked:
 
 @dataclass(frozen=True)
 class Recheck:
-    """A record and its recomputation. `elsewhere` names what of the environment differs, `edited` the method's file if
-    it is not the record's, `left_out` how many test images are other ones here."""
+    """A record and its recomputation. `elsewhere` names what of the environment differs, `method_remark` says where the
+    method's code is not known to be the record's, `left_out` how many test images are other ones here."""
 
     lines: list[Checked]
     elsewhere: tuple[str, ...]
-    edited: str | None
+    method_remark: str | None
     left_out: int
 
     @property
@@ -80,8 +81,8 @@ class Recheck:
         if self.left_out:
             text += f"; {self.left_out} test images are not those of the record and are left out, and spikes and"
             text += " operations, which are of all images, are not compared"
-        if self.edited:
-            text += f"; the method's file {self.edited} is not the one that the record was made with"
+        if self.method_remark:
+            text += f"; {self.method_remark}"
         return text
 
 
@@ -123,10 +124,10 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> Rech
         if calibration_hash != place["calibration_hash"]:
             raise UserError("The calibration images drawn here are not those of the record: numpy draws differently.")
         elsewhere = _elsewhere(place_of(source, calibration_hash), place)
-        edited = method_file(job.method) if place.get("method_code", method.code) != method.code else None
+        remark = _method_remark(job.method, place.get("method_code"))
         lines = _compare(source, job, stats, record, not elsewhere, places)
     left_out = 0 if places is None else record["data"]["n"]["test"] - len(places)
-    return Recheck(lines, elsewhere, edited, left_out)
+    return Recheck(lines, elsewhere, remark, left_out)
 
 
 def _elsewhere(here: dict, place: dict) -> tuple[str, ...]:
@@ -135,6 +136,15 @@ def _elsewhere(here: dict, place: dict) -> tuple[str, ...]:
     pairs = {name: (here[name], place[name]) for name in ("device", "cpu", "threads", "batch", "engine")}
     pairs["torch"] = here["versions"]["torch"], place["versions"]["torch"]
     return tuple(f"{name} {ours} for {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
+
+
+def _method_remark(method: str, recorded: str | None) -> str | None:
+    """A remark on the method's code; None where it is the record's, or where the record holds no hash of it."""
+    if recorded in (None, find(method).source_hash):
+        return None
+    if is_comparable(recorded):
+        return f"the method's file {method_file(method)}, or one that it imports, has changed since the record was made"
+    return "the record is from an older version of ann2snn, whose hash of the method's file cannot be compared"
 
 
 def _compare(

@@ -20,6 +20,7 @@ from ann2snn.data.split import Split
 from ann2snn.errors import UserError
 from ann2snn.experiments.source import BATCH, Source
 from ann2snn.methods.registry import find
+from ann2snn.methods.source_hash import is_comparable
 from ann2snn.records import provenance, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
@@ -93,10 +94,18 @@ def _save(record: dict, job: Job, root: Path | str) -> None:
         elif more := sorted(int(t) for t in before["T"].keys() - record["T"].keys()):
             aside = job.path(root).with_suffix(f".{fingerprint(before)[:8]}.old")
             job.path(root).rename(aside)
-            edited = before["provenance"].get("method_code") != record["provenance"]["method_code"]
-            where = f"with another {method_file(job.method)}" if edited else "in another environment"
-            print(f"{aside.name} keeps T = {', '.join(map(str, more))}, made {where}.", file=sys.stderr)
+            how = _difference(before["provenance"].get("method_code"), job.method)
+            print(f"{aside.name} keeps T = {', '.join(map(str, more))}, made {how}.", file=sys.stderr)
     store.save(record, root)
+
+
+def _difference(recorded: str | None, method: str) -> str:
+    """How a record was made that is put aside; `recorded` is its hash of the method's code."""
+    if recorded == find(method).source_hash:
+        return "in another environment"
+    if is_comparable(recorded):
+        return f"with another {method_file(method)}"
+    return "by an older version of ann2snn, which hashed methods in another way"
 
 
 def readable(job: Job, T: Iterable[int]) -> set[int]:
@@ -168,7 +177,7 @@ def _empty(job: Job, source: Source, calibration_hash: str) -> dict:
 def _code(job: Job) -> dict:
     """The method's own file, and that a plug-in is code which no commit holds."""
     method = find(job.method)
-    return {"method_code": method.code} | ({"dirty": True} if method.plugged_in else {})
+    return {"method_code": method.source_hash} | ({"dirty": True} if method.is_plugin else {})
 
 
 def method_file(name: str) -> str:

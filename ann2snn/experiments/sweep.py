@@ -77,7 +77,7 @@ class Sweep:
         """The jobs of one source. UserError for what cannot be run, such as an option that does not exist."""
         data.calibration(self.calibration)
         if not (methods := self.methods_for(activation)):
-            only = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
+            only = " and ".join(sorted({f"{name} (for {find(name).required_activation})" for name, _ in self.methods}))
             raise UserError(f"{only}: none of these converts networks trained with {activation}.")
         recipe = str(self.recipe) if seed is None else recipe_of(data.name, network, self.recipe).key
         made = [

@@ -3,7 +3,7 @@
 from ann2snn.methods import IF, method, replace_activations, soft, threshold
 
 
-@method(paper="deng2021", published_on="threshold_relu")
+@method(paper="deng2021", source_activation="threshold_relu")
 def optimal(ann, stats, T, *, reset=soft):
     """V_th = the largest activation, soft reset, and the shift V_th / (2T) less the shift the source was trained with.
 

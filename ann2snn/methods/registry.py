@@ -1,6 +1,5 @@
 """The registry of conversion methods."""
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -24,6 +23,7 @@ from ann2snn.conversion.time_steps import steps
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph.network import activations
 from ann2snn.methods.options import annotations, checked
+from ann2snn.methods.source_hash import source_hash
 
 GIVEN = ("T", "images", "generator")  # what a method can ask for
 
@@ -43,8 +43,8 @@ class Method:
     name: str
     function: Callable[..., fx.GraphModule]
     paper: str
-    published_on: str  # the activation of the source networks that its paper uses
-    only_on: str | None  # the activation that it needs, where it does not convert every network
+    source_activation: str  # the activation of the source networks that its paper uses
+    required_activation: str | None  # the activation that it needs, where it does not convert every network
     version: int
 
     @property
@@ -58,28 +58,27 @@ class Method:
         return "T" in self.needs
 
     @property
-    def code(self) -> str:
-        """SHA-256 (hex) of the file that the function is in: numbers of an edited file are not those of the old one."""
-        file = Path(self._file)
-        return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+    def source_hash(self) -> str:
+        """Hash of the method's code and of the method files that it imports, see `methods/source_hash.py`."""
+        return source_hash(self._file)
 
     @property
     def _file(self) -> str:
         return inspect.getsourcefile(self.function) or ""
 
     @property
-    def plugged_in(self) -> bool:
+    def is_plugin(self) -> bool:
         """Whether it comes from a file outside the suite, which no commit of the suite holds."""
         return not self.function.__module__.startswith("ann2snn.")
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         """Whether another seed gives another network."""
         return "generator" in self.needs
 
     def applies(self, activation: str) -> bool:
         """Whether it converts networks with this activation, such as `threshold_relu:1`."""
-        return self.only_on is None or activation.partition(":")[0] == self.only_on
+        return self.required_activation is None or activation.partition(":")[0] == self.required_activation
 
     @property
     def options(self) -> dict[str, Any]:
@@ -118,8 +117,8 @@ class Method:
             raise UserError("This network has no activation left: pass the one that prepare made, not a converted one.")
         if not all(self.applies(activation.kind) for activation in found.values()):
             raise UserError(
-                f"{self.name} converts networks trained with {self.only_on}, not this one: train it so, or take another"
-                " method."
+                f"{self.name} converts networks trained with {self.required_activation}, not this one: train it so, or"
+                " take another method."
             )
         given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
         with self.errors(), full_precision(ann):
@@ -140,7 +139,7 @@ class Method:
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            if not self.plugged_in:
+            if not self.is_plugin:
                 raise
             raise UserError(f"{self.name} failed{_line_in(self._file, error)}: {_summary(error)}.") from error
 
@@ -149,10 +148,10 @@ def _named(value):
     return next((name for name, reset in RESETS.items() if reset is value), value)
 
 
-def method(*, paper: str, published_on: str = "relu", only_on: str | None = None, version: int = 1):
+def method(*, paper: str, source_activation: str = "relu", required_activation: str | None = None, version: int = 1):
     """Registers a conversion method under its function's name. `version` is raised whenever its numbers change.
 
-    `only_on` is the activation, such as "qcfs", of the only networks that it converts.
+    `required_activation` is the activation, such as "qcfs", of the only networks that it converts.
     """
 
     def register(function):
@@ -160,7 +159,7 @@ def method(*, paper: str, published_on: str = "relu", only_on: str | None = None
         _check_signature(function)
         if name in METHODS and METHODS[name].function.__module__ != function.__module__:
             raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
-        METHODS[name] = Method(name, function, paper, published_on, only_on, version)
+        METHODS[name] = Method(name, function, paper, source_activation, required_activation, version)
         return function
 
     return register
