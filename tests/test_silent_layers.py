@@ -82,7 +82,7 @@ def test_an_output_that_is_never_positive_cannot_spike(images):
     nn.init.constant_(net.f.bias, -1)
     ann = prepare(net, images)
     with pytest.raises(
-        UserError, match="The output was never positive on the calibration images, .* accumulated output"
+        UserError, match="The output was never positive on the calibration images, .* accumulated read-out"
     ):
         convert(ann, "deng_code", images, T=4, readout="spiking")
     assert simulate(convert(ann, "deng_code", images, T=4), images).mean(4).max() < 0
