@@ -1,1 +1,1 @@
-"""Rival conversion methods, one file each, found by their path."""
+"""Rival conversion methods. Every file of this folder is imported, and registers its methods."""

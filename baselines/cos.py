@@ -1,102 +1,112 @@
-"""Offset spikes: every neuron's start is moved so that a spike more or less is fired."""
+"""Calibration of offset spikes: start potentials are moved so that one spike more or fewer is fired."""
 
 import torch
 from torch import Tensor
 
 from ann2snn.methods import (
     IF,
+    MultiStepNeuron,
     ThresholdReLU,
     UserError,
-    WholeTrain,
-    ceiling,
-    fired_by,
+    default_threshold,
     method,
     modules_by_node,
     replace_activations,
-    trains_like,
+    spike_train_of,
+    zero_spike_train,
 )
 
 
-@method(paper="hao2023cos", published_on="qcfs")
+@method(paper="hao2023cos", source_activation="qcfs")
 def cos(ann, stats, *, warmup=4):
-    """`warmup` steps (their rho) from m = V_th / 2 tell every neuron where to start; then the same train again.
+    """Start potentials from a trial of some steps.
 
-    Z. Hao et al., "Bridging the Gap between ANNs and SNNs by Calibrating Offset Spikes", ICLR 2023. A neuron that
-    fired and ends at m(rho) < 0 fired once too often: its start is lowered by max(V_th, min m - 0.999 V_th), the
-    minimum over the steps that it fired in, before the reset; then it fires once less. One that ends at m(rho) >= V_th
-    fired too seldom: its start is raised by max(V_th, 1.001 V_th - max m), over the steps that it was silent in.
+    The first `warmup` steps (the paper's rho) from m = V_th / 2 calibrate every start potential.
 
-    Layer by layer: a layer tries out the first rho steps of the train that the layer before it then really fires, and
-    answers from the first of these steps on. So it waits rho steps for its input, beyond what T counts: T steps are rho
-    of the first layer, whose input is constant, and T - rho that are read, and the last of them is known after
-    T + rho (layers - 1) steps. In the first rho steps nothing is fired. A run has at least 2 rho steps, as a layer
-    needs rho to try out; its outputs can be read from rho + 1 on.
+    Z. Hao et al., "Bridging the Gap between ANNs and SNNs by Calibrating Offset Spikes", ICLR 2023. A neuron that fired
+    and ends at m(rho) < 0 fired one spike too many. Its start is lowered by max(V_th, min m - 0.999 V_th), with the
+    minimum over the steps in which it fired, before the reset; then it fires one spike fewer. A neuron that ends at
+    m(rho) >= V_th fired one spike too few. Its start is raised by max(V_th, 1.001 V_th - max m), with the maximum over
+    the steps in which it did not fire.
 
-    V_th is the trained threshold of a source that has one, the largest activation of any other. The paper takes rho = 4
-    on CIFAR and 8 on ImageNet.
+    Calibration is layer by layer: a layer is calibrated on the first rho steps of the spikes that the layer before it
+    fires after its own calibration, and then runs on the same spikes from the first step on. So every layer after the
+    first waits rho steps for its input. T counts rho steps of the first layer, whose input is constant, and the T - rho
+    steps that are read. The last step is known after T + rho (layers - 1) steps; `latency` says so. Nothing is fired in
+    the first rho steps. A run needs at least 2 rho steps, and its outputs can be read from step rho + 1 on.
 
-    Differences from the paper and its code: T counts rho once and `latency` the rest, where the paper's tables count
-    neither (its T = 4 is T = 8 here); a neuron that ends at m(rho) >= V_th and fired in every step keeps its start (the
-    code raises it by 1001 V_th, so that it fires for ever); the paper's further rounds for two or more offset spikes
-    are left out, as in the code; the paper converts QCFS networks only. Read: the code, not the text.
+    V_th is the trained threshold of a source that has one, and the largest activation of other sources. The paper uses
+    rho = 4 on CIFAR and 8 on ImageNet.
+
+    Differences from the paper and its code: T counts rho once, and `latency` the rest; the tables of the paper count
+    neither (its T = 4 is T = 8 here). A neuron that ends at m(rho) >= V_th and fired in every step keeps its start; the
+    code raises it by 1001 V_th, so that it always fires. Further rounds for two or more offset spikes are left out, as
+    in the code. The paper converts only QCFS networks. Read: the code, not the text.
     """
-    waiting = behind_others(ann)
+    delayed = dependent_activations(ann)
 
     def neuron(activation):
-        v_th = ceiling(activation, stats)
-        return Calibrated(v_th, -activation.shift, warmup, activation.name in waiting)
+        v_th = default_threshold(activation, stats)
+        return COSNeuron(v_th, -activation.shift, warmup, activation.name in delayed)
 
     return replace_activations(ann, neuron)
 
 
-def behind_others(ann) -> set[str]:
-    """The activations that hear other ones."""
-    after, found, modules = set(), set(), modules_by_node(ann)
+def dependent_activations(ann) -> set[str]:
+    """Names of the activations that depend on other activations."""
+    after, names, modules = set(), set(), modules_by_node(ann)
     for node in ann.graph.nodes:
         module = modules.get(node)
-        hears = not after.isdisjoint(node.all_input_nodes)
-        if hears or isinstance(module, ThresholdReLU):
+        is_dependent = not after.isdisjoint(node.all_input_nodes)
+        if is_dependent or isinstance(module, ThresholdReLU):
             after.add(node)
-        if hears and isinstance(module, ThresholdReLU):
-            found.add(module.name)
-    return found
+        if is_dependent and isinstance(module, ThresholdReLU):
+            names.add(module.name)
+    return names
 
 
-FAR = 1e30  # beyond every membrane
+FAR = 1e30  # larger than every membrane potential
 
 
-class Calibrated(WholeTrain):
-    """Integrate and fire from step `warmup` + 1 on, from a start that the `warmup` steps from there gave."""
+class COSNeuron(MultiStepNeuron):
+    """Integrate-and-fire from step `warmup` + 1 on, with a start potential from a trial of `warmup` steps.
 
-    def __init__(self, v_th: Tensor, shift: float, warmup: int, waits: bool):
+    Args:
+        v_th: Threshold.
+        shift: Shift of every step.
+        warmup: Steps of the trial.
+        has_delay: Whether the layer waits for the trial of its input, which depends on other neurons.
+    """
+
+    def __init__(self, v_th: Tensor, shift: float, warmup: int, has_delay: bool):
         super().__init__(v_th, shift, v_init=v_th / 2)
-        self.warmup, self.waits = warmup, waits
+        self.warmup, self.has_delay = warmup, has_delay
 
     def delay(self, T: int) -> int:
-        return self.warmup if self.waits else 0
+        return self.warmup if self.has_delay else 0
 
-    def fired(self, currents: Tensor) -> Tensor:
+    def spike_train(self, currents: Tensor) -> Tensor:
         if self.warmup < len(currents) < 2 * self.warmup:
             raise UserError(
-                f"Every layer tries out {self.warmup} steps of its input: run {2 * self.warmup} steps or more"
+                f"Every layer is calibrated on {self.warmup} steps of its input: run {2 * self.warmup} steps or more"
                 f" (they can be read from {self.warmup + 1} on)."
             )
-        heard = currents[self.warmup :]
-        start = self.start(heard[: self.warmup], self.v_init.expand(currents.shape[1:]))
-        fired = trains_like(start, len(currents))
-        if len(heard):
-            fired[self.warmup :] = fired_by(IF(self.v_th, shift=self.shift, v_init=start), heard)
+        currents_after = currents[self.warmup :]
+        start = self.start(currents_after[: self.warmup], self.v_init.expand(currents.shape[1:]))
+        fired = zero_spike_train(start, len(currents))
+        if len(currents_after):
+            fired[self.warmup :] = spike_train_of(IF(self.v_th, shift=self.shift, v_init=start), currents_after)
         return fired
 
     def start(self, currents: Tensor, v_init: Tensor) -> Tensor:
-        """(B, ...): where the membranes shall start, by what they do on these currents (steps, B, ...) from v_init."""
+        """Start potentials (B, ...), from a trial run on `currents` (steps, B, ...) that starts at `v_init`."""
         m, v_th = v_init, self.v_th
         firing, silent = m.new_tensor(FAR), m.new_tensor(-FAR)
         for current in currents:
             m = m + current + self.shift
-            spikes = torch.ge(m, v_th, out=torch.empty_like(m))  # as floats, which is faster
-            firing = firing.minimum(m + FAR * (1 - spikes))  # the lowest membrane that fired
-            silent = silent.maximum(m - FAR * spikes)  # the highest one that did not
+            spikes = torch.ge(m, v_th, out=torch.empty_like(m))  # comparing into floats is faster
+            firing = firing.minimum(m + FAR * (1 - spikes))  # the lowest membrane potential that fired
+            silent = silent.maximum(m - FAR * spikes)  # the highest one that did not fire
             m = m - v_th * spikes
         too_often, too_seldom = (m < 0) & (firing < FAR / 2), (m >= v_th) & (silent > -FAR / 2)
         lower = (firing - 0.999 * v_th).maximum(v_th)

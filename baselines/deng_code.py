@@ -1,4 +1,4 @@
-"""The conventions of the paper's released code, one option each."""
+"""The conventions of the released code of Deng & Gu 2021, as options."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import torch
 from ann2snn.methods import IF, Count, method, replace_activations, soft, spiking_output, threshold
 
 
-@method(paper="deng2021", published_on="threshold_relu")
+@method(paper="deng2021", source_activation="threshold_relu")
 def deng_code(
     ann,
     stats,
@@ -19,18 +19,19 @@ def deng_code(
     shifts=1,
     shift_T: Count | None = None,
 ):
-    """`optimal`, with what the released code (Jackn0/snn_optimal_conversion_pipeline, 2021) does otherwise.
+    """`optimal` with options of the released code.
 
-    By default it is `optimal`. The options, so that old numbers can be measured again and one factor varies at a time:
-    `readout="spiking"`: the last layer is spiking too, its threshold the largest output, its shift as the others'; the
-    class is the one with most spikes, and ties go to the lowest. `residual_shift=False`: no shift where a residual
-    branch was just added. `shifts=2`: the shift twice, in the bias and at every step, as before May 2021. `shift_T`:
-    V_th / (2 shift_T), whatever T is: what is read at t < shift_T of one run, where shift_T is the code's --shift_snn,
-    by default 32. (The fifth, calibration on augmented images, is the sweep's.)
+    The code is Jackn0/snn_optimal_conversion_pipeline (2021). With the default options the method is `optimal`. The
+    options reproduce old numbers and vary one factor at a time. `readout="spiking"`: The last layer is spiking too. Its
+    threshold is the largest output, and it has a shift like the others. The class is the one with the most spikes, and
+    ties go to the lowest index. `residual_shift=False`: No shift after a residual addition. `shifts=2`: The shift is
+    applied twice, in the bias and at every step, as before May 2021. `shift_T`: The shift is V_th / (2 shift_T) for
+    every T. That is what the code reads at t < shift_T of one run, where shift_T is its --shift_snn, by default 32. (A
+    fifth difference, calibration on augmented images, is an option of the sweep.)
 
-    Differences from the code: V_th of the residual additions is the largest activation there, as in the code, but over
-    the calibration images only; with `shifts=2` all neurons have two shifts, in the code those whose layer has a bias
-    (in its ResNet-20 none has). Read: the code.
+    Differences from the code: V_th of a residual addition is the largest activation there, as in the code, but over the
+    calibration images only. With `shifts=2` all neurons have two shifts; in the code, only those of layers with a bias
+    have (in its ResNet-20 none has). Read: the code.
     """
     unshifted = set() if residual_shift else residual_additions(ann)
 
@@ -49,7 +50,7 @@ def deng_code(
 
 
 def residual_additions(ann) -> set[str]:
-    """The activations whose input is the sum of two branches."""
+    """Names of the activations whose input is the sum of two branches."""
     return {
         ann.get_submodule(user.target).name
         for node in ann.graph.nodes

@@ -21,23 +21,27 @@ from ann2snn.methods import (
 
 @method(paper="bu2025ltb")
 def ltb(ann, stats, images, *, reset=soft, iterations: Count = 1000, batch: Count = 100, warmup=0):
-    """Every activation a is cut at its channel's threshold, min(a, theta), and theta grows until cuts are rare:
+    """Thresholds that grow until clipping is rare.
 
-        theta <- theta + 2 mean(max(0, a - theta)), from 0, over the images and places of one batch;  m(0) = theta / 2
+    Every activation a is clipped at a threshold per channel, theta, which grows until clipping is rare:
 
-    in all layers at once, so a layer hears what the earlier ones cut; the new theta already cuts the batch that it was
-    computed on. Thresholds of linear layers differ from unit to unit. A channel that was never active takes the layer's
-    largest theta. The rarest activations stay above theta: the error has a floor, however large T is.
+        theta <- theta + 2 mean(max(0, a - theta)), from 0, over the images and positions of a batch;  m(0) = theta / 2
+
+    All layers are updated with every batch, so a layer receives what the layers before it have clipped. A batch is
+    clipped with the theta that it has updated. Linear layers have a threshold per unit. A channel that was never active
+    has the largest theta of the layer. The rarest activations stay above theta, so the error does not vanish for large
+    T.
 
     T. Bu, M. Li, Z. Yu, "Inference-Scale Complexity in ANN-SNN Conversion for High-Performance and Low-Power
-    Applications", CVPR 2025. Its budget is 1,000 batches of 100 training images, about 100,000 different ones.
+    Applications", CVPR 2025. It uses 1,000 batches of 100 training images, about 100,000 different ones.
 
-    Differences from the paper and its code (putshua/Inference-scale-ANN-SNN): batches are taken from the calibration
-    images in turn, round and round, without augmentation (the code: a shuffled training set with crops, flips and
-    colour jitter; its script's default is 4,000 iterations, and it runs two more than it is told); a is the source's
-    own activation (there always a ReLU); a neuron fires at theta (the code: only above it); max-pools stay where they
-    are (there they move before the neuron). The delayed evaluation reads from a step that depends on the network and
-    on T; here `warmup` is that step, and by default everything is read. Read: the code; of the paper a summary.
+    Differences from the paper and its code (putshua/Inference-scale-ANN-SNN): Batches are taken from the calibration
+    images in order, repeatedly and without augmentation; the code shuffles a training set with crops, flips and colour
+    jitter, its script's default is 4,000 iterations, and it runs two more than specified. a is the activation of the
+    source; in the code always a ReLU. A neuron fires at theta; in the code only above it. Max-pools stay in place; in
+    the code they move before the neuron. The delayed evaluation of the code reads from a step that depends on the
+    network and T; here `warmup` is that step, and by default every step is read. Read: the code; of the paper a
+    summary.
     """
     theta: dict[str, Tensor] = {}
 
@@ -46,7 +50,7 @@ def ltb(ann, stats, images, *, reset=soft, iterations: Count = 1000, batch: Coun
         theta[activation.name] = before + 2 * channel_mean((a - before).clamp(min=0))
         return torch.minimum(a, theta[activation.name])
 
-    run_with(balance, ann, images, iterations, batch)
+    run_batches(balance, ann, images, iterations, batch)
 
     def neuron(activation):
         v_th = threshold(theta[activation.name], activation.name)
@@ -55,7 +59,7 @@ def ltb(ann, stats, images, *, reset=soft, iterations: Count = 1000, batch: Coun
     return replace_activations(ann, neuron)
 
 
-def run_with(
+def run_batches(
     act: Callable[[ThresholdReLU, Tensor, Tensor], Tensor],
     ann: fx.GraphModule,
     images: Tensor,
@@ -63,9 +67,15 @@ def run_with(
     batch: int,
     copies: int = 1,
 ) -> None:
-    """Runs `ann` on batches of `images`, taken in turn, round and round, and `copies` times in each batch.
+    """Run a network on calibration batches and replace the output of every activation.
 
-    Every activation passes on `act(activation, its input, its output)`.
+    Args:
+        act: `act(activation, input, output)` returns the new output.
+        ann: The network.
+        images: Calibration images (N, C, H, W); batches are taken from them in order, repeatedly.
+        iterations: Number of batches.
+        batch: Images in a batch.
+        copies: How often every batch is repeated within one forward pass.
     """
     like, size = next(ann.parameters()), min(batch, len(images))
     with capture_activations(ann, act), torch.inference_mode():

@@ -3,16 +3,16 @@
 from ann2snn.methods import IF, method, replace_activations, soft, threshold
 
 
-@method(paper="bu2022opi", published_on="threshold_relu")
+@method(paper="bu2022opi", source_activation="threshold_relu")
 def opi(ann, stats, *, reset=soft):
-    """V_th = the largest activation, and every membrane starts at V_th / 2.
+    """V_th = the largest activation, m(0) = V_th / 2.
 
     T. Bu et al., "Optimized Potential Initialization for Low-Latency Spiking Neural Networks", AAAI 2022. For constant
-    input the spike count at step T is that of the shift V_th / (2T) of `optimal`, exactly; at t < T, and in the layers
-    that see spikes, the two differ.
+    input the spike count at step T equals that of `optimal` with its shift V_th / (2T). At t < T, and in layers that
+    receive spikes, the two differ.
 
-    Differences from the paper: it trains sources with a learnable clip; here V_th is the largest activation of whatever
-    source is given. Read: the paper.
+    Differences from the paper: The paper trains sources with a learnable clip; here V_th is the largest activation of
+    any source. Read: the paper.
     """
 
     def neuron(activation):

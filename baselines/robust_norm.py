@@ -5,13 +5,15 @@ from ann2snn.methods import IF, Quantile, method, replace_activations, soft, thr
 
 @method(paper="rueckauer2017")
 def robust_norm(ann, stats, *, reset=soft, quantile: Quantile = 0.999):
-    """V_th = the 99.9th percentile of the layer's non-zero activations: outliers are clipped, everything else is finer.
+    """V_th = the 99.9th activation percentile.
+
+    V_th is the 99.9th percentile of the non-zero activations of the layer: outliers are clipped for a finer resolution.
 
     B. Rueckauer et al., "Conversion of continuous-valued deep networks to efficient event-driven networks for image
     classification", Frontiers in Neuroscience 11 (2017), section 2.2.2: robust normalisation, reset by subtraction,
     constant input currents.
 
-    Differences from the paper: the percentile is over the non-zero activations, as in the authors' SNN toolbox. Read:
+    Differences from the paper: The percentile is over the non-zero activations, as in the authors' SNN toolbox. Read:
     the toolbox's code.
     """
 

@@ -1,36 +1,39 @@
-"""Residual membrane potential: neurons that should be silent are found in a first stage, and silenced."""
+"""Residual membrane potential: a first stage finds neurons that should be silent, and silences them."""
 
 import torch
 from torch import Tensor
 
-from ann2snn.methods import StagedIF, ceiling, method, replace_activations
+from ann2snn.methods import StagedIF, default_threshold, method, replace_activations
 
 
-@method(paper="hao2023srp", published_on="qcfs")
+@method(paper="hao2023srp", source_activation="qcfs")
 def srp(ann, stats, *, warmup=4):
-    """All neurons start at V_th / 2; those with m <= V_th / 1000 after `warmup` steps (their tau) fire no more.
+    """A first stage that silences inactive neurons.
+
+    All neurons start at V_th / 2, and those with m <= V_th / 1000 after `warmup` steps are silenced.
 
     Z. Hao et al., "Reducing ANN-SNN Conversion Error through Residual Membrane Potential", AAAI 2023. Most of the
-    unevenness error is spikes of neurons whose activation is 0. Stage 1: tau steps; mask_i = [m_i(tau) > V_th / 1000].
-    Stage 2: every m = V_th / 2 again, and the spikes are mask_i s_i(t); only these are read. All layers change over in
-    the same step, so that those of stage 1 hear the spikes that no mask has met, and no layer waits for another.
+    unevenness error is due to spikes of neurons whose activation is 0. Stage 1 has tau = `warmup` steps and ends with
+    mask_i = [m_i(tau) > V_th / 1000]. In stage 2 every membrane starts at V_th / 2 again, and the spikes are
+    mask_i s_i(t); only these are read. All layers switch in the same step, so stage 1 uses spikes without masks, and no
+    layer waits for another.
 
-    V_th is the trained threshold of a source that has one, the largest activation of any other. The paper takes tau = 4
-    on CIFAR, 14 for VGG-16 and 8 for ResNet-34 on ImageNet.
+    V_th is the trained threshold of a source that has one, and the largest activation of other sources. The paper uses
+    tau = 4 on CIFAR, and on ImageNet 14 for VGG-16 and 8 for ResNet-34.
 
-    Differences from the paper and its code: T counts the tau steps of stage 1, those of the paper's tables do not (its
-    T = 4 is T = 8 here); the paper converts QCFS networks only. Read: the code, not the text.
+    Differences from the paper and its code: T counts the tau steps of stage 1; the tables of the paper do not (its
+    T = 4 is T = 8 here). The paper converts only QCFS networks. Read: the code, not the text.
     """
 
     def neuron(activation):
-        v_th = ceiling(activation, stats)
-        return Masked(warmup, v_th, -activation.shift, v_th / 2)
+        v_th = default_threshold(activation, stats)
+        return SRPNeuron(warmup, v_th, -activation.shift, v_th / 2)
 
     return replace_activations(ann, neuron)
 
 
-class Masked(StagedIF):
-    """Starts again where it started, or, near or below 0 then, where nothing makes it fire."""
+class SRPNeuron(StagedIF):
+    """An `IF` whose second stage begins at `v_init`, or at minus infinity for silenced units."""
 
-    def again(self, m: Tensor) -> Tensor:
+    def reinitialize(self, m: Tensor) -> Tensor:
         return torch.where(m > 1e-3 * self.v_th, self.v_init, -torch.inf)

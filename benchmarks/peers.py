@@ -1,9 +1,9 @@
 """Converted networks with the neurons of other libraries (extra `peers`): same weights, thresholds, start and reset.
 
-Each of PEERS makes, of a network that `ann2snn.convert` gave, a function (images (N, C, H, W), T) -> outputs
-(N, classes), summed over T steps of constant input. Each is the fastest form that was found on a CPU: what lies before
-the first neuron is computed once, spikes are 0 or 1 and their size V stands in the weights that read them, and the
-memory layout is the faster one. What a peer cannot express is refused in a sentence (UserError).
+Each function of PEERS turns a network from `ann2snn.convert` into a function of images (N, C, H, W) and T, which
+returns outputs (N, classes), summed over T steps of constant input. Each has the fastest form that was found on a CPU:
+layers before the first neuron are computed once, spikes are 0 or 1, their amplitude V is part of the weights that
+receive them, and the memory layout is the faster one. A UserError says what a peer cannot express.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportMissingImports=false
@@ -28,7 +28,7 @@ PROPORTIONAL = (F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.reshape, 
 
 
 def spikingjelly_step(snn: fx.GraphModule) -> Run:
-    """SpikingJelly, step mode 's': the whole network at every step."""
+    """SpikingJelly in step mode 's': one step of the network after the other."""
     from spikingjelly.activation_based import functional, neuron
 
     head, body = parts(snn, lambda layer: _spikingjelly(neuron.SimpleIFNode, layer, "s"), torch.channels_last)
@@ -43,9 +43,9 @@ def spikingjelly_step(snn: fx.GraphModule) -> Run:
 
 
 def spikingjelly_multi_step(snn: fx.GraphModule) -> Run:
-    """SpikingJelly, step mode 'm': every layer takes all steps before the next one; memory grows with T.
+    """SpikingJelly in step mode 'm': every layer takes all steps before the next layer. Memory grows with T.
 
-    A neuron sees (T, N, ...), all other layers (T * N, ...), as its `seq_to_ann_forward` lets each of them.
+    Neurons receive (T, N, ...) and other layers (T * N, ...), as in SpikingJelly's `seq_to_ann_forward`.
     """
     from spikingjelly.activation_based import functional, neuron
 
@@ -68,14 +68,14 @@ def spikingjelly_multi_step(snn: fx.GraphModule) -> Run:
 
 
 def _spikingjelly(kind: type, layer: IF, step_mode: str) -> nn.Module:
-    """SimpleIFNode: on a CPU faster than IFNode, and its threshold and start may differ by channel."""
+    """A SimpleIFNode: on a CPU it is faster than IFNode, and it can have a threshold and start per channel."""
     node = kind(v_threshold=_plain(layer.v_th), v_reset=None, step_mode=step_mode)
     node.set_reset_value("v", _plain(layer.v_init))
     return node
 
 
 def sinabs(snn: fx.GraphModule) -> Run:
-    """sinabs, with at most one spike a step; called at every step: as fast as once for all, in memory flat in T."""
+    """sinabs with at most one spike per step, called for every step: as fast as one call, in constant memory."""
     from sinabs.activation import MembraneSubtract, SingleSpike
     from sinabs.layers import IAFSqueeze
 
@@ -85,7 +85,7 @@ def sinabs(snn: fx.GraphModule) -> Run:
 
     def neuron(layer):
         node = IAF(spike_threshold=layer.v_th, spike_fn=SingleSpike, reset_fn=MembraneSubtract(), num_timesteps=1)
-        node.start = (layer.v_init,)  # in a tuple: every buffer would be a state
+        node.start = (layer.v_init,)  # in a tuple, because sinabs treats every buffer as a state
         return node
 
     head, body = parts(snn, neuron, torch.contiguous_format)
@@ -94,7 +94,7 @@ def sinabs(snn: fx.GraphModule) -> Run:
     @torch.inference_mode()
     def run(images, T):
         for node in nodes:
-            node.v_mem = torch.zeros(0)  # as new
+            node.v_mem = torch.zeros(0)  # initial state
         currents = head(images.contiguous())
         return sum(body(*currents) for _ in range(T))
 
@@ -109,34 +109,43 @@ PEERS: dict[str, Callable[[fx.GraphModule], Run]] = {
 
 
 def agreement(outputs: Tensor, ours: Tensor) -> float:
-    """The share of images that both (N, classes) put into the same class."""
+    """Share of images for which both outputs (N, classes) have the same class."""
     return (outputs.argmax(1) == ours.argmax(1)).double().mean().item()
 
 
 def parts(snn: fx.GraphModule, neuron: Callable[[IF], nn.Module], layout: torch.memory_format):
-    """(images -> what is the same at every step, a tuple; the rest with `neuron(layer)` for every layer of neurons)."""
-    net, changing = unit_spikes(snn).to(memory_format=layout), set()
+    """Split a converted network into its static and its dynamic part.
+
+    Args:
+        snn: The network.
+        neuron: Returns the peer's neurons for a layer.
+        layout: Memory format of the weights.
+
+    Returns:
+        A network from images to the static inputs of the other one, and that network, with the peer's neurons.
+    """
+    net, dynamic = unit_spikes(snn).to(memory_format=layout), set()
     modules = modules_by_node(net)
     for node in net.graph.nodes:
         layer = modules.get(node)
         if isinstance(layer, IF):
             setattr(net, node.target, neuron(layer).eval())
-        if isinstance(layer, IF) or node.op == "output" or changing.intersection(node.all_input_nodes):
-            changing.add(node)
-    head, body, once, each = fx.Graph(), fx.Graph(), {}, {}
-    still = [n for n in net.graph.nodes if n not in changing and changing.intersection(n.users) and n.op != "get_attr"]
-    each.update({node: body.placeholder(node.name) for node in still})
+        if isinstance(layer, IF) or node.op == "output" or dynamic.intersection(node.all_input_nodes):
+            dynamic.add(node)
+    head, body, static_copies, dynamic_copies = fx.Graph(), fx.Graph(), {}, {}
+    static = [n for n in net.graph.nodes if n not in dynamic and dynamic.intersection(n.users) and n.op != "get_attr"]
+    dynamic_copies.update({node: body.placeholder(node.name) for node in static})
     for node in net.graph.nodes:
-        if node not in changing:
-            once[node] = head.node_copy(node, once.__getitem__)
-        if node in changing or node.op == "get_attr":
-            each[node] = body.node_copy(node, each.__getitem__)
-    head.output(tuple(once[node] for node in still))
+        if node not in dynamic:
+            static_copies[node] = head.node_copy(node, static_copies.__getitem__)
+        if node in dynamic or node.op == "get_attr":
+            dynamic_copies[node] = body.node_copy(node, dynamic_copies.__getitem__)
+    head.output(tuple(static_copies[node] for node in static))
     return fx.GraphModule(net, head), fx.GraphModule(net, body)
 
 
-class Times(nn.Module):
-    """x * size, with a size that broadcasts over one image's (C, H, W)."""
+class Scale(nn.Module):
+    """x * size, where `size` broadcasts over the (C, H, W) of an image."""
 
     def __init__(self, size: Tensor):
         super().__init__()
@@ -147,19 +156,19 @@ class Times(nn.Module):
 
 
 def unit_spikes(snn: fx.GraphModule) -> fx.GraphModule:
-    """A copy for neurons that send 1 where ours send V: V goes into what reads the spikes, or is multiplied there."""
+    """A copy for neurons with spikes of 1 instead of V: their readers have V in their weights, or multiply by it."""
     net = copy.deepcopy(snn)
-    sizes: dict[fx.Node, Tensor] = {}  # of what is too small by it
+    sizes: dict[fx.Node, Tensor] = {}  # factor that the value of a node lacks
     modules = modules_by_node(net)
     for node in list(net.graph.nodes):
         module = modules.get(node)
         small = [source for source in node.all_input_nodes if source in sizes]
         if isinstance(module, MaxPool):
             raise UserError(f"{module.name}: peers have no max-pool of the current that is summed over time.")
-        if not (len(small) == 1 and _takes(node, module, sizes, *small)):
+        if not (len(small) == 1 and _absorb(node, module, sizes, *small)):
             for source in small:
                 name = f"{source.name}_for_{node.name}"
-                net.add_submodule(name, Times(sizes[source]))
+                net.add_submodule(name, Scale(sizes[source]))
                 with net.graph.inserting_before(node):
                     node.replace_input_with(source, net.graph.call_module(name, (source,)))
         if isinstance(module, IF):
@@ -169,8 +178,8 @@ def unit_spikes(snn: fx.GraphModule) -> fx.GraphModule:
     return net
 
 
-def _takes(node: fx.Node, module: nn.Module | None, sizes: dict[fx.Node, Tensor], small: fx.Node) -> bool:
-    """Whether the node needs no multiplied input, as its weights, its readers or its sum see to the size."""
+def _absorb(node: fx.Node, module: nn.Module | None, sizes: dict[fx.Node, Tensor], small: fx.Node) -> bool:
+    """Put the factor of an input into a node's weights or sum, or leave it to its readers, where that is possible."""
     size = sizes[small]
     if isinstance(module, nn.Conv2d) and size.shape == (module.in_channels, 1, 1):
         readers = module.out_channels // module.groups

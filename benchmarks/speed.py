@@ -41,7 +41,7 @@ from ann2snn.networks.registry import create
 from ann2snn.reading import DamagedFile, leave_out, read_json
 from ann2snn.records.provenance import provenance
 from ann2snn.simulation import c_build, c_library
-from ann2snn.simulation.layers import Compiled
+from ann2snn.simulation.layers import NativeIFLayer
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints, lightning_module, pretrained, recipes
@@ -265,7 +265,7 @@ def profile(where) -> list[dict]:
     rows = []
     for name in NETWORKS:
         case, spent = Case.named(name, where), dict.fromkeys(PARTS, 0.0)
-        run, value, layer = c_library.run, Plan.value, Compiled.run
+        run, value, layer = c_library.run, Plan.value, NativeIFLayer.run
 
         def timed(function, label, spent=spent):
             def call(*arguments, **keywords):
@@ -287,12 +287,12 @@ def profile(where) -> list[dict]:
         try:
             c_library.run = timed(run, part)
             Plan.value = timed(value, lambda *a, **k: PYTORCH)
-            Compiled.run = timed(layer, lambda *a, **k: CALLS)
+            NativeIFLayer.run = timed(layer, lambda *a, **k: CALLS)
             case.simulation(32)()
             spent.update(dict.fromkeys(PARTS, 0.0))
             total = _seconds(case.simulation(32))
         finally:
-            c_library.run, Plan.value, Compiled.run = run, value, layer
+            c_library.run, Plan.value, NativeIFLayer.run = run, value, layer
         spent[LOOP] = total - sum(spent.values())
         rows += [{"network": name, "part": p, "share": f"{100 * s / total:.1f} %"} for p, s in spent.items()]
     return rows
@@ -300,7 +300,7 @@ def profile(where) -> list[dict]:
 
 def counting(where) -> list[dict]:
     """What counting the spikes costs: the same library compiled without it."""
-    rows, without = [], _library(c_build.FLAGS + ["-DNOT_COUNTING"])
+    rows, without = [], c_library.build(c_build.FLAGS + ["-DNOT_COUNTING"])
     for name in NETWORKS:
         case = Case.named(name, where)
         _ = case.snn
@@ -312,19 +312,8 @@ def counting(where) -> list[dict]:
     return rows
 
 
-def _library(flags: list[str]):
-    """The library as these flags make it."""
-    flags, c_build.FLAGS = c_build.FLAGS, flags
-    c_library.library.cache_clear()
-    try:
-        return c_library.library()
-    finally:
-        c_build.FLAGS = flags
-        c_library.library.cache_clear()
-
-
 def _with_library(library, call: Callable[[], object]) -> None:
-    """Calls it with another library, or None: without one."""
+    """Call a function with another compiled library, or None for PyTorch alone."""
     before, c_library.library = c_library.library, lambda: library
     try:
         call()

@@ -13,6 +13,7 @@ from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.simulation import c_library
 from ann2snn.simulation import simulate as simulation_simulate
+from ann2snn.simulation.analysis import Backend
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.simulate import simulate
 
@@ -70,7 +71,7 @@ def engine(compiled=True, block=8, threads=1):
     """Steps in such blocks, on so many threads, and with the compiled library or without."""
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation_simulate, "BLOCK", block)
+        patch.setattr(simulation_simulate, "STEPS_PER_BLOCK", block)
         if not compiled:
             patch.setattr(c_library, "library", lambda: None)
         torch.set_num_threads(threads)
@@ -103,7 +104,7 @@ def compare(net, images, T, neurons, ann=None, ways=WAYS):
     outputs, counts, _ = oracle(net, neurons, images, T)
     for way, batch, every in ways:
         with engine(**way):
-            assert bool(Plan(snn).compiled) == (c_library.library() is not None)
+            assert bool(Plan(snn).layers_on(Backend.NATIVE)) == (c_library.library() is not None)
             result = simulate(snn, images, T, at=range(every, T, every), batch=batch)
         assert T in result.outputs
         for t, output in result.outputs.items():

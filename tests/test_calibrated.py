@@ -14,7 +14,7 @@ from ann2snn.baselines import (
 )
 from ann2snn.baselines.mmse import mmse_threshold
 from ann2snn.calibration.statistics import Statistics
-from ann2snn.conversion.neurons import Neuron, TimedIF
+from ann2snn.conversion.neurons import Neuron, TimeVaryingIF
 from ann2snn.errors import UserError
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
@@ -129,7 +129,7 @@ def test_ftbc_is_the_sweep_of_the_code(net, images):
     slow = copy.deepcopy(net).double()
     layers = {}
     for name, neuron in neurons(snn).items():
-        assert type(neuron) is TimedIF
+        assert type(neuron) is TimeVaryingIF
         v = mmse_threshold(stats[name], T, "floor", per_channel=name != "7")
         assert torch.equal(neuron.v_th, v)
         shift = v.double() / (2 * T) - getattr(net.get_submodule(name), "shift", 0)

@@ -164,7 +164,7 @@ def test_the_api_is_listed_and_nothing_is_loaded_by_it():
 
 
 @pytest.mark.parametrize("what, names", [
-    ("methods", sorted(name for name, method in discover().items() if not method.plugged_in)),
+    ("methods", sorted(name for name, method in discover().items() if not method.is_plugin)),
     ("datasets", data_registry.names()),
     ("networks", networks_registry.names()),
     ("recipes", list(RECIPES)),

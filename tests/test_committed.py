@@ -59,4 +59,4 @@ def test_a_wheel_works_outside_of_the_checkout(tmp_path):
     assert ran.returncode == 0, ran.stderr
     file, *methods = ran.stdout.split()
     assert Path(file) == site / "ann2snn" / "__init__.py"
-    assert methods == sorted(name for name, method in discover().items() if not method.plugged_in)
+    assert methods == sorted(name for name, method in discover().items() if not method.is_plugin)

@@ -43,7 +43,7 @@ def ann(images):
     return prepare(random(residual()), images[:1])
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(discover()) if not find(n).only_on])
+@pytest.mark.parametrize("name", [n for n in sorted(discover()) if not find(n).required_activation])
 def test_a_copy_is_simulated_like_the_original(name, ann, images):
     snn = convert(ann, name, images, T=T)
     expected = simulate(snn, images, T)
@@ -108,7 +108,7 @@ def test_a_damaged_state_is_said(ann, images):
             snn.load_state_dict(snn.state_dict() | {"_extra_state": wrong})
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(discover()) if not find(n).only_on])
+@pytest.mark.parametrize("name", [n for n in sorted(discover()) if not find(n).required_activation])
 def test_nothing_is_shared_with_the_ann(name, ann, images):
     """Changing one network leaves the ANN and all other networks made from it as they were."""
     expected, kept = ann(images), {key: value.clone() for key, value in ann.state_dict().items()}

@@ -32,12 +32,13 @@ from ann2snn.methods.convert import convert
 from ann2snn.networks.activations import ThresholdReLU
 from ann2snn.networks.registry import create
 from ann2snn.simulation import c_build, c_library, plan, self_test
-from ann2snn.simulation.currents import Current, Currents, synapses
-from ann2snn.simulation.layers import Compiled, fired_by, heard_by
+from ann2snn.simulation.analysis import Backend
+from ann2snn.simulation.currents import CurrentSequence, LazyCurrent
+from ann2snn.simulation.layers import NativeIFLayer, integrate, spike_train_of
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.simulate import simulate
 from ann2snn.simulation.spikes import Spikes
-from ann2snn.simulation.synapses import in_order
+from ann2snn.simulation.synapses import synapses_for, to_channels_last
 from ann2snn.training import checkpoints
 
 CC = os.environ.get("CC") or "cc"
@@ -285,11 +286,11 @@ def test_neurons_of_methods_fire_the_same_with_the_library_and_without(name, met
                 value.copy_((64 * value).round() / 64)
     with engine(compiled=False):
         expected = simulate(snn, images, 12, at=[9])
-        assert not Plan(snn).heard
+        assert not Plan(snn).native_candidates
     for block, batch in ((8, 5), (3, 2), (1, 5)):
         with engine(block=block):
             found = simulate(snn, images, 12, at=[9], batch=batch)
-            assert Plan(snn).heard
+            assert Plan(snn).native_candidates
         for t in (9, 12):
             assert torch.equal(found.outputs[t], expected.outputs[t])
             assert all(torch.equal(count, expected.events[t][layer]) for layer, count in found.events[t].items())
@@ -303,19 +304,19 @@ def test_a_train_of_currents_is_the_sum_of_its_parts_at_every_step(still):
     T, B, generator = 5, 2, torch.Generator().manual_seed(0)
     conv = dyadic(nn.Conv2d(3, 4, 3, padding=1))
     spikes = Spikes(
-        in_order(torch.randint(2, (T * B, 3, 6, 7), generator=generator, dtype=torch.uint8)), torch.tensor(0.5)
+        to_channels_last(torch.randint(2, (T * B, 3, 6, 7), generator=generator, dtype=torch.uint8)), torch.tensor(0.5)
     )
-    beside = in_order(torch.randint(-8, 8, (B if still else T * B, 4, 6, 7), generator=generator) / 4)
+    beside = to_channels_last(torch.randint(-8, 8, (B if still else T * B, 4, 6, 7), generator=generator) / 4)
     steps = (conv(spikes.dense) + (beside.repeat(T, 1, 1, 1) if still else beside)).unflatten(0, (T, B))
-    train = Currents((Current(synapses(conv, spikes), spikes), beside), T, B)
+    train = CurrentSequence((LazyCurrent(synapses_for(conv, spikes), spikes), beside), T, B)
     for first, end in ((0, T), (2, T), (1, 3), (T, T), (3, 4)):
         some = train[first:end]
         assert some.shape == steps[first:end].shape and len(list(some)) == len(some) == end - first
         assert all(torch.equal(a, b) for a, b in zip(some, steps[first:end], strict=True))
     neuron = AccumulateThenFire(torch.tensor(1.0), 0.25, torch.tensor(0.5))
-    assert torch.equal(heard_by(neuron, train), neuron.heard(steps))
-    assert torch.equal(heard_by(neuron, steps), neuron.heard(steps))
-    assert torch.equal(fired_by(IF(1.0), train[1:]), IF(1.0).run(steps[1:]) != 0)
+    assert torch.equal(integrate(neuron, train), neuron.integrate(steps))
+    assert torch.equal(integrate(neuron, steps), neuron.integrate(steps))
+    assert torch.equal(spike_train_of(IF(1.0), train[1:]), IF(1.0).run(steps[1:]) != 0)
 
 
 def test_long_trains_are_counted_to_their_end():
@@ -403,19 +404,19 @@ def test_every_spike_far_from_the_threshold_is_the_oracles(source, monkeypatch):
     truth = {found[key].name: spiking.trace for key, spiking in oracle(snn, values, images, 8)[2].items()}
     near, spikes, everything = 0, 0, 0
 
-    class Guided(Compiled):
-        def run(self, current, extra, pieces, reads):
+    class Guided(NativeIFLayer):
+        def run(self, current, residual, segments, reads):
             nonlocal near, spikes, everything
             before, m, fired = truth[self.neuron.name].pop(0)
             self.membrane.copy_(before)
-            out, events = super().run(current, extra, pieces, reads)
+            out, events = super().run(current, residual, segments, reads)
             v_th = self.neuron.v_th
             close = (m - v_th).abs() <= 1e-5 * v_th
             assert torch.equal(out.counts[~close], fired[~close]), self.neuron.name
             near, spikes, everything = near + int(close.sum()), spikes + int(fired.sum()), everything + fired.numel()
             return Spikes(fired.byte(), v_th), events
 
-    monkeypatch.setattr(plan, "Compiled", Guided)
+    monkeypatch.setattr(plan, "NativeIFLayer", Guided)
     with engine(block=1):
         simulate(snn, images, 8, batch=len(images))
     assert not any(truth.values())
@@ -431,7 +432,7 @@ def test_compiled_layers_depend_on_no_batch_block_or_threads():
     images = dyadic_images(8, (2, 8, 8))
     ann = prepare(net, images)
     snn = convert(ann, "opi", images)
-    assert len(Plan(snn).compiled) == 6
+    assert len(Plan(snn).layers_on(Backend.NATIVE)) == 6
     with engine(block=1):
         expected = simulate(snn, images, 11, at=range(1, 11), batch=1)
     for batch, block, threads, at in [(8, 8, 1, [3]), (5, 8, 2, [7]), (2, 3, 3, []), (3, 11, 1, [4, 5])]:
@@ -466,7 +467,7 @@ def test_what_the_library_computes(name):
     snn = replace_activations(prepare(net, images), lambda a: IF(values[a.name][0]))
     run = Plan(snn)
     list(run.run(images, [1], 8))
-    made = {run.modules[node].name: synapses is not None for node, synapses in run.synapses.items()}
+    made = {run.nodes[node].module.name: synapses is not None for node, synapses in run.synapses.items()}
     assert next(iter(made.values())) is by_library
 
 
@@ -613,8 +614,8 @@ def test_two_may_compile_at_once(fresh, monkeypatch):
 
     monkeypatch.setattr(c_build, "_build", together)
     with ThreadPoolExecutor() as pool:
-        made = pool.map(lambda _: c_build.load(shlex.split(CC), c_build.FLAGS, self_test.passes), range(2))
-        files = {Path(library._name) for library in made}
+        arguments = shlex.split(CC), c_build.FLAGS, self_test.passes
+        files = {Path(x._name) for x in pool.map(lambda _: c_build.load(*arguments), range(2))}
     assert files == set((fresh / "ann2snn").iterdir()) and len(files) == 1
 
 
@@ -643,7 +644,7 @@ def test_out_of_memory_halves_the_batch(error, monkeypatch, capsys):
     whole = simulate(snn, images, 6, at=range(1, 6), batch=4)
     limited(monkeypatch, 2, error)
     found = simulate(snn, images, 6, at=range(1, 6), batch=4)
-    assert capsys.readouterr().err == "ann2snn: 4 images do not fit into memory; going on with 2.\n"
+    assert capsys.readouterr().err == "ann2snn: 4 images do not fit into memory; continuing with 2.\n"
     for t in range(1, 7):
         assert torch.equal(found.outputs[t], whole.outputs[t])
         assert all(torch.equal(count, whole.events[t][name]) for name, count in found.events[t].items())
@@ -664,4 +665,4 @@ def test_the_library_may_run_out_of_memory(monkeypatch, capsys):
     monkeypatch.setattr(c_library, "library", lambda: SimpleNamespace(run=lambda layer: 1))
     with pytest.raises(torch.OutOfMemoryError, match="the sums of a layer do not fit into memory"):
         simulate(snn, images, 2, batch=4)
-    assert capsys.readouterr().err.count("do not fit into memory; going on with") == 2
+    assert capsys.readouterr().err.count("do not fit into memory; continuing with") == 2

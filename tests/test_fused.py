@@ -6,10 +6,10 @@ import numpy
 import pytest
 import torch
 
-from ann2snn.baselines.srp import Masked
-from ann2snn.conversion.neurons import IF, TimedIF, hard, soft
-from ann2snn.simulation.backends import fused
-from ann2snn.simulation.layers import Eager
+from ann2snn.baselines.srp import SRPNeuron
+from ann2snn.conversion.neurons import IF, TimeVaryingIF, hard, soft
+from ann2snn.simulation.backends import runs_in_triton
+from ann2snn.simulation.layers import SingleStepLayer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning")  # older Tritons
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,7 +27,7 @@ KINDS = [  # of threshold and start, and of the shift
 
 
 @pytest.fixture(scope="module")
-def Fused():
+def TritonIFLayer():
     triton = pytest.importorskip("triton")
     if DEVICE == "cpu" and version(triton) < (3, 7) and version(numpy) >= (2, 4):
         pytest.skip("this Triton's interpreter takes arrays of one element for numbers, which numpy 2.4 no longer does")
@@ -36,7 +36,7 @@ def Fused():
             patch.setenv("TRITON_INTERPRET", "1")
         from ann2snn.simulation import triton_layer
 
-        yield triton_layer.Fused
+        yield triton_layer.TritonIFLayer
     del sys.modules["ann2snn.simulation.triton_layer"]
 
 
@@ -58,37 +58,37 @@ def draw(*shape):
 @pytest.mark.parametrize("reset", [soft, hard])
 @pytest.mark.parametrize("kind, shift", KINDS)
 @pytest.mark.parametrize("shape, layout", [((5, 4, 3), LAST), ((5, 4, 3), FIRST), ((7,), FIRST)])
-def test_the_kernel_takes_the_steps_that_the_neuron_does(Fused, reset, kind, shift, shape, layout):
+def test_the_kernel_takes_the_steps_that_the_neuron_does(TritonIFLayer, reset, kind, shift, shape, layout):
     torch.manual_seed(0)
     timed = shift.endswith("step")
     v_th, v_init = values(kind, shape), 0.25 * values(kind, shape)
     drive = 0.25 * values(shift.split()[0], shape, (2 * STEPS + 1,) if timed else ())
-    neuron = (TimedIF if timed else IF)(v_th, reset, drive, v_init)
+    neuron = (TimeVaryingIF if timed else IF)(v_th, reset, drive, v_init)
     train = [draw(STEPS * IMAGES, *shape).contiguous(memory_format=layout) for _ in range(3)]
-    ours, naive = Fused(neuron, train[0][:IMAGES]), Eager(neuron, train[0][:IMAGES])
+    ours, naive = TritonIFLayer(neuron, train[0][:IMAGES]), SingleStepLayer(neuron, train[0][:IMAGES])
     for block in train:
         (out, events), (wanted, counted) = (way.run(block, None, [3, 4, 1], 2) for way in (ours, naive))
         assert torch.equal(out, wanted) and 0 < out.count_nonzero() < out.numel()
         assert all(torch.equal(a, b) for a, b in zip(events, counted[:2], strict=True))
     still = train[0][:IMAGES].contiguous(memory_format=layout)
     again = still.repeat(STEPS, *[1] * len(shape))
-    out, _ = Fused(neuron, still).run(still, None, [STEPS], 1)
-    assert torch.equal(out, Eager(neuron, still).run(again, None, [STEPS], 1)[0])
+    out, _ = TritonIFLayer(neuron, still).run(still, None, [STEPS], 1)
+    assert torch.equal(out, SingleStepLayer(neuron, still).run(again, None, [STEPS], 1)[0])
 
 
 @pytest.mark.parametrize("first", [0, 1, 8, 11, 16, 30])
-def test_a_second_stage_begins_within_a_block_or_between(Fused, first):
+def test_a_second_stage_begins_within_a_block_or_between(TritonIFLayer, first):
     torch.manual_seed(0)
-    neuron = Masked(first, values("channel", (5, 4, 3)), 0.125, values("unit", (5, 4, 3))).to(DEVICE)
+    neuron = SRPNeuron(first, values("channel", (5, 4, 3)), 0.125, values("unit", (5, 4, 3))).to(DEVICE)
     train = [draw(STEPS * IMAGES, 5, 4, 3) - 0.375 for _ in range(3)]
-    ours, naive = Fused(neuron, train[0][:IMAGES]), Eager(neuron, train[0][:IMAGES])
+    ours, naive = TritonIFLayer(neuron, train[0][:IMAGES]), SingleStepLayer(neuron, train[0][:IMAGES])
     for block in train:
         (out, events), (wanted, counted) = (way.run(block, None, [5, 3], 2) for way in (ours, naive))
         assert torch.equal(out, wanted) and 0 < out.count_nonzero() < out.numel()
         assert all(torch.equal(a, b) for a, b in zip(events, counted, strict=True))
 
 
-def test_values_may_be_views(Fused):
+def test_values_may_be_views(TritonIFLayer):
     """Repeated and strided ones, as an expanded threshold or every second one."""
     images = draw(IMAGES * STEPS, 4, 3, 2)
     for v_th in (
@@ -98,7 +98,7 @@ def test_values_may_be_views(Fused):
     ):
         neuron = IF(1.0).to(DEVICE)
         neuron.v_th = v_th
-        ours, naive = Fused(neuron, images[:IMAGES]), Eager(neuron, images[:IMAGES])
+        ours, naive = TritonIFLayer(neuron, images[:IMAGES]), SingleStepLayer(neuron, images[:IMAGES])
         assert torch.equal(ours.run(images, None, [STEPS], 1)[0], naive.run(images, None, [STEPS], 1)[0])
 
 
@@ -107,5 +107,9 @@ def test_it_is_for_plain_neurons_on_a_gpu():
         def fire(self, m):
             return super().fire(2 * m)
 
-    assert fused(IF(1.0).to(DEVICE)) == (DEVICE == "cuda")
-    assert not fused(IF(1.0)) and not fused(Own(1.0).to(DEVICE)) and not fused(IF(1.0).double().to(DEVICE))
+    assert runs_in_triton(IF(1.0).to(DEVICE)) == (DEVICE == "cuda")
+    assert (
+        not runs_in_triton(IF(1.0))
+        and not runs_in_triton(Own(1.0).to(DEVICE))
+        and not runs_in_triton(IF(1.0).double().to(DEVICE))
+    )

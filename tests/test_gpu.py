@@ -11,19 +11,19 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.registry import load
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.registry import discover
-from ann2snn.simulation.layerwise import _Bits
+from ann2snn.simulation.layerwise import PackedSpikes
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints, recipes
 from ann2snn.training import train as training_train
 from ann2snn.training.source_info import source_info
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-METHODS = [name for name in discover() if discover()[name].only_on is None]
+METHODS = [name for name in discover() if discover()[name].required_activation is None]
 
 
 def test_bits_come_back():
     fired = torch.rand(3, 5, 7, 2).cuda() > 0.5
-    kept = _Bits(2 * (fired.numel() + 7) // 8, fired.device)
+    kept = PackedSpikes(2 * (fired.numel() + 7) // 8, fired.device)
     for _ in range(2):
         kept.append(fired)
     assert all(torch.equal(kept[k].bool(), fired) for k in range(2))

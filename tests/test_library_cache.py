@@ -91,14 +91,14 @@ def test_a_library_that_is_not_as_it_was_made_is_made_again(kind, kept, fresh, l
 def test_the_cache_is_this_users_alone(umask, fresh):
     before = os.umask(umask)
     try:
-        assert c_build._cache() == fresh / "ann2snn"
+        assert c_build._cache_folder() == fresh / "ann2snn"
         files.write_atomic(fresh / "ann2snn" / "file", b"x", mode=0o600)
     finally:
         os.umask(before)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (fresh / "ann2snn", fresh / "ann2snn" / "file")]
     assert modes == [0o700, 0o600]
     (fresh / "ann2snn").chmod(0o777)
-    assert stat.S_IMODE(c_build._cache().stat().st_mode) == 0o700
+    assert stat.S_IMODE(c_build._cache_folder().stat().st_mode) == 0o700
 
 
 @needs_library

@@ -316,13 +316,13 @@ def test_operations_keep_bytes_and_their_amplitudes(amplitude):
     spikes = Spikes(counts, amplitude, 8)
     for function, rest in MOVED.items():
         found = apply(function, spikes, *rest)
-        assert found and found.counts.dtype == torch.uint8 and found.most == 8
+        assert found and found.counts.dtype == torch.uint8 and found.max_count == 8
         assert torch.equal(found.dense, function(spikes.dense, *rest)), function
     joined = apply(torch.cat, [spikes, Spikes(counts, amplitude * 2, 4)], 1)
     assert (
         joined
         and torch.equal(joined.dense, torch.cat((spikes.dense, counts * (amplitude * 2)), 1))
-        and joined.most == 8
+        and joined.max_count == 8
     )
     assert apply(torch.cat, [spikes, spikes.dense], 1) is None and apply(torch.add, spikes, 1) is None
 

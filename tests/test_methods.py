@@ -59,14 +59,14 @@ def its(images):
     """(network, statistics) that a method converts: one for every activation that some method needs."""
 
     @functools.cache
-    def of(only_on):
+    def of(required_activation):
         net = random(residual())
-        if only_on:
-            net.a1, net.a2, net.a3 = (make(SPECS[only_on])() for _ in range(3))
+        if required_activation:
+            net.a1, net.a2, net.a3 = (make(SPECS[required_activation])() for _ in range(3))
         ann = prepare(net.eval(), torch.zeros(1, 2, 4, 4))
         return ann, Statistics(ann, lambda: images.split(25))
 
-    return lambda name: of(find(name).only_on)
+    return lambda name: of(find(name).required_activation)
 
 
 def neurons(snn):
@@ -97,7 +97,7 @@ def test_contract(name, reset, its, images):
     assert all(torch.equal(count, two.events[T][layer]) for layer, count in one.events[T].items())
     assert all(count > 0 for count in one.spikes(T).values())
     assert one.latency[T] >= T
-    if find(name).draws:
+    if find(name).is_stochastic:
         other = simulate(convert(ann, name, stats, T=T, seed=1, **options), images, T)
         assert not torch.equal(one.outputs[T], other.outputs[T])
     if not find(name).depends_on_T:
@@ -490,7 +490,7 @@ def test_a_warmup_counts_as_steps_and_is_not_read(registry, ann, stats, images):
 def test_what_a_signature_asks_for(registry, ann, stats, images):
     seen = []
 
-    @methods_registry.method(paper="nobody1999", only_on="threshold_relu")
+    @methods_registry.method(paper="nobody1999", required_activation="threshold_relu")
     def curious(ann, stats, T, images, generator):
         seen.append((T, images, torch.rand(1, generator=generator)))
         return replace_activations(ann, lambda a: IF(1.0))
@@ -499,7 +499,7 @@ def test_what_a_signature_asks_for(registry, ann, stats, images):
         convert(ann, "curious", stats, T=4, seed=seed)
     assert [T for T, *_ in seen] == [4] * 3 and all(torch.equal(given, images) for _, given, _ in seen)
     assert seen[0][2] == seen[1][2] != seen[2][2]
-    assert find("curious").draws and find("curious").options == {} and not find("max_norm").draws
+    assert find("curious").is_stochastic and find("curious").options == {} and not find("max_norm").is_stochastic
     assert find("curious").applies("threshold_relu:1") and not find("curious").applies("qcfs:4")
     net = random(residual())
     net.a1, net.a2, net.a3 = (make("qcfs:4")() for _ in range(3))

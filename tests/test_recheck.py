@@ -150,15 +150,33 @@ def test_publish_writes_the_hashes_of_unofficial_data(make_record, digits, tmp_p
 
 def test_an_edited_method_is_named(elsewhere, tmp_path):
     _, path, _ = elsewhere
-    found = again(tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64)))
+    found = again(tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="ast:" + "0" * 64)))
     assert found.same and found.agrees
-    assert "the method's file" in found.rule and "optimal.py is not the one that the record was made with" in found.rule
+    assert "the method's file" in found.rule
+    assert "optimal.py, or one that it imports, has changed since the record was made" in found.rule
     assert "another environment" not in found.rule
+
+
+def test_a_hash_of_an_older_version_is_not_compared(elsewhere, tmp_path):
+    _, path, _ = elsewhere
+    found = again(tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64)))
+    assert found.same and found.agrees and "has changed" not in found.rule
+    assert "from an older version of ann2snn, whose hash of the method's file cannot be compared" in found.rule
+    found = again(tamper(path, tmp_path, lambda record: record["provenance"].pop("method_code")))
+    assert found.agrees and "the method's file" not in found.rule
+
+
+def test_what_an_older_version_made_is_put_aside(elsewhere, tmp_path, capsys):
+    root, path, copy = elsewhere
+    moved = tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64))
+    job = Job(**store.load(moved)["job"])
+    run_job.run(job, [4], SourceANN(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
+    assert "keeps T = 2, made by an older version of ann2snn, which hashed methods" in capsys.readouterr().err
 
 
 def test_what_an_edited_method_made_is_put_aside_under_its_name(elsewhere, tmp_path, capsys):
     root, path, copy = elsewhere
-    moved = tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="0" * 64))
+    moved = tamper(path, tmp_path, lambda record: record["provenance"].update(method_code="ast:" + "0" * 64))
     job = Job(**store.load(moved)["job"])
     run_job.run(job, [4], SourceANN(copy, checkpoints.weights_file(copy, *FIELDS, root), "cpu"), tmp_path)
     err = capsys.readouterr().err

@@ -52,19 +52,19 @@ def images():
 @pytest.mark.parametrize("bias", [0, -30], ids=["zero", "negative"])
 @pytest.mark.parametrize("name, reset", CASES)
 def test_a_silent_branch_changes_nothing(name, reset, bias, images, capsys):
-    only_on = find(name).only_on
+    required_activation = find(name).required_activation
     options = ({"reset": reset} if reset else {}) | ({"steps": 50} if "steps" in find(name).options else {})
     options |= {"iterations": 5} if name in ("ltb", "da_qcfs") else {}
     T, results = 16, []
-    for net in branched(bias, SPECS.get(only_on, "relu")):
+    for net in branched(bias, SPECS.get(required_activation, "relu")):
         snn = convert(prepare(net, images), name, images, T=T, **options)
         results.append(simulate(snn, images, T))
     silent, plain = results
     assert silent.spikes(T)["a2"] == 0 and all(silent.spikes(T)[layer] > 0 for layer in ("a1", "a3"))
     lines = [line for line in capsys.readouterr().err.splitlines() if "never" in line]
-    trained = only_on is not None  # its thresholds are not calibrated
+    trained = required_activation is not None  # its thresholds are not calibrated
     assert lines == ["ann2snn: a2 was never active on the calibration images: its neurons never fire."] * (not trained)
-    if not find(name).draws:
+    if not find(name).is_stochastic:
         torch.testing.assert_close(silent.outputs[T], plain.outputs[T], rtol=1e-4, atol=1e-4)
 
 
@@ -82,7 +82,7 @@ def test_an_output_that_is_never_positive_cannot_spike(images):
     nn.init.constant_(net.f.bias, -1)
     ann = prepare(net, images)
     with pytest.raises(
-        UserError, match="The output was never positive on the calibration images, .* accumulated output"
+        UserError, match="The output was never positive on the calibration images, .* accumulated read-out"
     ):
         convert(ann, "deng_code", images, T=4, readout="spiking")
     assert simulate(convert(ann, "deng_code", images, T=4), images).mean(4).max() < 0

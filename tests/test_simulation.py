@@ -17,7 +17,8 @@ from ann2snn.graph.modules import MaxPool
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
 from ann2snn.simulation import c_library
-from ann2snn.simulation.layers import Compiled
+from ann2snn.simulation.analysis import Backend
+from ann2snn.simulation.layers import NativeIFLayer
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.result import Result
 from ann2snn.simulation.simulate import simulate
@@ -204,7 +205,7 @@ def test_what_lies_before_the_first_neuron_runs_once(compiled, snn, images):
     for layer in (snn.c1, snn.c2, snn.c3):
         hooks.append(layer.register_forward_hook(count))
     with engine(compiled=compiled):
-        by_library = bool(Plan(snn).compiled)
+        by_library = bool(Plan(snn).layers_on(Backend.NATIVE))
         simulate(snn, images, 5, batch=4)
     for hook in hooks:
         hook.remove()
@@ -236,25 +237,27 @@ def test_spikes_are_binary_times_the_threshold(ann, images, monkeypatch):
 def test_compiled_spikes_are_binary_and_worth_the_threshold(ann, images, monkeypatch):
     snn = convert(ann, "optimal", images, T=9)
     seen = {}
-    run = Compiled.run
+    run = NativeIFLayer.run
 
     def watched(self, *arguments):
         spikes, events = run(self, *arguments)
         seen.setdefault(self.neuron.name, []).append(spikes)
         return spikes, events
 
-    monkeypatch.setattr(Compiled, "run", watched)
+    monkeypatch.setattr(NativeIFLayer, "run", watched)
     result = simulate(snn, images, batch=7)
     assert list(seen) == ["a1", "a2", "a3"]
     for name, blocks in seen.items():
         counts = torch.cat([spikes.counts for spikes in blocks])
         assert counts.unique().tolist() == [0, 1] and len(counts) == 9 * 7
-        assert all(spikes.amplitude is getattr(snn, name).v_th and spikes.most == 1 for spikes in blocks)
+        assert all(spikes.amplitude is getattr(snn, name).v_th and spikes.max_count == 1 for spikes in blocks)
         assert torch.equal(result.events[9][name], counts.sum(0))
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"), [(IF, "step"), pytest.param(Compiled, "run", marks=needs_library)], ids=["eager", "compiled"]
+    ("kind", "method"),
+    [(IF, "step"), pytest.param(NativeIFLayer, "run", marks=needs_library)],
+    ids=["eager", "compiled"],
 )
 def test_memory_does_not_grow_with_T(kind, method, snn, images, monkeypatch):
     alive = []
@@ -268,7 +271,7 @@ def test_memory_does_not_grow_with_T(kind, method, snn, images, monkeypatch):
 
     monkeypatch.setattr(kind, method, watched)
     gc.collect()
-    with engine(compiled=kind is Compiled, block=2):
+    with engine(compiled=kind is NativeIFLayer, block=2):
         simulate(snn, images, 24, batch=7)
     steps = 1 if kind is IF else 2
     assert len(alive) == 24 // steps

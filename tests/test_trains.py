@@ -4,7 +4,7 @@ from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from oracle import engine
 from torch import nn
 
-from ann2snn.conversion.neurons import IF, TimedIF
+from ann2snn.conversion.neurons import IF, TimeVaryingIF
 from ann2snn.conversion.surgery import replace_activations
 from ann2snn.experiments.diagnosis import neurons_by_path, step_outputs
 from ann2snn.graph.prepare import prepare
@@ -93,7 +93,7 @@ def test_a_shift_for_every_step(way):
     ann = prepare(dyadic(nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))), images)
     shift = torch.randint(-3, 4, (T, 3, 1, 1), generator=torch.Generator().manual_seed(1)) / 4
     with engine(**way):
-        snn = replace_activations(ann, lambda a: TimedIF(1.5, shift=shift, v_init=0.25))
+        snn = replace_activations(ann, lambda a: TimeVaryingIF(1.5, shift=shift, v_init=0.25))
         result = simulate(snn, images, T + 2, at=(3, 8, 9))
     (neuron,) = neurons_by_path(snn).values()
     current = next(m for m in ann.modules() if isinstance(m, nn.Conv2d))(images)

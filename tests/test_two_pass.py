@@ -7,8 +7,8 @@ import torch
 from nets import dyadic, dyadic_images, one_thread, residual  # noqa: F401
 from torch import nn
 
-from ann2snn.baselines.cos import Calibrated
-from ann2snn.baselines.srp import Masked
+from ann2snn.baselines.cos import COSNeuron
+from ann2snn.baselines.srp import SRPNeuron
 from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
 from ann2snn.graph.network import activations
@@ -39,7 +39,7 @@ def images():
 
 def masked(v_th, warmup):
     v_th = torch.tensor(v_th, dtype=torch.double)
-    return Masked(warmup, v_th, 0.0, v_th / 2)
+    return SRPNeuron(warmup, v_th, 0.0, v_th / 2)
 
 
 def fired(neuron, currents):
@@ -90,7 +90,7 @@ def test_srp_masks_by_hand(first, mask, v_th):
 )
 @pytest.mark.parametrize("v_th", [1.0, 2.0])
 def test_cos_starts_by_hand(train, start, before, after, v_th):
-    neuron = Calibrated(torch.tensor(v_th, dtype=torch.double), 0.0, 4, True)
+    neuron = COSNeuron(torch.tensor(v_th, dtype=torch.double), 0.0, 4, True)
     currents = torch.tensor(train, dtype=torch.double)[:, None] * v_th
     assert fired(masked(v_th, 0), currents.flatten().tolist()) == before
     found = neuron.start(currents, neuron.v_init.expand(1)) / v_th
@@ -235,6 +235,6 @@ def test_thresholds_are_trained_or_largest_activations(net, images, method):
 
 def test_cos_has_to_try_out_before_it_is_read(net, images):
     snn = convert(prepare(net, images), "cos", images)
-    with pytest.raises(UserError, match=r"tries out 4 steps of its input: run 8 steps or more .* read from 5 on"):
+    with pytest.raises(UserError, match=r"calibrated on 4 steps of its input: run 8 steps or more .* read from 5 on"):
         simulate(snn, images, 7)
     assert list(simulate(snn, images, 8, at=[5]).outputs) == [5, 8]

@@ -11,8 +11,8 @@ from nets import dyadic, dyadic_images, one_thread, random, residual  # noqa: F4
 from torch import nn
 
 from ann2snn.baselines.accumulate_then_fire import AccumulateThenFire
-from ann2snn.baselines.permute import Permuted, in_other_order, orders
-from ann2snn.baselines.tpp import Probabilistic, draws
+from ann2snn.baselines.permute import Permuted, orders, reorder
+from ann2snn.baselines.tpp import TPPNeuron, uniform_numbers
 from ann2snn.conversion.neurons import IF, Neuron
 from ann2snn.conversion.surgery import replace_activations
 from ann2snn.graph.network import activations
@@ -200,7 +200,7 @@ def test_drawn_spikes_have_the_chances_of_the_rule(x):
     T, n, v = 4, 20_000, 0.5
     currents = torch.tensor([2.0, -1, 0, 0])[:, None, None] + torch.zeros(T, 1, n)
     currents[3] = float(x) * v - 1
-    trains = (Probabilistic(torch.tensor(v), 0.0, seed=3).run(currents)[:, 0] / v).int()
+    trains = (TPPNeuron(torch.tensor(v), 0.0, seed=3).run(currents)[:, 0] / v).int()
     expected = chances(x, T)
     counts = {spikes: 0 for spikes in expected}
     for spikes in map(tuple, trains.T.tolist()):
@@ -249,8 +249,8 @@ def test_permuted_trains():
 @pytest.mark.parametrize("unit", [(5,), (3, 4, 2)])
 def test_orders_are_those_of_a_gather(T, unit):
     fired = torch.rand(T, 6, *unit, generator=torch.Generator().manual_seed(1)) < 0.4
-    found = in_other_order(fired, orders(3, T, fired.shape[2:]))
-    assert torch.equal(found, fired.gather(0, draws(3, T, fired.shape[2:]).argsort(0).expand_as(fired)))
+    found = reorder(fired, orders(3, T, fired.shape[2:]))
+    assert torch.equal(found, fired.gather(0, uniform_numbers(3, T, fired.shape[2:]).argsort(0).expand_as(fired)))
     assert T == 1 or not torch.equal(found, fired)
 
 

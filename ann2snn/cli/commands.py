@@ -111,7 +111,7 @@ def sweep(options) -> int:
         outcome = experiments_sweep.sweep([table], run, strict=True)
     for activation in table.activations:
         left_out = sorted({name for name, _ in table.methods} - {name for name, _ in table.methods_for(activation)})
-        reasons = (f"it is for {find(name).only_on} sources." for name in left_out)
+        reasons = (f"it is for {find(name).required_activation} sources." for name in left_out)
         outcome.skipped += zip((f"{name} on {activation}" for name in left_out), reasons, strict=True)
     if outcome.records:
         print(accuracies(outcome.records))

@@ -22,7 +22,7 @@ def text(what: str) -> str:
 
 def methods() -> str:
     found = sorted(discover().values(), key=lambda method: method.name)
-    for_one = {m.name: f", for {m.only_on} sources" if m.only_on else "" for m in found}
+    for_one = {m.name: f", for {m.required_activation} sources" if m.required_activation else "" for m in found}
     return _lines([(m.name, f"{m.paper}{for_one[m.name]}: {first_sentence(m.function)}") for m in found])
 
 

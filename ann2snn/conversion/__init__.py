@@ -1,1 +1,1 @@
-"""Neurons, thresholds, and the replacement of activations by neurons."""
+"""Spiking neurons, their thresholds, and the replacement of activations by neurons."""

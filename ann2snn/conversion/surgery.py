@@ -1,4 +1,4 @@
-"""Replaces activations by neurons."""
+"""Replacement of activations by neurons."""
 
 import copy
 import sys
@@ -14,7 +14,15 @@ from ann2snn.progress import track
 
 
 def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], Neuron]) -> Network:
-    """A copy of `ann`, weights included, with `neuron(activation)` in the place of every activation call."""
+    """Copy a network and replace all its activations by spiking neurons.
+
+    Args:
+        ann: A prepared network. It is not changed.
+        neuron: Returns the neurons for an activation. It is called once for each activation, in forward order.
+
+    Returns:
+        The spiking network, with copies of the weights.
+    """
     copied = copy.deepcopy(ann)
     snn = Network(copied, copied.graph)
     snn.meta |= copied.meta
@@ -29,7 +37,7 @@ def replace_activations(ann: fx.GraphModule, neuron: Callable[[ThresholdReLU], N
 
 
 def spiking_output(snn: fx.GraphModule, neuron: nn.Module) -> None:
-    """Puts a neuron, named `output`, behind the last layer: what is read are its spikes instead of the currents."""
+    """Append a neuron named `output` to the last layer, so that the read-out counts spikes instead of currents."""
     (last,) = (node for node in snn.graph.nodes if node.op == "output")
     neuron.name = "output"  # type: ignore
     snn.add_module("spiking_output", neuron.to(next(snn.parameters())))
@@ -40,13 +48,13 @@ def spiking_output(snn: fx.GraphModule, neuron: nn.Module) -> None:
 
 
 def silence(snn: fx.GraphModule) -> None:
-    """Puts neurons that never fire into the layers whose thresholds are UNREACHABLE, with a line on stderr for each."""
-    for place, module in snn.named_children():
+    """Replace the neurons of layers with unreachable thresholds by silent ones, and name each layer on stderr."""
+    for target, module in snn.named_children():
         v_th = getattr(module, "v_th", None)
         if isinstance(module, Neuron) and isinstance(v_th, Tensor) and (v_th > UNREACHABLE / 2**20).all():
             silent = SilentIF().to(v_th)
             silent.name = module.name
-            setattr(snn, place, silent)
+            setattr(snn, target, silent)
             print(
                 f"ann2snn: {module.name} was never active on the calibration images: its neurons never fire.",
                 file=sys.stderr,

@@ -7,31 +7,41 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.errors import UserError
 from ann2snn.networks.activations import TCL, ThresholdReLU
 
-UNREACHABLE = 2.0**60  # the threshold of a layer that was never active, until `silence` replaces its neurons
+UNREACHABLE = 2.0**60  # threshold of a layer that was never active; `silence` later replaces its neurons
 
 
 def threshold(value: Tensor, layer: str) -> Tensor:
-    """A statistic as a threshold: a channel that was never active takes the layer's largest value.
+    """Turn an activation statistic into a threshold.
 
-    Where the whole layer was silent the threshold is UNREACHABLE, whatever the neurons start from, and the finished
-    network has neurons that never fire there. Raises UserError where the output was never positive.
+    A channel that was never active gets the largest value of the layer. A layer that was never active gets the
+    threshold UNREACHABLE, and the converted network has neurons there that never fire.
+
+    Args:
+        value: The statistic, a scalar or one value per channel.
+        layer: Name of the activation, or "output".
+
+    Raises:
+        UserError: The output of the network was never positive.
     """
     if (value > 0).any():
         return torch.where(value > 0, value, value.max())
     if layer == "output":
         raise UserError(
-            "The output was never positive on the calibration images, so that its spikes have no threshold: read out"
-            " the accumulated output."
+            "The output was never positive on the calibration images, so its spikes have no threshold: use the"
+            " accumulated read-out."
         )
     return torch.full_like(value, UNREACHABLE)
 
 
-def ceiling(activation: ThresholdReLU, stats: Statistics, per_channel: bool = False) -> Tensor:
-    """The threshold that was learnt in the training of the source where it has one, else the largest activation seen.
+def default_threshold(activation: ThresholdReLU, stats: Statistics, per_channel: bool = False) -> Tensor:
+    """The trained threshold of a source that has one, else the largest activation on the calibration images.
 
-    Of the layer, or (C, 1, 1) of every channel.
+    Args:
+        activation: The activation to replace.
+        stats: Statistics of its network.
+        per_channel: Use the largest activation per channel, (C, 1, 1) or (F,), instead of that of the layer.
     """
     if isinstance(activation, TCL):
         return activation.y_th.detach().clone()
-    seen = stats[activation.name]
-    return threshold(seen.channel_max if per_channel else seen.max, activation.name)
+    layer = stats[activation.name]
+    return threshold(layer.channel_max if per_channel else layer.max, activation.name)

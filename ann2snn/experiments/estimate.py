@@ -188,7 +188,7 @@ class Estimator:
     def _finished_record(self, job: Job, part: Sweep) -> Record | None:
         record = store.load_or_skip(job.path(self.settings.runs))
         threads = part.threads or torch.get_num_threads()
-        if record is None or record["provenance"].get("method_code") != find(job.method).code:
+        if record is None or record["provenance"].get("method_code") != find(job.method).source_hash:
             return None
         is_complete = {str(t) for t in readout_steps(job, part.T)} <= record["T"].keys()
         return record if is_complete and provenance.is_same_environment(record, self.device, threads) else None

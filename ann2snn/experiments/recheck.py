@@ -22,6 +22,7 @@ from ann2snn.experiments.run_job import current_provenance, method_file, summari
 from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.experiments.sweep import Settings
 from ann2snn.methods.registry import find
+from ann2snn.methods.source_hash import is_comparable
 from ann2snn.progress import ProgressBar
 from ann2snn.records import image_hashes, store
 from ann2snn.records.job import Job
@@ -62,7 +63,7 @@ class RecheckResult:
 
     lines: list[CheckedStep]
     environment: tuple[str, ...]  # differences from the environment of the record
-    changed_method: str | None  # file of the method, if its code is not that of the record
+    method_remark: str | None  # set if the code of the method is not known to be that of the record
     left_out: int  # test images that differ from those of the record
 
     @property
@@ -85,8 +86,8 @@ class RecheckResult:
         if self.left_out:
             text += f"; {self.left_out} test images are not those of the record and are left out, and spikes and"
             text += " operations, which are of all images, are not compared"
-        if self.changed_method:
-            text += f"; the method's file {self.changed_method} is not the one that the record was made with"
+        if self.method_remark:
+            text += f"; {self.method_remark}"
         return text
 
 
@@ -129,10 +130,10 @@ def recheck(path: Path, settings: Settings, weights: Path | None = None) -> Rech
         if calibration_hash != recorded["calibration_hash"]:
             raise UserError("The calibration images drawn here are not those of the record: numpy draws differently.")
         environment = _environment_differences(current_provenance(source, calibration_hash), recorded)
-        changed = method_file(job.method) if recorded.get("method_code", method.code) != method.code else None
+        remark = _method_remark(job.method, recorded.get("method_code"))
         lines = _compare(source, job, stats, record, not environment, indices)
     left_out = 0 if indices is None else record["data"]["n"]["test"] - len(indices)
-    return RecheckResult(lines, environment, changed, left_out)
+    return RecheckResult(lines, environment, remark, left_out)
 
 
 def _environment_differences(here: Provenance, recorded: Provenance) -> tuple[str, ...]:
@@ -147,6 +148,15 @@ def _environment_differences(here: Provenance, recorded: Provenance) -> tuple[st
         "torch": (here["versions"]["torch"], recorded["versions"]["torch"]),
     }
     return tuple(f"{name} {ours} for {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
+
+
+def _method_remark(method: str, recorded: str | None) -> str | None:
+    """A remark on the method's code; None where it is the record's, or where the record holds no hash of it."""
+    if recorded in (None, find(method).source_hash):
+        return None
+    if is_comparable(recorded):
+        return f"the method's file {method_file(method)}, or one that it imports, has changed since the record was made"
+    return "the record is from an older version of ann2snn, whose hash of the method's file cannot be compared"
 
 
 def _compare(

@@ -18,6 +18,7 @@ from ann2snn.data.split import Split
 from ann2snn.errors import UserError
 from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.methods.registry import find
+from ann2snn.methods.source_hash import is_comparable
 from ann2snn.records import provenance, store
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
@@ -127,9 +128,17 @@ def _put_aside(saved: Record, record: Record, job: Job, root: Path | str, lost: 
     """Renames a saved record of another environment that has time steps which the new record lacks."""
     renamed = job.path(root).with_suffix(f".{fingerprint(saved)[:8]}.old")
     job.path(root).rename(renamed)
-    changed = saved["provenance"].get("method_code") != record["provenance"].get("method_code")
-    where = f"with another {method_file(job.method)}" if changed else "in another environment"
-    print(f"{renamed.name} keeps T = {', '.join(map(str, lost))}, made {where}.", file=sys.stderr)
+    difference = _difference(saved["provenance"].get("method_code"), job.method)
+    print(f"{renamed.name} keeps T = {', '.join(map(str, lost))}, made {difference}.", file=sys.stderr)
+
+
+def _difference(recorded: str | None, method: str) -> str:
+    """How a record was made that is put aside; `recorded` is its hash of the method's code."""
+    if recorded == find(method).source_hash:
+        return "in another environment"
+    if is_comparable(recorded):
+        return f"with another {method_file(method)}"
+    return "by an older version of ann2snn, which hashed methods in another way"
 
 
 def converted(job: Job, source: SourceANN, stats: Statistics, T: int) -> tuple[fx.GraphModule, float]:
@@ -209,8 +218,8 @@ def _new_record(job: Job, source: SourceANN, calibration_hash: str) -> Record:
     """A record without results of the SNN."""
     data, costs = source.data, source.costs
     method = find(job.method)
-    made: Provenance = {**current_provenance(source, calibration_hash), "method_code": method.code}
-    if method.plugged_in:  # no commit holds the code of a plug-in
+    made: Provenance = {**current_provenance(source, calibration_hash), "method_code": method.source_hash}
+    if method.is_plugin:  # no commit holds the code of a plug-in
         made["dirty"] = True
     info = {name: source.info[name] for name in SOURCE_FIELDS if name in source.info}
     return {

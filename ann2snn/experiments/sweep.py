@@ -90,7 +90,7 @@ class Sweep:
         """
         data.calibration(self.calibration)
         if not (methods := self.methods_for(activation)):
-            names = " and ".join(sorted({f"{name} (for {find(name).only_on})" for name, _ in self.methods}))
+            names = " and ".join(sorted({f"{name} (for {find(name).required_activation})" for name, _ in self.methods}))
             raise UserError(
                 f"{names}: none of these converts networks trained with {activation}; name another --method or"
                 " --activation."

@@ -1,14 +1,23 @@
-"""Conversion methods, and all that a method builds on: import it from here.
+"""Conversion methods, and the public interface that methods are built on.
 
-A method is a function `f(ann, stats, ...)` with `@method(paper=...)`, in a file of `baselines/` or in a plug-in. These
-names are stable; what the other modules of the suite hold may change.
+A method is a function `f(ann, stats, ...)` with the decorator `@method(paper=...)`, in a file of `baselines/` or in a
+plug-in. The names in `__all__` are stable. Other modules of the package may change.
 """
 
 from ann2snn.calibration.hooks import capture_activations, channel_mean
 from ann2snn.calibration.statistics import LayerStatistics, Statistics
-from ann2snn.conversion.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft, trains_like
+from ann2snn.conversion.neurons import (
+    IF,
+    MultiStepNeuron,
+    Neuron,
+    StagedIF,
+    TimeVaryingIF,
+    hard,
+    soft,
+    zero_spike_train,
+)
 from ann2snn.conversion.surgery import replace_activations, spiking_output
-from ann2snn.conversion.thresholds import UNREACHABLE, ceiling, threshold
+from ann2snn.conversion.thresholds import UNREACHABLE, default_threshold, threshold
 from ann2snn.conversion.time_steps import steps
 from ann2snn.errors import UserError
 from ann2snn.graph.network import activations, modules_by_node
@@ -17,34 +26,35 @@ from ann2snn.methods.options import Count, Positive, Quantile, Where
 from ann2snn.methods.registry import Method, method
 from ann2snn.networks.activations import ThresholdReLU
 from ann2snn.progress import track
-from ann2snn.simulation.layers import fired_by, heard_by
-from ann2snn.simulation.layerwise import layer_by_layer
+from ann2snn.simulation.layers import integrate, spike_train_of
+from ann2snn.simulation.layerwise import LayerTrace, layer_by_layer
 from ann2snn.simulation.simulate import simulate, stepwise
-from ann2snn.simulation.synapses import in_order
+from ann2snn.simulation.synapses import to_channels_last
 
 __all__ = [
     "activations",
     "capture_activations",
-    "ceiling",
     "channel_mean",
     "convert",
     "Count",
-    "fired_by",
+    "default_threshold",
     "hard",
-    "heard_by",
     "IF",
-    "in_order",
+    "integrate",
     "layer_by_layer",
     "LayerStatistics",
+    "LayerTrace",
     "Method",
     "method",
     "modules_by_node",
+    "MultiStepNeuron",
     "Neuron",
     "Positive",
     "Quantile",
     "replace_activations",
     "simulate",
     "soft",
+    "spike_train_of",
     "spiking_output",
     "StagedIF",
     "Statistics",
@@ -52,11 +62,11 @@ __all__ = [
     "stepwise",
     "threshold",
     "ThresholdReLU",
-    "TimedIF",
+    "TimeVaryingIF",
+    "to_channels_last",
     "track",
-    "trains_like",
     "UNREACHABLE",
     "UserError",
     "Where",
-    "WholeTrain",
+    "zero_spike_train",
 ]

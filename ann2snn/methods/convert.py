@@ -1,4 +1,4 @@
-"""Conversion by a method's name."""
+"""Conversion by the name of a method."""
 
 from collections.abc import Iterable
 
@@ -19,13 +19,24 @@ def convert(
     seed: int = 0,
     **options,
 ) -> fx.GraphModule:
-    """The spiking network of a prepared `ann`, by a method's name; `ann` stays as it is.
+    """Convert a prepared network to a spiking one.
 
-    `calibration` is a tensor of images (N, C, H, W), batches of them (a DataLoader's (images, labels) will do), or the
-    Statistics of an earlier call. Batches are read again for every statistic and not kept, unless they come from an
-    iterator, which can be read once only. A method that calibrates on the images themselves takes the first 1,024 of
-    them, and all of a tensor. `T` is needed by methods that convert for a given number of steps, and `seed` by those
-    that draw. Options are the method's own, such as `reset="hard"`.
+    Args:
+        ann: The network from `prepare`. It is not changed.
+        method: Name of a conversion method, such as "optimal"; `ann2snn list methods` lists all.
+        calibration: Calibration images (N, C, H, W), an iterable of batches, or the `Statistics` of an earlier call.
+            A batch may be a pair (images, labels) of a DataLoader. Batches are read again for every statistic and not
+            stored, unless they come from an iterator, which can be read only once. Methods that calibrate on the
+            images themselves use all of a tensor, and the first 1,024 images of batches.
+        T: Number of steps. Methods that convert for a given number of steps need it.
+        seed: Seed of methods that draw random numbers.
+        **options: Options of the method, such as `reset="hard"`.
+
+    Returns:
+        The spiking network, for `simulate`.
+
+    Raises:
+        UserError: An argument or an option is not valid, or the method does not convert such networks.
     """
     if not isinstance(ann, fx.GraphModule):
         raise UserError(
@@ -36,5 +47,5 @@ def convert(
     if not isinstance(calibration, Statistics):
         calibration = Statistics(ann, *batches_of(calibration))
     elif calibration.ann is not ann:
-        raise UserError("These statistics are of another network than this one: make them anew.")
+        raise UserError("These statistics are of another network: make statistics of this one.")
     return find(method)(ann, calibration, T, seed=seed, **options)

@@ -1,4 +1,4 @@
-"""The values that a method's options take, read from the annotations of its signature."""
+"""Values that the options of a method take, as declared by the annotations of its signature."""
 
 import sys
 import types
@@ -10,7 +10,7 @@ from ann2snn.errors import UserError
 
 
 class Where(NamedTuple):
-    """A condition on a value, in words and as a test: `Annotated[int, Where("a whole number of 2 or more", ...)]`."""
+    """A condition on a value, in words and as a test: `Annotated[int, Where("an integer of 2 or more", ...)]`."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -22,25 +22,28 @@ Quantile = Annotated[float, Where("a number in (0, 1]", lambda q: 0 < q <= 1)]
 
 
 def annotations(function: Callable) -> dict[str, Any]:
-    """Of the parameters of a method; {} where a plug-in's annotations have names that only a type checker knows."""
+    """Annotations of the parameters of a method; {} if they contain names that only a type checker can resolve."""
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # whatever the annotations evaluate to
+    except Exception:  # annotations of a plug-in can raise anything
         return {}
 
 
 def checked(what: str, value: Any, default: Any, annotation: Any = None) -> Any:
-    """The value of an option; a whole number as a float where the option is one, as 1 and 1.0 are one job.
+    """Check the value of an option.
 
     Args:
-        what: What is checked, as it begins the sentence of an error.
+        what: Subject of the error message.
         value: The value.
-        default: Its default, whose type is the option's where there is no annotation.
-        annotation: `Literal["a", "b"]` for choices, a type with a `Where` such as `Count`, either `| None`, or another
-            type; others than these are left unchecked.
+        default: The default of the option, which gives its type if there is no annotation.
+        annotation: `Literal["a", "b"]` for choices, a type with a `Where` such as `Count`, either of them with
+            `| None`, or a plain type. Values with other annotations are not checked.
+
+    Returns:
+        The value, as a float if the option is one: 1 and 1.0 are the same job.
 
     Raises:
-        UserError: The value is of another type, none of the choices, or a number that is negative or not finite.
+        UserError: The value has another type, is none of the choices, or is a negative or infinite number.
     """
     parts = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     if value is None and type(None) in parts:
@@ -76,5 +79,5 @@ KINDS = {
 def _is(kind: type, value) -> bool:
     if kind in (bool, str):
         return isinstance(value, kind)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return (whole or kind is float and isinstance(value, float)) and 0 <= value <= sys.float_info.max
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return (is_integer or kind is float and isinstance(value, float)) and 0 <= value <= sys.float_info.max

@@ -1,6 +1,5 @@
 """The registry of conversion methods."""
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -24,75 +23,89 @@ from ann2snn.conversion.time_steps import steps
 from ann2snn.errors import UserError, unknown
 from ann2snn.graph.network import activations
 from ann2snn.methods.options import annotations, checked
+from ann2snn.methods.source_hash import source_hash
 
-GIVEN = ("T", "images", "generator")  # what a method can ask for
+ARGUMENTS = ("T", "images", "generator")  # that a method can take besides the network and its statistics
 
 METHODS: dict[str, "Method"] = {}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A conversion method; what it depends on is its signature.
+    """A conversion method.
 
-    `f(ann, stats)` converts once for every T, `f(ann, stats, T)` anew for each; further parameters are `images`, the
-    calibration images (N, C, H, W), and `generator`, for one that draws. Keyword-only parameters are its options, whose
-    values are checked by their annotations, or the types of their defaults (`options.py`); one that is
-    called `warmup` is a number of steps before the read-out begins, which count as all others do.
+    The signature of its function says what it depends on. A network of `f(ann, stats)` serves every T. `f(ann, stats,
+    T)` converts for one T. Further parameters are `images`, the calibration images (N, C, H, W), and `generator`, a
+    `torch.Generator` for methods that draw random numbers. Keyword-only parameters are options; `options.py` checks
+    their values by their annotations or the types of their defaults. The option `warmup` is a number of steps before
+    the read-out begins; they count as steps of the simulation.
+
+    Attributes:
+        name: Name of the function.
+        function: The function, which returns the spiking network.
+        paper: Key of its paper, such as "deng2021".
+        source_activation: Activation of the source networks in its paper, such as "relu" or "qcfs".
+        required_activation: Activation of the only networks that it converts; None for all networks.
+        version: Version of its numbers.
     """
 
     name: str
     function: Callable[..., fx.GraphModule]
     paper: str
-    published_on: str  # the activation of the source networks that its paper uses
-    only_on: str | None  # the activation that it needs, where it does not convert every network
+    source_activation: str
+    required_activation: str | None
     version: int
 
     @property
     def needs(self) -> list[str]:
-        """What the function takes besides the network and its statistics."""
+        """Names of the arguments besides the network and its statistics."""
         parameters = inspect.signature(self.function).parameters.values()
         return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
 
     @property
     def depends_on_T(self) -> bool:
+        """Whether it converts for one T."""
         return "T" in self.needs
 
     @property
-    def code(self) -> str:
-        """SHA-256 (hex) of the file that the function is in: numbers of an edited file are not those of the old one."""
-        file = Path(self._file)
-        return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+    def source_hash(self) -> str:
+        """Hash of the method's code and of the method files that it imports, see `methods/source_hash.py`."""
+        return source_hash(self._file)
 
     @property
     def _file(self) -> str:
         return inspect.getsourcefile(self.function) or ""
 
     @property
-    def plugged_in(self) -> bool:
-        """Whether it comes from a file outside the suite, which no commit of the suite holds."""
+    def is_plugin(self) -> bool:
+        """Whether its file is outside the suite."""
         return not self.function.__module__.startswith("ann2snn.")
 
     @property
-    def draws(self) -> bool:
-        """Whether another seed gives another network."""
+    def is_stochastic(self) -> bool:
+        """Whether its network depends on a seed."""
         return "generator" in self.needs
 
     def applies(self, activation: str) -> bool:
-        """Whether it converts networks with this activation, such as `threshold_relu:1`."""
-        return self.only_on is None or activation.partition(":")[0] == self.only_on
+        """Whether it converts networks with an activation, such as `threshold_relu:1`."""
+        return self.required_activation is None or activation.partition(":")[0] == self.required_activation
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options and their defaults; a reset rule by its name."""
+        """Defaults of the options by name; a reset rule is given by its name."""
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: _named(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def check(self, options: dict[str, Any]) -> dict[str, Any]:
-        """All options, the given ones and the defaults. UserError for one that the method does not have."""
+        """All options: the given ones, and the defaults of the others.
+
+        Raises:
+            UserError: The method has no such option, or the value is not valid.
+        """
         unknown = [name for name in options if name not in self.options]
         if unknown:
-            known = ", ".join(self.options) or "none"
-            raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {known}.")
+            names = ", ".join(self.options) or "none"
+            raise UserError(f"{self.name} has no option {unknown[0]!r}; it has: {names}.")
         values = self.options | {name: _named(value) for name, value in options.items()}
         hints = annotations(self.function)
         options = {
@@ -106,6 +119,7 @@ class Method:
     def __call__(
         self, ann: fx.GraphModule, stats: Statistics, T: int | None = None, *, seed: int = 0, **options
     ) -> fx.GraphModule:
+        """Convert a network; see `convert`."""
         options = self.check(options)
         if "reset" in options:
             options["reset"] = RESETS.get(options["reset"], options["reset"])
@@ -114,19 +128,20 @@ class Method:
             raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
         if T is not None and T <= (warmup := options.get("warmup", 0)):
             raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
-        if not (found := activations(ann)):
+        layers = activations(ann)
+        if not layers:
             raise UserError("This network has no activation left: pass the one that prepare made, not a converted one.")
-        if not all(self.applies(activation.kind) for activation in found.values()):
+        if not all(self.applies(activation.kind) for activation in layers.values()):
             raise UserError(
-                f"{self.name} converts networks trained with {self.only_on}, not this one: train it so, or take another"
-                " method."
+                f"{self.name} converts networks trained with {self.required_activation}, not this one: train it so, or"
+                " take another method."
             )
-        given = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
+        arguments = {"T": lambda: T, "images": stats.images, "generator": lambda: torch.Generator().manual_seed(seed)}
         with self.errors(), full_precision(ann):
-            snn = self.function(ann, stats, *(given[name]() for name in self.needs), **options)
+            snn = self.function(ann, stats, *(arguments[name]() for name in self.needs), **options)
         if not isinstance(snn, fx.GraphModule) or activations(snn):
-            what = "a network with activations" if isinstance(snn, fx.GraphModule) else type(snn).__name__
-            raise UserError(f"{self.name} returned {what}: return the network that replace_activations made.")
+            result = "a network with activations" if isinstance(snn, fx.GraphModule) else type(snn).__name__
+            raise UserError(f"{self.name} returned {result}: return the network that replace_activations made.")
         silence(snn)
         facts = {"method": self.name, "version": self.version, "options": {n: _named(v) for n, v in options.items()}}
         snn.meta |= facts | {"T": T, "depends_on_T": self.depends_on_T, "warmup": options.get("warmup", 0)}
@@ -134,13 +149,13 @@ class Method:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """What the code of a plug-in raises inside becomes one UserError that names its file and line."""
+        """Context in which exceptions of a plug-in's code become a UserError that names its file and line."""
         try:
             yield
         except UserError:
             raise
         except (Exception, SystemExit) as error:
-            if not self.plugged_in:
+            if not self.is_plugin:
                 raise
             raise UserError(f"{self.name} failed{_line_in(self._file, error)}: {_summary(error)}.") from error
 
@@ -149,10 +164,17 @@ def _named(value):
     return next((name for name, reset in RESETS.items() if reset is value), value)
 
 
-def method(*, paper: str, published_on: str = "relu", only_on: str | None = None, version: int = 1):
-    """Registers a conversion method under its function's name. `version` is raised whenever its numbers change.
+def method(*, paper: str, source_activation: str = "relu", required_activation: str | None = None, version: int = 1):
+    """Decorator that registers a conversion method under the name of its function.
 
-    `only_on` is the activation, such as "qcfs", of the only networks that it converts.
+    Args:
+        paper: Key of its paper, such as "deng2021".
+        source_activation: Activation of the source networks in its paper.
+        required_activation: Activation of the only networks that it converts, such as "qcfs"; None for all networks.
+        version: Version of its numbers. Increase it whenever they change.
+
+    Raises:
+        UserError: Another method has the same name, or the function has a parameter that no method can have.
     """
 
     def register(function):
@@ -160,17 +182,17 @@ def method(*, paper: str, published_on: str = "relu", only_on: str | None = None
         _check_signature(function)
         if name in METHODS and METHODS[name].function.__module__ != function.__module__:
             raise UserError(f"Two methods are called {name!r}: rename the one in {inspect.getsourcefile(function)}.")
-        METHODS[name] = Method(name, function, paper, published_on, only_on, version)
+        METHODS[name] = Method(name, function, paper, source_activation, required_activation, version)
         return function
 
     return register
 
 
 def _check_signature(function: Callable) -> None:
-    """UserError for parameters that no caller gives."""
+    """UserError for parameters that no method can have."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    wrong = [name for name in positional[2:] if name not in GIVEN]
+    wrong = [name for name in positional[2:] if name not in ARGUMENTS]
     wrong += [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     wrong += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if wrong or len(positional) < 2:
@@ -179,12 +201,16 @@ def _check_signature(function: Callable) -> None:
         )
         raise UserError(
             f"{function.__name__}{inspect.signature(function)}: {what}; write def {function.__name__}(ann, stats), then"
-            f" any of {', '.join(GIVEN)}, then * and the options with their defaults."
+            f" any of {', '.join(ARGUMENTS)}, then * and the options with their defaults."
         )
 
 
 def find(name: str) -> Method:
-    """The method of this name: the paper's, a file in `baselines/`, or a plug-in that was loaded."""
+    """The method of a name: `optimal`, one of `baselines/`, or one of a loaded plug-in.
+
+    Raises:
+        UserError: No method has this name.
+    """
     if name not in METHODS:
         discover()
     if name not in METHODS:
@@ -193,7 +219,7 @@ def find(name: str) -> Method:
 
 
 def discover() -> dict[str, Method]:
-    """Imports every method file: `optimal.py` beside this file and all of `baselines/`."""
+    """All methods by name, after importing `methods/optimal.py` and every file of `baselines/`."""
     import ann2snn.baselines  # type: ignore
 
     importlib.import_module("ann2snn.methods.optimal")
@@ -203,7 +229,11 @@ def discover() -> dict[str, Method]:
 
 
 def load_plugin(file: str | Path) -> None:
-    """Imports a method file from outside the checkout."""
+    """Import a method file from outside the suite.
+
+    Raises:
+        UserError: The file is absent, cannot be imported, or registers no method.
+    """
     path = Path(file)
     if not path.is_file() or path.suffix != ".py":
         raise UserError(f"The plug-in {file} is not a Python file; name one that registers a method with @method.")
@@ -224,7 +254,7 @@ def load_plugin(file: str | Path) -> None:
 
 
 def _line_in(file: str, error: BaseException) -> str:
-    """Which line of a file an error came from."""
+    """The line of a file that raised an error, in brackets."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
 

@@ -1,1 +1,1 @@
-"""T time steps of a converted network."""
+"""Simulation of converted networks over T time steps."""

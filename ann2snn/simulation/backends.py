@@ -1,4 +1,4 @@
-"""Which backend runs a layer: compiled C on the CPU, Triton on a GPU, or PyTorch."""
+"""The choice of a layer's backend: compiled C on the CPU, Triton on a GPU, or PyTorch."""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
@@ -8,53 +8,56 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from ann2snn.conversion.neurons import IF, StagedIF, TimedIF, WholeTrain, hard, soft
+from ann2snn.conversion.neurons import IF, MultiStepNeuron, StagedIF, TimeVaryingIF, hard, soft
 from ann2snn.simulation import c_library
 
 
 def engine(device: str) -> str:
-    """What computes there: "C" (the compiled layers), or "PyTorch" where they could not be compiled; "CUDA"."""
+    """Name of the engine on a device: "C", or "PyTorch" where `layer.c` could not be compiled; "CUDA" on a GPU."""
     return "CUDA" if device != "cpu" else "C" if c_library.library() else "PyTorch"
 
 
-def compiled(module: nn.Module) -> bool:
-    """Whether `layer.c` does what this module does: a kind of IF, in float32 on the CPU, with a reset it knows."""
-    return _plain(module, "cpu") and c_library.library() is not None
+def runs_natively(module: nn.Module) -> bool:
+    """Whether `layer.c` can run a layer: a built-in kind of `IF` with a built-in reset, in float32 on the CPU."""
+    return _is_plain_if(module, "cpu") and c_library.library() is not None
 
 
-def in_bytes(module: nn.Module) -> bool:
-    """Whether PyTorch runs a layer whose spikes are bytes, for the synapses of `layer.c` to hear."""
-    return isinstance(module, WholeTrain) and _in_float32(module.worth, "cpu") and c_library.library() is not None
+def runs_in_triton(module: nn.Module) -> bool:
+    """Whether the Triton kernel can run a layer: a built-in kind of `IF` with a built-in reset, in float32 on a GPU."""
+    return _is_plain_if(module, "cuda") and _triton_works()
 
 
-def fused(module: nn.Module) -> bool:
-    """Whether the kernel of `fused.py` does: the same on a GPU."""
-    return _plain(module, "cuda") and _triton_works()
+def emits_byte_spikes(module: nn.Module) -> bool:
+    """Whether a multi-step neuron passes its spikes on as bytes, which the synapses of `layer.c` take."""
+    if not isinstance(module, MultiStepNeuron):
+        return False
+    return _is_float32(module.spike_amplitude, "cpu") and c_library.library() is not None
 
 
 @functools.cache
 def _triton_works() -> bool:
-    """Whether Triton is there and can compile; else, after one line of notice, PyTorch does the same, more slowly."""
+    """Whether Triton is installed and can compile; where not, one line on stderr says that PyTorch replaces it."""
     try:
-        from ann2snn.simulation.triton_layer import Fused
+        from ann2snn.simulation.triton_layer import TritonIFLayer
 
         one = torch.ones(1, 1, device="cuda")
-        Fused(IF(1.0).to(one), one).run(one, None, [1], 1)
+        TritonIFLayer(IF(1.0).to(one), one).run(one, None, [1], 1)
         return True
-    except Exception as error:  # of many kinds, where a part of its tool chain is absent
+    except Exception as error:  # of many types, where a part of the tool chain is missing
         reason = str(error).strip().splitlines()[:1]
         print(f"ann2snn: Triton does not work ({''.join(reason)}); PyTorch does the same, slower.", file=sys.stderr)
         return False
 
 
-def _plain(module: nn.Module, device: str) -> bool:
+def _is_plain_if(module: nn.Module, device: str) -> bool:
     if not isinstance(module, IF) or module.reset not in (soft, hard):
         return False
     kind = type(module)
-    if kind.fire is not IF.fire or (kind.init, kind.step) not in ((k.init, k.step) for k in (IF, TimedIF, StagedIF)):
+    steps = [(k.init, k.step) for k in (IF, TimeVaryingIF, StagedIF)]
+    if kind.fire is not IF.fire or (kind.init, kind.step) not in steps:
         return False
-    return _in_float32(module.v_th, device)
+    return _is_float32(module.v_th, device)
 
 
-def _in_float32(value: Tensor, device: str) -> bool:
+def _is_float32(value: Tensor, device: str) -> bool:
     return value.dtype == torch.float32 and value.device.type == device

@@ -1,4 +1,4 @@
-"""Compiles `layer.c` once for this machine with its C compiler, and caches the library."""
+"""Compilation of `layer.c` with the C compiler of this machine, and the cache of the library."""
 
 import ctypes
 import errno
@@ -20,7 +20,11 @@ FLAGS = ["-O3", "-march=native", "-fPIC"]
 
 
 def compiler() -> list[str]:
-    """The C compiler: $CC, else cc."""
+    """Command of the C compiler: $CC, else cc.
+
+    Raises:
+        ValueError: $CC is not a valid shell command.
+    """
     command = os.environ.get("CC", "")
     try:
         return shlex.split(command) or ["cc"]
@@ -29,13 +33,23 @@ def compiler() -> list[str]:
 
 
 def load(compiler: list[str], flags: list[str], passes: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
-    """From the cache; compiled, and kept there, where the cache has none that is whole and `passes`."""
+    """Load the library from the cache, or compile it and write it there.
+
+    Args:
+        compiler: Command of the C compiler.
+        flags: Its options.
+        passes: Self-test of the library. A cached library that is damaged or fails it is compiled again.
+
+    Raises:
+        OSError, subprocess.SubprocessError: It cannot be compiled or loaded.
+        ValueError: The compiled library fails the self-test.
+    """
     version = _run([*compiler, "--version"], timeout=60).stdout
-    what = [SOURCE.read_bytes(), os.fsencode(" ".join(compiler + flags)), version, _cpu()]
-    name = f"layer-{hashlib.sha256(b'|'.join(what)).hexdigest()[:16]}.so"
+    key = [SOURCE.read_bytes(), os.fsencode(" ".join(compiler + flags)), version, _cpu()]
+    name = f"layer-{hashlib.sha256(b'|'.join(key)).hexdigest()[:16]}.so"
     folders = []
-    with suppress(OSError, RuntimeError):  # not writable, someone else's, no home
-        folders.append(_cache())
+    with suppress(OSError, RuntimeError):  # it is not writable, belongs to another user, or there is no home folder
+        folders.append(_cache_folder())
         with suppress(OSError, ValueError):
             return _loaded(folders[0] / name, passes)
     with raise_on_interrupt(), tempfile.TemporaryDirectory(prefix="ann2snn-") as scratch:
@@ -45,7 +59,7 @@ def load(compiler: list[str], flags: list[str], passes: Callable[[ctypes.CDLL], 
             try:
                 write_atomic(folder / name, content, mode=0o600)
                 return _loaded(folder / name, passes)
-            except (OSError, ValueError):  # a full disk, a folder that nothing is run from, a wrong library
+            except (OSError, ValueError):  # a full disk, a folder mounted noexec, a library that fails
                 (folder / name).unlink(missing_ok=True)
                 if folder == Path(scratch):
                     raise
@@ -56,23 +70,23 @@ def _loaded(path: Path, passes: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
     """The library in a file.
 
     Raises:
-        OSError: It is absent, cannot be loaded, or others than this user can write to it.
-        ValueError: It is damaged, or computes something else than PyTorch.
+        OSError: It is absent, cannot be loaded, or other users can write to it.
+        ValueError: It is damaged or fails the self-test.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        about = os.stat(file.fileno())
-        if about.st_uid != os.geteuid() or about.st_mode & 0o022:
-            raise PermissionError(errno.EPERM, "others can write to it", str(path))
+        status = os.stat(file.fileno())
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "other users can write to it", str(path))
         if not unseal(file.read())[1]:
             raise ValueError(f"{path} has no digest")
     library = ctypes.CDLL(str(path))
     if not passes(library):
-        raise ValueError("it computes something else than PyTorch")
+        raise ValueError("its results differ from those of PyTorch")
     return library
 
 
-def _cache() -> Path:
-    """The folder of this user alone; OSError where it cannot be."""
+def _cache_folder() -> Path:
+    """The cache folder, which only this user can write to; OSError if that is not possible."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ann2snn"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if {folder.lstat().st_uid, folder.stat().st_uid} != {os.geteuid()}:
@@ -82,7 +96,7 @@ def _cache() -> Path:
 
 
 def _build(compiler: list[str], flags: list[str], target: Path) -> None:
-    """Linked without an OpenMP of its own: torch's serves both, so that two pools of threads never compete."""
+    """Compile without linking OpenMP: the library uses torch's, so that there is one pool of threads."""
     for arguments in (["-c", *flags, str(SOURCE), "-o", f"{target}.o"], ["-shared", f"{target}.o", "-o", str(target)]):
         _run([*compiler, *arguments], timeout=120)
 
@@ -92,7 +106,7 @@ def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess:
 
 
 def _cpu() -> bytes:
-    """What `-march=native` stands for."""
+    """The CPU that `-march=native` compiles for."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return "".join(line for line in lines[:40] if line.startswith(("model", "flags", "Features"))).encode()
@@ -101,9 +115,9 @@ def _cpu() -> bytes:
 
 
 def openmp() -> str | None:
-    """The GNU OpenMP that torch has loaded."""
+    """Path of the GNU OpenMP library that torch has loaded, if any."""
     try:
-        found = (line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line)
-        return next(found, None)
+        paths = (line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line)
+        return next(paths, None)
     except OSError:
         return None

@@ -9,23 +9,30 @@ from ann2snn.simulation import c_build, self_test
 from ann2snn.simulation.c_call import call
 
 
-def run(**values) -> None:
-    """Runs the layer of these values: numbers, pairs of numbers, and tensors in the memory order of `layer.c`."""
-    call(library(), **values)
+def run(**arguments) -> None:
+    """Run a layer in the compiled library, which must exist; see `c_call.call`."""
+    compiled = library()
+    assert compiled is not None
+    call(compiled, **arguments)
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """None, after one line of notice, where it cannot be made: PyTorch then does the same, more slowly."""
+    """The compiled library, or None where it cannot be built; PyTorch then replaces it."""
+    return build(c_build.FLAGS)
+
+
+def build(flags: list[str]) -> ctypes.CDLL | None:
+    """The library compiled with these flags, or None, after one line on stderr, where it cannot be built."""
     openmp = c_build.openmp()
     try:
         if openmp:
             ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
-        flags = c_build.FLAGS + (["-fopenmp"] if openmp else [])
+        flags = flags + (["-fopenmp"] if openmp else [])
         return c_build.load(c_build.compiler(), flags, self_test.passes)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or b""
-        reason = (said.decode(errors="replace") or str(error)).strip().splitlines()[:1]
+        output = getattr(error, "stderr", None) or b""
+        reason = (output.decode(errors="replace") or str(error)).strip().splitlines()[:1]
         print(
             f"ann2snn: layer.c cannot be compiled ({''.join(reason)}); PyTorch does the same, slower.", file=sys.stderr
         )

@@ -1,165 +1,163 @@
-"""Layers while they run: compiled ones, which take many steps of a batch at once (on a GPU: `fused.py`); others by
-their `step` or `run`.
-"""
-
+"""Layers of neurons on a batch of images: in compiled code, or by the neuron's own `step` or `run`."""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (a module's methods are typed as what its attributes may be)
 
 import functools
-from itertools import accumulate
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ann2snn.conversion.neurons import IF, Neuron, StagedIF, TimedIF, WholeTrain, hard, soft
+from ann2snn.conversion.neurons import IF, MultiStepNeuron, Neuron, hard, soft
 from ann2snn.simulation import c_library
-from ann2snn.simulation.backends import compiled, in_bytes
-from ann2snn.simulation.currents import Current, Currents, Value, dense
-from ann2snn.simulation.spikes import Spikes, by_channel, cut
-from ann2snn.simulation.synapses import in_order, layout
+from ann2snn.simulation.backends import emits_byte_spikes, runs_natively
+from ann2snn.simulation.currents import CurrentSequence, LazyCurrent, Value, dense
+from ann2snn.simulation.segments import IFLayer
+from ann2snn.simulation.spikes import Spikes, is_per_channel
+from ann2snn.simulation.synapses import memory_format, to_channels_last
 
 Emitted = Tensor | Spikes
 
 
-def fired_by(neuron: IF, currents: Tensor | Currents) -> Tensor:
-    """When a neuron fires that hears `currents` (T, B, ...): (T, B, ...) of bool."""
-    if not compiled(neuron):
+def spike_train_of(neuron: IF, currents: Tensor | CurrentSequence) -> Tensor:
+    """Binary spike train (T, B, ...), bool, of `neuron` driven by `currents` (T, B, ...)."""
+    if not runs_natively(neuron):
         return neuron.run(currents) != 0
     _, spikes = _run(neuron, currents)
     return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
 
 
-def heard_by(neuron: WholeTrain, currents: Tensor | Currents) -> Tensor:
-    """What a neuron has heard in the end: `neuron.heard(currents)` (B, ...), by one that never fires."""
-    deaf = IF(torch.full_like(neuron.v_th, torch.finfo(neuron.v_th.dtype).max), soft, neuron.shift, neuron.v_init)
-    return _run(deaf, currents)[0].membrane if compiled(deaf) else neuron.heard(currents)
+def integrate(neuron: MultiStepNeuron, currents: Tensor | CurrentSequence) -> Tensor:
+    """`neuron.integrate(currents)`: membrane potentials (B, ...) after the `currents` (T, B, ...), without firing."""
+    max_v_th = torch.full_like(neuron.v_th, torch.finfo(neuron.v_th.dtype).max)  # never reached
+    integrator = IF(max_v_th, soft, neuron.shift, neuron.v_init)
+    return _run(integrator, currents)[0].membrane if runs_natively(integrator) else neuron.integrate(currents)
 
 
-def _run(neuron: IF, currents: Tensor | Currents) -> tuple["Compiled", Spikes]:
-    steps, size = currents.shape[:2]
-    layer = Compiled(neuron, currents.shape[1:])
-    parts = currents.parts if isinstance(currents, Currents) else (currents.flatten(0, 1), None)
+def _run(neuron: IF, currents: Tensor | CurrentSequence) -> tuple["NativeIFLayer", Spikes]:
+    steps = currents.shape[0]
+    layer = NativeIFLayer(neuron, currents.shape[1:])
+    parts = currents.parts if isinstance(currents, CurrentSequence) else (currents.flatten(0, 1), None)
     return layer, layer.run(*parts, [steps], 0)[0]
 
 
-class Compiled:
-    """An `IF` layer on a batch of images."""
+class NativeIFLayer(IFLayer):
+    """An `IF` layer on a batch of images, in the compiled code of `layer.c`."""
 
     def __init__(self, neuron: IF, shape: torch.Size):
-        """`shape` (B, ...): of the current of one step."""
-        self.neuron, self.shape = neuron, shape
-        like = torch.empty(shape, memory_format=layout(len(shape)))
+        """`shape` (B, ...) is that of the current of one step."""
+        super().__init__(neuron, shape)
+        like = torch.empty(shape, memory_format=memory_format(len(shape)))
         self.membrane = like.copy_(neuron.v_init.expand(shape))
-        self.counts = torch.empty(shape, dtype=torch.int16, memory_format=layout(len(shape))).zero_()
-        self.values: dict = {"images": shape[0], "hard": neuron.reset is hard, "membrane": self.membrane}
-        self.values["counts"] = self.counts
+        self.counts = torch.empty(shape, dtype=torch.int16, memory_format=memory_format(len(shape))).zero_()
+        self.arguments: dict = {"images": shape[0], "hard": neuron.reset is hard, "membrane": self.membrane}
+        self.arguments["counts"] = self.counts
         channels = shape[1] if len(shape) == 4 else self.membrane[0].numel()
         height, width = shape[2:] if len(shape) == 4 else (1, 1)
-        self.given = {"out_height": height, "out_width": width, "out_channels": channels, "tile": channels}
-        self.broadcast("v_th", neuron.v_th)
-        self.timed, self.t = isinstance(neuron, TimedIF), 0
-        if not self.timed:
-            self.broadcast("shift", neuron.shift)
+        self.sizes = {"out_height": height, "out_width": width, "out_channels": channels, "tile": channels}
+        self.set_parameter("v_th", neuron.v_th)
+        if not self.is_time_varying:
+            self.set_parameter("shift", neuron.shift)
 
-    def broadcast(self, name: str, value: Tensor) -> None:
-        """A value for every channel, or for every unit in memory order."""
-        if len(self.shape) == 4 and by_channel(value):
-            self.values[name], self.values[f"{name}_stride"] = value.reshape(-1).expand(self.shape[1]).contiguous(), 0
+    def set_parameter(self, name: str, value: Tensor) -> None:
+        """Lay out a parameter of the neurons per channel, or per unit in memory order."""
+        if len(self.shape) == 4 and is_per_channel(value):
+            values, stride = value.reshape(-1).expand(self.shape[1]), 0
         else:
-            units = value.expand(self.shape[1:])
-            units = units.permute(1, 2, 0) if len(self.shape) == 4 else units
-            self.values[name], self.values[f"{name}_stride"] = units.contiguous(), self.shape[1]
+            values, stride = value.expand(self.shape[1:]), self.shape[1]
+            values = values.permute(1, 2, 0) if len(self.shape) == 4 else values
+        self.arguments[name] = values.contiguous()
+        self.arguments[f"{name}_stride"] = stride
 
-    def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Spikes, list[Tensor]]:
-        """Steps with the input `current` + `extra`, each (steps * B, ...), or (B, ...) where it is the same in all.
+    def split(self, segments: list[int]) -> list[int]:
+        return [1] * sum(segments) if self.is_time_varying else super().split(segments)
 
-        The steps are taken in `pieces` -> the spikes (steps * B, ...), and the events per unit so far after each of the
-        first `reads` pieces.
-        """
-        values, size = dict(self.values), self.membrane.numel()
-        moving: dict[str, Tensor] = {}
-        if isinstance(current, Current):
-            values |= current.values
-            moving[current.source] = current.input
+    def begin(self, current: Value, residual: Value | None, steps: int) -> tuple[Spikes, Callable[[int, int], None]]:
+        images, size = self.shape[0], self.membrane.numel()
+        inputs: dict[str, Tensor] = {}  # of all steps, or of one where they are constant
+        if isinstance(current, LazyCurrent):
+            layer = current.arguments
+            inputs[current.source] = current.input
         else:
-            values |= self.given
-            moving["current"] = in_order(current)
-        if isinstance(extra, Spikes):
-            if "worth" not in self.values:
-                self.broadcast("worth", extra.amplitude)
-                values |= self.values
-            moving["extra_spikes"] = in_order(extra.counts)
-        elif extra is not None:
-            moving["extra"] = in_order(extra.dense if isinstance(extra, Current) else extra)
-        shape = (sum(pieces) * self.shape[0], *self.shape[1:])
-        out = torch.empty(shape, dtype=torch.uint8, memory_format=layout(len(shape)))
-        done, events, ends = 0, [], set(accumulate(pieces))
-        for steps in [1] * sum(pieces) if self.timed else cut(self.neuron, self.t, pieces):
-            if self.timed:
-                self.broadcast("shift", self.neuron.shift_at(self.t + done))  # type: ignore
-                values |= {name: self.values[name] for name in ("shift", "shift_stride")}
-            for name, tensor in moving.items():
-                still = len(tensor) == self.shape[0] and sum(pieces) > 1
-                values[name] = tensor if still else tensor[done * self.shape[0] :]
-                values["extra_stride" if "extra" in name else "current_stride"] = 0 if still else size
-            c_library.run(steps=steps, out=out[done * self.shape[0] :], **values)
-            done += steps
-            if isinstance(self.neuron, StagedIF):
-                self.membrane.copy_(self.neuron.after(self.t + done, self.membrane))
-            events += [self.events()] if done in ends and len(events) < reads else []
-        self.t += done
-        return Spikes(out, self.neuron.v_th), events
+            layer = self.sizes
+            inputs["current"] = to_channels_last(current)
+        if isinstance(residual, Spikes):
+            if "amplitude" not in self.arguments:
+                self.set_parameter("amplitude", residual.amplitude)
+            inputs["residual_spikes"] = to_channels_last(residual.counts)
+        elif residual is not None:
+            inputs["residual"] = to_channels_last(residual.dense if isinstance(residual, LazyCurrent) else residual)
+        shape = (steps * images, *self.shape[1:])
+        out = torch.empty(shape, dtype=torch.uint8, memory_format=memory_format(len(shape)))
+        arguments = self.arguments | layer
+
+        def run_segment(first: int, length: int) -> None:
+            if self.is_time_varying:
+                self.set_parameter("shift", self.neuron.shift_at(self.t + first))  # type: ignore
+                arguments.update((name, self.arguments[name]) for name in ("shift", "shift_stride"))
+            for name, tensor in inputs.items():
+                is_constant = len(tensor) == images and steps > 1
+                arguments[name] = tensor if is_constant else tensor[first * images :]
+                stride = "residual_stride" if "residual" in name else "current_stride"
+                arguments[stride] = 0 if is_constant else size
+            c_library.run(steps=length, out=out[first * images :], **arguments)
+
+        return Spikes(out, self.neuron.v_th), run_segment
 
     def events(self) -> Tensor:
-        """Spikes so far per unit, summed over the images."""
-        return over_images(self.counts)
+        return sum_over_images(self.counts)
 
 
-class Eager:
-    """A layer that is run by its own `step`: a neuron of any kind, or a max-pool."""
+class SingleStepLayer:
+    """A layer that runs by its module's own `step`: a neuron of any kind, or a max-pool."""
 
     def __init__(self, module: nn.Module, like: Tensor):
-        """`like` (B, ...): the current of one step."""
+        """`like` (B, ...) is the current of one step."""
         self.module, self.size, self.state, self.counts = module, len(like), module.init(like), None
 
-    def run(self, current: Tensor, extra: None, pieces: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
+    def run(self, current: Tensor, residual: None, segments: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
+        """See `IFLayer.run`; a constant current is repeated for every step."""
         currents, out, events = iter(current.split(self.size)), [], []
-        for steps in pieces:
+        for steps in segments:
             for _ in range(steps):
                 self.state, emitted = self.module.step(self.state, next(currents))
                 out.append(emitted)
                 if self.counts is None:
                     self.counts = torch.zeros_like(emitted, dtype=torch.int16)
                 self.counts += emitted != 0
-            events += [over_images(self.counts)] if len(events) < reads else []
+            events += [sum_over_images(self.counts)] if len(events) < reads else []
         return torch.cat(out) if len(out) > 1 else out[0], events
 
 
-class Whole:
-    """A layer that takes the whole train of a batch: by its `fired` where spikes are bytes, else by its `run`."""
+class MultiStepLayer:
+    """A layer that receives all steps at once: by its `spike_train` where spikes can be bytes, else by its `run`."""
 
     def __init__(self, neuron: Neuron, size: int):
+        """`size` is the number of images B."""
         self.neuron, self.size = neuron, size
 
-    def run(self, current: Value, extra: Value | None, pieces: list[int], reads: int) -> tuple[Emitted, list[Tensor]]:
-        neuron, steps = self.neuron, sum(pieces)
-        if in_bytes(neuron):
-            fired = neuron.fired(Currents((current, extra), steps, self.size))
-            emitted = Spikes(fired.flatten(0, 1).view(torch.uint8), neuron.worth)
+    def run(
+        self, current: Value, residual: Value | None, segments: list[int], reads: int
+    ) -> tuple[Emitted, list[Tensor]]:
+        """See `IFLayer.run`; the block is the whole simulation."""
+        neuron, steps = self.neuron, sum(segments)
+        if emits_byte_spikes(neuron):
+            fired = neuron.spike_train(CurrentSequence((current, residual), steps, self.size))
+            emitted = Spikes(fired.flatten(0, 1).view(torch.uint8), neuron.spike_amplitude)
         else:
             spikes = neuron.run(dense(current).unflatten(0, (steps, -1)))
             fired, emitted = spikes != 0, spikes.flatten(0, 1)
         counts, events = torch.zeros_like(fired[0], dtype=torch.int16), []
-        for piece in fired.view(torch.uint8).split(pieces):
-            for few in piece.split(255):
-                counts += functools.reduce(Tensor.add_, few[1:], few[0].clone())
-            events.append(over_images(counts))
+        for segment in fired.view(torch.uint8).split(segments):
+            for part in segment.split(255):  # sums of so many bytes fit into a byte
+                counts += functools.reduce(Tensor.add_, part[1:], part[0].clone())
+            events.append(sum_over_images(counts))
         return emitted, events
 
 
-def over_images(counts: Tensor) -> Tensor:
-    """Summed over the images (B, ...); in memory order, where that is twenty times faster."""
+def sum_over_images(counts: Tensor) -> Tensor:
+    """Sum over the images of (B, ...), int64. Images (B, C, H, W) are summed in memory order, 20 times as fast."""
     if counts.dim() != 4:
         return counts.sum(0, dtype=torch.long)
     ordered = counts.permute(0, 2, 3, 1).flatten(1).sum(0, dtype=torch.long)

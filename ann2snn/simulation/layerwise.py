@@ -1,8 +1,8 @@
-"""Spike trains of a whole network, one layer after the other: what methods that calibrate their neurons look at.
+"""Layer-by-layer simulation, for methods that calibrate neurons on the spikes of the layers before them.
 
-The trains of a layer are kept as bits until the last layer that hears them is done, so that T steps of N images cost
-N x T / 8 bytes for a unit. What lies between two layers of neurons is computed anew whenever it is asked for; what lies
-before the first ones, the images among it, is kept.
+The spikes of a layer are stored as bits until the last layer that receives them is done: N images and T steps take
+N x T / 8 bytes per unit. Values between two layers of neurons are computed again for every use. Values before the
+first layer, the images among them, are stored.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,155 +18,173 @@ from ann2snn.conversion.neurons import Neuron
 from ann2snn.progress import track
 from ann2snn.simulation import simulate
 from ann2snn.simulation.currents import dense
-from ann2snn.simulation.plan import Block, Plan
+from ann2snn.simulation.plan import BlockValues, Plan
 from ann2snn.simulation.spikes import Spikes
 
 
-def layer_by_layer(snn: fx.GraphModule, images: Tensor, T: int, visit: Callable[[Neuron, "Train"], None]) -> None:
-    """Runs `snn` for T steps on images (N, C, H, W): all steps of a layer before the first of the next one.
+def layer_by_layer(snn: fx.GraphModule, images: Tensor, T: int, visit: Callable[[Neuron, "LayerTrace"], None]) -> None:
+    """Run a converted network one layer after the other, each for all T steps.
 
-    `visit(neuron, train)` is called for every layer of neurons before its spikes are passed on, and may change the
-    neuron (its thresholds, shifts, start): the layers after it hear what it then does.
+    Args:
+        snn: The converted network.
+        images: (N, C, H, W).
+        T: Number of steps.
+        visit: `visit(neuron, trace)` is called for every layer of neurons, in forward order. It may change the
+            thresholds, shifts and start potentials of the neuron. The layers after it receive the spikes of the
+            changed neuron.
     """
     _Network(snn, check_images(snn, images), T).walk(visit)
 
 
-class Train:
-    """What one layer of neurons receives, and what it makes of that, over T steps of all images."""
+class LayerTrace:
+    """Input currents and spikes of one layer of neurons over T steps of all images.
+
+    Attributes:
+        T: Number of steps.
+        images: Number of images.
+    """
 
     def __init__(self, network: "_Network", node: fx.Node):
         self.network, self.node, self.T, self.images = network, node, network.T, len(network.images)
 
     def currents(self) -> Iterator[tuple[int, Tensor]]:
-        """(t, currents (steps, B, ...) from the step t on, counted from 0): some images after the others."""
-        for first, _, (steps, size), current, extra in self.network.inputs(self.node):
-            total = _still(current, steps, size)
-            total = total if extra is None else total + _still(extra, steps, size)
+        """Blocks of input currents.
+
+        Yields:
+            The first step of the block, counted from 0, and its currents (steps, B, ...). All blocks of one batch of
+            images come before those of the next.
+        """
+        for first, _, (steps, size), current, residual in self.network.inputs(self.node):
+            total = _at_every_step(current, steps, size)
+            total = total if residual is None else total + _at_every_step(residual, steps, size)
             yield first, total.unflatten(0, (steps, size))
 
     def spikes(self) -> Iterator[tuple[int, Tensor]]:
-        """The same of the spikes that the neuron emits, as it is now: (steps, B, ...) in units of the activation."""
+        """Blocks of spikes (steps, B, ...) of the neuron in its present state, in units of the activation."""
         for first, shape, emitted in self.network.outputs(self.node):
             yield first, dense(emitted).unflatten(0, shape)
 
     def mean(self) -> Tensor:
-        """(C, H, W) or (F,): the mean output of every unit over steps and images, as the neuron is now."""
+        """Mean output of every unit over steps and images, (C, H, W) or (F,), of the neuron in its present state."""
         return sum(spikes.sum((0, 1), dtype=torch.double) for _, spikes in self.spikes()) / (self.T * self.images)  # type: ignore
 
 
 class _Network:
     def __init__(self, snn: fx.GraphModule, images: Tensor, T: int):
         self.plan, self.T = Plan(snn), T
-        assert not self.plan.whole, "neurons that take a whole train have no steps to look at"
+        assert not self.plan.has_multi_step, "multi-step neurons have no single steps to trace"
         self.images = images.to(next(snn.parameters()))
         with torch.inference_mode():
             size = simulate.batch_for(Plan(snn).units(self.images[:1]), self.images.device.type)
-            self.parts = [self.plan.begin(part) for part in self.images.split(size)]
-        self.kept: dict[fx.Node, _Bits | list[Tensor]] = {}  # a value for each block of each part
+            self.batches = [self.plan.static_values(part) for part in self.images.split(size)]
+        self.stored: dict[fx.Node, PackedSpikes | list[Tensor]] = {}  # the output of a layer, block after block
 
-    def walk(self, visit: Callable[[Neuron, Train], None]) -> None:
-        layers = list(self.plan.emitters)
-        hears = {node: self.plan.emitters.keys() & self.between(node) for node in layers}
+    def walk(self, visit: Callable[[Neuron, LayerTrace], None]) -> None:
+        layers = list(self.plan.spiking_nodes)
+        inputs = {node: self.plan.spiking_nodes.keys() & self.nodes_before(node) for node in layers}
         with torch.no_grad():
-            for place, node in enumerate(layers):
-                if isinstance(module := self.plan.modules[node], Neuron):
-                    visit(module, Train(self, node))
-                needed = set().union(*(hears[n] for n in layers[place + 1 :]))
+            for k, node in enumerate(layers):
+                module = self.plan.nodes[node].module
+                if isinstance(module, Neuron):
+                    visit(module, LayerTrace(self, node))
+                needed = set().union(*(inputs[n] for n in layers[k + 1 :]))
                 if node in needed and isinstance(module, Neuron):
-                    self.kept[node] = self.bits(node)
+                    self.stored[node] = self.pack(node)
                 elif node in needed:
-                    self.kept[node] = [dense(emitted) for _, _, emitted in self.outputs(node)]
-                self.kept = {n: kept for n, kept in self.kept.items() if n in needed}
+                    self.stored[node] = [dense(emitted) for _, _, emitted in self.outputs(node)]
+                self.stored = {n: output for n, output in self.stored.items() if n in needed}
 
-    def bits(self, node: fx.Node) -> "_Bits":
-        """All that a layer of neurons fires."""
-        found, blocks = None, len(self.parts) * -(-self.T // simulate.BLOCK)
+    def pack(self, node: fx.Node) -> "PackedSpikes":
+        """All spikes of a layer of neurons."""
+        packed, blocks = None, len(self.batches) * -(-self.T // simulate.STEPS_PER_BLOCK)
         for _, _, emitted in self.outputs(node):
             fired = emitted.counts if isinstance(emitted, Spikes) else emitted != 0
-            if found is None:  # a block begins with a whole byte
-                found = _Bits(len(self.images) * self.T * fired[0].numel() // 8 + blocks, fired.device)
-            found.append(fired)
-        assert found is not None
-        return found
+            if packed is None:  # every block begins with a new byte
+                packed = PackedSpikes(len(self.images) * self.T * fired[0].numel() // 8 + blocks, fired.device)
+            packed.append(fired)
+        assert packed is not None
+        return packed
 
     def inputs(self, node: fx.Node):
-        """(first step, index of the block, (steps, images), current, extra): part after part, block after block."""
-        between, layers = self.between(node), list(self.plan.emitters)
-        blocks = list(product(self.parts, range(0, self.T, simulate.BLOCK)))
+        """Yields first step, index of the block, (steps, images), current and residual; batch after batch."""
+        nodes, layers = self.nodes_before(node), list(self.plan.spiking_nodes)
+        blocks = list(product(self.batches, range(0, self.T, simulate.STEPS_PER_BLOCK)))
         label = f"layer {layers.index(node) + 1} of {len(layers)}"
-        for index, (once, first) in enumerate(track(blocks, label)):
-            steps, size = min(simulate.BLOCK, self.T - first), len(next(iter(once.values())))
-            env = Block(once, self.plan.images, steps)
-            for n in between:
-                env[n] = self.train(n, index) if n in self.kept else self.plan.value(n, env)
-            current, extra = self.plan.currents(node, env, size)
-            yield first, index, (steps, size), current, extra
+        for index, (static, first) in enumerate(track(blocks, label)):
+            steps, size = min(simulate.STEPS_PER_BLOCK, self.T - first), len(next(iter(static.values())))
+            env = BlockValues(static, self.plan.batched_nodes, steps)
+            for n in nodes:
+                env[n] = self.stored_output(n, index) if n in self.stored else self.plan.value(n, env)
+            current, residual = self.plan.input_currents(node, env, size)
+            yield first, index, (steps, size), current, residual
 
     def outputs(self, node: fx.Node):
-        """(first step, (steps, images), spikes) of a layer of neurons, or what a pool emits."""
+        """Yields first step, (steps, images) and the output of a layer of neurons or a max-pool."""
         layer = None
-        for first, _, (steps, size), current, extra in self.inputs(node):
+        for first, _, (steps, size), current, residual in self.inputs(node):
             if first == 0:
-                layer = self.plan.start(node, current, size)
-            emitted, _ = layer.run(current, extra, [steps], 0)  # type: ignore
+                layer = self.plan.create_layer(node, current, size)
+            emitted, _ = layer.run(current, residual, [steps], 0)  # type: ignore
             yield first, (steps, size), emitted
 
-    def between(self, node: fx.Node) -> list[fx.Node]:
-        """The nodes from the layers of neurons before, these included, to this one, in order."""
-        found, stack = set(), list(node.all_input_nodes)
+    def nodes_before(self, node: fx.Node) -> list[fx.Node]:
+        """Nodes from the preceding layers of neurons, inclusive, to this one, in forward order."""
+        visited, stack = set(), list(node.all_input_nodes)
         while stack:
-            if (n := stack.pop()) in found or n in self.parts[0]:
+            if (n := stack.pop()) in visited or n in self.batches[0]:
                 continue
-            found.add(n)
-            stack += [] if n in self.plan.emitters else n.all_input_nodes
-        return [n for n in self.plan.snn.graph.nodes if n in found and n not in self.plan.sums]
+            visited.add(n)
+            stack += [] if n in self.plan.spiking_nodes else n.all_input_nodes
+        return [n for n, facts in self.plan.nodes.items() if n in visited and facts.fused_into is None]
 
-    def train(self, node: fx.Node, index: int) -> Spikes | Tensor:
-        kept = self.kept[node]
-        return Spikes(kept[index], self.plan.modules[node].v_th) if isinstance(kept, _Bits) else kept[index]  # type: ignore
+    def stored_output(self, node: fx.Node, index: int) -> Spikes | Tensor:
+        stored = self.stored[node]
+        if isinstance(stored, PackedSpikes):
+            return Spikes(stored[index], self.plan.nodes[node].module.v_th)  # type: ignore
+        return stored[index]
 
 
-class _Bits:
-    """Spikes of a layer with a bit for each, block after block, every block in memory order.
+class PackedSpikes:
+    """Spikes of a layer as bits, block after block, each in memory order.
 
-    They lie in one piece: many small ones would leave holes between what comes and goes, as large as the bytes.
+    All blocks share one buffer. Many small buffers would fragment the memory.
     """
 
     def __init__(self, size: int, device: torch.device):
-        """`size`: bytes, of all blocks."""
+        """`size` is the number of bytes for all blocks."""
         self.bits, self.blocks = torch.empty(size, dtype=torch.uint8, device=device), []
-        self.last = device.type == "cpu"  # channels, in memory
+        self.is_channels_last = device.type == "cpu"
 
     def append(self, fired: Tensor) -> None:
-        """(B, ...) of zeros and ones."""
-        ordered = fired.movedim(1, -1) if self.last else fired
-        packed = _packed(ordered.reshape(-1))
+        """Add a block of zeros and ones (B, ...)."""
+        ordered = fired.movedim(1, -1) if self.is_channels_last else fired
+        packed = _pack(ordered.reshape(-1))
         begin = self.blocks[-1][1] if self.blocks else 0
         self.bits[begin : begin + len(packed)] = packed
         self.blocks.append((begin, begin + len(packed), ordered.shape))
 
     def __getitem__(self, index: int) -> Tensor:
         begin, end, shape = self.blocks[index]
-        ordered = _unpacked(self.bits[begin:end], shape.numel()).reshape(shape)
-        return ordered.movedim(-1, 1) if self.last else ordered
+        ordered = _unpack(self.bits[begin:end], shape.numel()).reshape(shape)
+        return ordered.movedim(-1, 1) if self.is_channels_last else ordered
 
 
-def _packed(flat: Tensor) -> Tensor:
-    """(n,) of zeros and ones -> ceil(n / 8) bytes, on the same device."""
+def _pack(flat: Tensor) -> Tensor:
+    """Zeros and ones (n,) as ceil(n / 8) bytes, on the same device."""
     if flat.device.type == "cpu":
         return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
     eights = F.pad(flat.to(torch.uint8), (0, -len(flat) % 8)).reshape(-1, 8)
     return (eights << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8)
 
 
-def _unpacked(bits: Tensor, n: int) -> Tensor:
-    """(n,) uint8 of zeros and ones."""
+def _unpack(bits: Tensor, n: int) -> Tensor:
+    """The inverse of `_pack`: (n,), uint8."""
     if bits.device.type == "cpu":
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=n, bitorder="little"))
     return (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device) & 1).reshape(-1)[:n]
 
 
-def _still(current, steps: int, size: int) -> Tensor:
-    """The current of a block (steps * B, ...), also where it is the same at every step."""
+def _at_every_step(current, steps: int, size: int) -> Tensor:
+    """The current of a block (steps * B, ...); a constant one is repeated."""
     current = dense(current)
     return current.repeat(steps, *[1] * (current.dim() - 1)) if len(current) == size != steps * size else current

@@ -1,4 +1,6 @@
-"""Whether a compiled `layer.c` computes what PyTorch does: a small convolution and its neurons, in exact numbers."""
+"""Self-test of the compiled `layer.c`: a small convolution with its neurons, compared with PyTorch."""
+
+import ctypes
 
 import torch
 import torch.nn.functional as F
@@ -6,19 +8,20 @@ from torch import nn
 
 from ann2snn.simulation import c_call
 from ann2snn.simulation.spikes import Spikes
-from ann2snn.simulation.synapses import Synapses, in_order
+from ann2snn.simulation.synapses import Synapses, to_channels_last
 
 
-def passes(library) -> bool:
-    """Whether spikes, counts and membranes of three steps on two images are equal, for two kernels and both resets.
+def passes(library: ctypes.CDLL) -> bool:
+    """Whether spikes, counts and membranes of three steps on two images equal PyTorch's, for two kernels and resets.
 
-    Nothing depends on the caller's settings, such as a default dtype or autocast, nor changes its random state.
+    The numbers are exact in single precision. The test does not depend on the caller's settings, such as a default
+    dtype or autocast, and does not change the random state.
     """
     with torch.no_grad(), torch.device("cpu"):
         return all(_equal(library, kernel, hard) for kernel in (3, 2) for hard in (False, True))
 
 
-def _equal(library, kernel: int, hard: bool) -> bool:
+def _equal(library: ctypes.CDLL, kernel: int, hard: bool) -> bool:
     steps, batch, channels = 3, 2, 20
     weight = (torch.arange(channels * 3 * kernel**2) % 11 - 4).view(channels, 3, kernel, kernel).double() / 8
     bias, shift = (torch.arange(channels) % 5 - 2).double() / 16, 0.0625
@@ -26,16 +29,16 @@ def _equal(library, kernel: int, hard: bool) -> bool:
     with torch.random.fork_rng([]):
         layer = nn.Conv2d(3, channels, kernel, padding=1, dtype=torch.float32)
     layer.load_state_dict({"weight": weight, "bias": bias})
-    one = torch.ones(channels, dtype=torch.float32)
-    synapses, x = Synapses(layer, one[:3]), Spikes(spikes.to(torch.uint8), one[:1])
+    ones = torch.ones(channels, dtype=torch.float32)
+    synapses, x = Synapses(layer, ones[:3]), Spikes(spikes.to(torch.uint8), ones[:1])
     shapes = {"membrane": (batch, torch.float32), "counts": (batch, torch.int16), "out": (steps * batch, torch.uint8)}
     state = {name: torch.zeros(n, *synapses.shape(x.shape)[1:], dtype=dtype) for name, (n, dtype) in shapes.items()}
-    state = {name: in_order(value) for name, value in state.items()}
-    neurons = {"v_th": one, "shift": shift * one, "hard": hard, **state}
-    c_call.call(library, steps=steps, images=batch, **synapses.of_input(x), **neurons)
+    state = {name: to_channels_last(value) for name, value in state.items()}
+    neurons = {"v_th": ones, "shift": shift * ones, "hard": hard, **state}
+    c_call.call(library, steps=steps, images=batch, **synapses.arguments(x), **neurons)
     m, fired = torch.zeros((), dtype=torch.double), []
     for x in spikes.double().split(batch):
-        m = m + F.conv2d(x, weight, bias, padding=1) + shift  # exact in single precision too
+        m = m + F.conv2d(x, weight, bias, padding=1) + shift
         fired.append(m >= 1)
         m = torch.where(fired[-1], 0 if hard else m - 1, m)
     expected = {"membrane": m, "counts": torch.stack(fired).sum(0), "out": torch.cat(fired)}

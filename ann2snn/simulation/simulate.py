@@ -1,4 +1,4 @@
-"""Runs a converted network for T time steps."""
+"""Simulation of a converted network for T time steps."""
 
 import functools
 import sys
@@ -14,9 +14,9 @@ from ann2snn.errors import UserError
 from ann2snn.simulation.plan import Plan
 from ann2snn.simulation.result import Result
 
-BLOCK = 8  # steps
-LARGEST = 500  # images of a batch
-NEURONS = {"cpu": 6_100_000, "cuda": 200_000_000}  # of a batch; larger ones were slower, or do not fit
+STEPS_PER_BLOCK = 8
+MAX_BATCH = 500  # images
+NEURONS_PER_BATCH = {"cpu": 6_100_000, "cuda": 200_000_000}  # larger batches were slower, or do not fit into memory
 
 
 def simulate(
@@ -27,12 +27,24 @@ def simulate(
     at: Iterable[int] = (),
     batch: int | None = None,
 ) -> Result:
-    """Runs `snn` for T steps on images (N, C, H, W), with the constant input current of every step.
+    """Simulate a converted network for T time steps, with the images as constant input currents.
 
-    Batches of images will do, also a DataLoader's (images, labels). `T` may be left out where the network was converted
-    for one. `at` asks for outputs at further steps up to T. Every batch starts from a fresh state, and what lies before
-    the first neuron is computed once. Memory does not grow with T: where neurons take whole trains, fewer images are
-    run at once. `batch` (by default what suits the network's size) is halved where it does not fit.
+    Layers before the first neuron are computed once per batch. Memory does not grow with T: if a layer receives all
+    steps at once, batches are smaller.
+
+    Args:
+        snn: The network from `convert`.
+        images: (N, C, H, W), or an iterable of batches; a batch may be a pair (images, labels) of a DataLoader.
+        T: Number of steps. It can be omitted if the network was converted for one T.
+        at: Further steps up to T at which outputs are read.
+        batch: Number of images that are run at once, by default one that suits the size of the network. It is halved
+            if it does not fit into memory.
+
+    Returns:
+        Outputs, spike counts and latency at every step of `at`, and at T.
+
+    Raises:
+        UserError: `snn` is not a converted network, the images do not fit it, or a step cannot be read.
     """
     if not isinstance(snn, fx.GraphModule):
         raise UserError(
@@ -50,23 +62,23 @@ def simulate(
     outputs: dict[int, list[Tensor]] = {t: [] for t in at}
     events: dict[int, dict[str, Tensor]] = {t: {} for t in at}
     seconds = dict.fromkeys(at, 0.0)
-    block, size = T if plan.whole else BLOCK, None
+    block, size = T if plan.has_multi_step else STEPS_PER_BLOCK, None
     with torch.inference_mode(), full_precision(snn):
-        for part in images_of(images, batch or LARGEST):
+        for part in images_of(images, batch or MAX_BATCH):
             part = check_images(snn, part)
             if batch is None:
                 snn.meta["neurons"] = snn.meta.get("neurons") or plan.units(part[:1])
                 batch = batch_for(snn.meta["neurons"], next(snn.parameters()).device.type)
-            size = size or max(1, batch * BLOCK // max(block, BLOCK))
+            size = size or max(1, batch * STEPS_PER_BLOCK // max(block, STEPS_PER_BLOCK))
             while len(part):
                 began = time.perf_counter()
                 try:
-                    found = [(*read, time.perf_counter() - began) for read in plan.run(part[:size], at, block)]
+                    reads = [(*read, time.perf_counter() - began) for read in plan.run(part[:size], at, block)]
                 except RuntimeError as error:
                     size = _smaller(size, error)
                     continue
                 part = part[size:]
-                for t, total, counts, spent in found:
+                for t, total, counts, spent in reads:
                     seconds[t] += spent
                     outputs[t].append(total)
                     for name, count in counts.items():
@@ -78,37 +90,44 @@ def simulate(
 
 
 def stepwise(snn: fx.GraphModule) -> Callable[[Tensor, list[int]], Iterator]:
-    """`run(images, at)`: simulates images (B, C, H, W) up to the last of the steps `at`, and yields after each of them.
+    """A simulation in which all layers finish a step before any layer begins the next one.
 
-    All layers take a step before any takes the next one, so that neurons may change their own parameters as they go.
+    Neurons may change their own parameters during the simulation.
+
+    Returns:
+        A function `run(images, at)`, which simulates images (B, C, H, W) and yields after every step of the list `at`.
     """
     return functools.partial(Plan(snn).run, block=1)
 
 
 def batch_for(units: int, device: str = "cpu") -> int:
-    """How many images to run at once, for so many neurons in an image: what the caches of a CPU hold, one for each
-    thread; on a GPU what its memory does."""
+    """Number of images to run at once, at least one per CPU thread.
+
+    Args:
+        units: Number of neurons of the network.
+        device: "cpu", where a batch should fit into the caches, or "cuda", where it should fit into the memory.
+    """
     kind = "cuda" if device.startswith("cuda") else "cpu"
-    return min(LARGEST, max(torch.get_num_threads() if kind == "cpu" else 1, NEURONS[kind] // units))
+    return min(MAX_BATCH, max(torch.get_num_threads() if kind == "cpu" else 1, NEURONS_PER_BATCH[kind] // units))
 
 
 def _smaller(batch: int, error: RuntimeError) -> int:
-    """Half the batch, where memory was the reason."""
-    memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-    if not memory or batch == 1:
+    """Half the batch after an out-of-memory error; other errors are raised again."""
+    is_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if not is_memory or batch == 1:
         raise error
-    print(f"ann2snn: {batch} images do not fit into memory; going on with {batch // 2}.", file=sys.stderr)
+    print(f"ann2snn: {batch} images do not fit into memory; continuing with {batch // 2}.", file=sys.stderr)
     return batch // 2
 
 
 def _steps(snn: fx.GraphModule, T: int | None) -> int:
-    made_for = snn.meta.get("T")
-    if T is None and made_for is None:
+    converted_for = snn.meta.get("T")
+    if T is None and converted_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
-    T = steps(made_for if T is None else T)  # type: ignore[arg-type]
-    if snn.meta.get("depends_on_T") and T != made_for:
+    T = steps(converted_for if T is None else T)  # type: ignore[arg-type]
+    if snn.meta.get("depends_on_T") and T != converted_for:
         raise UserError(
-            f"This network was converted for T = {made_for}: convert it again for T = {T}, "
-            f"or read it `at` steps up to {made_for}."
+            f"This network was converted for T = {converted_for}: convert it again for T = {T}, "
+            f"or read it `at` steps up to {converted_for}."
         )
     return T

@@ -166,7 +166,9 @@ def _missing(table: Table) -> str:
     for method, options in VARIANTS:
         if method in known and not table.row(method, options):
             if not known[method].applies(table.activation):
-                foreign.append(f"`{method}` does not apply (it is for sources trained with {known[method].only_on})")
+                foreign.append(
+                    f"`{method}` does not apply (it is for sources trained with {known[method].required_activation})"
+                )
             else:
                 not_run.append(f"`{label(method, options)}`")
     lacking = foreign + ([f"{NOT_RUN}: {', '.join(not_run)}"] if not_run else [])

@@ -71,7 +71,7 @@ def method_list() -> str:
         first = " ".join(text.partition("\n\n")[0].split()).partition(": ")[0].rstrip(".:")
         read = " ".join(text.rpartition("Read:")[2].split()).rstrip(".")
         known = discover()[name]
-        lines.append([f"`{name}`", known.paper, known.published_on, first.replace("|", "\\|"), read])
+        lines.append([f"`{name}`", known.paper, known.source_activation, first.replace("|", "\\|"), read])
     heads = ["method", "paper", "its sources", "in a sentence", "read"]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
