@@ -17,6 +17,7 @@ from ann2snn.interrupts import raise_on_interrupt
 
 SOURCE = Path(__file__).with_name("layer.c")
 FLAGS = ["-O3", "-march=native", "-fPIC"]
+TIME_LIMIT = 900  # seconds that one command of the compiler may take; it needs a few on an idle machine
 
 
 def compiler() -> list[str]:
@@ -44,7 +45,7 @@ def load(compiler: list[str], flags: list[str], passes: Callable[[ctypes.CDLL], 
         OSError, subprocess.SubprocessError: It cannot be compiled or loaded.
         ValueError: The compiled library fails the self-test.
     """
-    version = _run([*compiler, "--version"], timeout=60).stdout
+    version = _run([*compiler, "--version"], timeout=TIME_LIMIT).stdout
     key = [SOURCE.read_bytes(), os.fsencode(" ".join(compiler + flags)), version, _cpu()]
     name = f"layer-{hashlib.sha256(b'|'.join(key)).hexdigest()[:16]}.so"
     folders = []
@@ -98,7 +99,7 @@ def _cache_folder() -> Path:
 def _build(compiler: list[str], flags: list[str], target: Path) -> None:
     """Compile without linking OpenMP: the library uses torch's, so that there is one pool of threads."""
     for arguments in (["-c", *flags, str(SOURCE), "-o", f"{target}.o"], ["-shared", f"{target}.o", "-o", str(target)]):
-        _run([*compiler, *arguments], timeout=120)
+        _run([*compiler, *arguments], timeout=TIME_LIMIT)
 
 
 def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess:
