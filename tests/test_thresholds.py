@@ -217,7 +217,7 @@ def test_balancing_takes_fewer_images_where_trains_are_long(monkeypatch):
     from ann2snn.baselines import spike_norm
 
     net, images, taken = dyadic(residual()), dyadic_images(20), []
-    monkeypatch.setattr(spike_norm, "TRAINS", 48 * 10 * 7 // 8)  # 48 units, 10 steps, 7 images
+    monkeypatch.setattr(spike_norm, "MAX_BYTES", 48 * 10 * 7 // 8)  # 48 units, 10 steps, 7 images
     monkeypatch.setattr(spike_norm, "layer_by_layer", lambda snn, images, T, visit: taken.append((len(images), T)))
     convert(prepare(net, images), "spike_norm", images, steps=10)
     assert taken == [(7, 10)]
