@@ -7,7 +7,7 @@ _list:
 setup:
     ./reproduce.sh --dry-run
 
-# all tests in two processes, or `just test tests/test_graph.py -k clip`
+# all tests in two processes, or `just test tests/graph/test_graph.py -k clip`
 test *OPTIONS:
     ./reproduce.sh test {{OPTIONS}}
 

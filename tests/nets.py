@@ -1,8 +1,13 @@
 """Small networks for the tests of the core; with `dyadic` weights and images their arithmetic is exact in float32."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
+
+from ann2snn.calibration.statistics import Statistics
+from ann2snn.networks.activations import ThresholdReLU
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +70,18 @@ def residual():
         a3=nn.ReLU(),
         fc=nn.Linear(12, 3),
     )
+
+
+def copies(values):
+    """The statistics of an activation that sees exactly these values, a tensor (N, C, ...) of non-negative numbers."""
+    values = torch.as_tensor(values)
+    graph = torch.fx.Graph()
+    x = graph.placeholder("images")
+    graph.output(graph.call_module("a", (x,)))
+    root = nn.Module()
+    root.a = ThresholdReLU(math.inf)
+    root.a.name = "a"
+    root.anchor = nn.Parameter(torch.zeros((), dtype=values.dtype))  # gives dtype and device
+    ann = torch.fx.GraphModule(root, graph)
+    ann.anchor = root.anchor
+    return Statistics(ann, lambda: values.split(3))["a"]

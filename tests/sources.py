@@ -1,4 +1,6 @@
-"""A source of the digits without a training: random weights where the cache of `train` looks for them."""
+"""Files of weights: a digits source with random weights, where `train` and `sweep` find it as if it were trained."""
+
+import io
 
 import torch
 
@@ -17,3 +19,9 @@ def put(root, network="digits_plain", activation="threshold_relu:1", seed=0):
         net = create(network, num_classes=10, in_chans=1, activation=activation)
     checkpoints.save_source(net, source_info(digits, network, activation, seed), path)
     return path
+
+
+def tensor_bytes(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()

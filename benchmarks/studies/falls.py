@@ -62,8 +62,8 @@ and the bias of the last spiking layer, its mean output against the ANN's. What 
   positive current, and no later current takes the spike back). That costs at T = 2 and 4 and delays the fall: at T = 16
   and 32 streaming is ahead.
 - **Float ties do not matter.** At the two T's of each fall, float64 changes no class (last column).
-- **No defect was found**: the staircase of every neuron is exact (tests/test_neurons.py), and evenly timed the
-  soft-reset networks of `optimal`, `mmse` and `opi` are within a point of their ANN at T = 32, or above it.
+- **No defect was found**: the staircase of every neuron is exact (tests/conversion/test_neurons.py), and evenly timed
+  the soft-reset networks of `optimal`, `mmse` and `opi` are within a point of their ANN at T = 32, or above it.
 
 Not examined: the {others} falls on CIFAR, whose data are not in the checkout. For `optimal` with soft reset
 [PAPER.md](../results/PAPER.md) (*What makes a source convertible*) compares the two timings on CIFAR-10: evenly timed,
