@@ -15,7 +15,7 @@ def hardware_description(device: str) -> str:
     Such as "AMD EPYC 7763, 2 threads, torch 2.15.0" or "cuda: NVIDIA H200, torch 2.11.0".
     """
     what = device_name(device) if device == "cuda" else f"{cpu_model()}, {torch.get_num_threads()} threads"
-    return f"{what}, torch {_version('torch')}"
+    return f"{what}, torch {package_version('torch')}"
 
 
 def device_name(device: str) -> str:
@@ -34,7 +34,7 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -132,9 +132,9 @@ def wandb_anew():
 def fresh(monkeypatch, tmp_path):
     """An empty cache folder of the compiled library, which is not loaded yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    c_library.library.cache_clear()
+    c_library.default_library.cache_clear()
     yield tmp_path
-    c_library.library.cache_clear()
+    c_library.default_library.cache_clear()
 
 
 @pytest.fixture

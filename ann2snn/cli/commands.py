@@ -1,4 +1,4 @@
-"""The commands: one function each, named as the command, from parsed options to an exit code.
+"""The commands: one function each, from parsed options to an exit code.
 
 Each imports what it needs when it runs, so that `ann2snn --help` is fast.
 """
@@ -18,7 +18,7 @@ from ann2snn.errors import UserError, unknown
 
 def run(options) -> int | None:
     """Runs the command of the parsed `options`, after loading its plug-ins and setting its number of CPU threads."""
-    command = globals()[options.command]
+    command = COMMANDS[options.command]
     for file in getattr(options, "plugin", ()):
         from ann2snn.methods.registry import load_plugin
 
@@ -270,7 +270,7 @@ def recheck(options) -> int:
     return recheck_report.report(options.record, run, options.weights, options.json)
 
 
-def list_(options) -> int:
+def list_names(options) -> int:
     from ann2snn.cli import listing
 
     print(listing.text(options.what))
@@ -288,3 +288,20 @@ def publish(options) -> int:
     from ann2snn.cli.publish import publish
 
     return publish(options)
+
+
+COMMANDS = {
+    "reproduce": reproduce,
+    "train": train,
+    "import": import_weights,
+    "sweep": sweep,
+    "diagnose": diagnose,
+    "inspect": inspect,
+    "list": list_names,
+    "leaderboard": leaderboard,
+    "dashboard": dashboard,
+    "compare": compare,
+    "recheck": recheck,
+    "publish": publish,
+    "completion": completion,
+}

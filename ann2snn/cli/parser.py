@@ -95,7 +95,6 @@ def _add_import(commands) -> None:
     p.add_argument("--network", help="network name in this suite, such as deng_vgg16")
     p.add_argument("--activation", help="threshold_relu:Y_TH, relu, or (qcfs) qcfs:L")
     p.add_argument("--runs", type=Path, default=Path("runs"), help="folder where sweeps look for weights")
-    p.set_defaults(command="import_weights")  # `import` is a keyword of Python
 
 
 def _add_sweep(commands) -> None:
@@ -167,7 +166,6 @@ def _add_list(commands) -> None:
     p = _command(commands, "list", "list all methods, datasets, networks or recipes", "methods")
     p.add_argument("what", choices=["methods", "datasets", "networks", "recipes"], help="what to list")
     add_plugin(p)
-    p.set_defaults(command="list_")  # `list` is a builtin of Python
 
 
 def _add_leaderboard(commands) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import ann2snn
-from ann2snn.devices import _version, cpu_model
+from ann2snn.devices import cpu_model, package_version
 from ann2snn.records.schema import Provenance, Record, Versions
 
 
@@ -55,7 +55,7 @@ def _without_folder(argument: str) -> str:
 
 
 def _versions() -> Versions:
-    return {"ann2snn": ann2snn.__version__, "torch": _version("torch"), "python": platform.python_version()}
+    return {"ann2snn": ann2snn.__version__, "torch": package_version("torch"), "python": platform.python_version()}
 
 
 def _git(*arguments: str) -> str | None:

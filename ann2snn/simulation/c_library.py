@@ -4,6 +4,8 @@ import ctypes
 import functools
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ann2snn.simulation import c_build, self_test
 from ann2snn.simulation.c_call import call
@@ -17,9 +19,27 @@ def run(**arguments) -> None:
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def default_library() -> ctypes.CDLL | None:
     """The compiled library, or None where it cannot be built; PyTorch then replaces it."""
     return build(c_build.FLAGS)
+
+
+_chosen: list[ctypes.CDLL | None] = []
+
+
+def library() -> ctypes.CDLL | None:
+    """The library in use: that of the innermost `using`, else the default."""
+    return _chosen[-1] if _chosen else default_library()
+
+
+@contextmanager
+def using(other: ctypes.CDLL | None) -> Iterator[None]:
+    """Use another library inside a `with` block, such as one of `build`, or None for PyTorch."""
+    _chosen.append(other)
+    try:
+        yield
+    finally:
+        _chosen.pop()
 
 
 def build(flags: list[str]) -> ctypes.CDLL | None:

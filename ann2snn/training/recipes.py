@@ -152,12 +152,14 @@ DEFAULTS = {
 }
 
 
-def recipe_of(dataset: str, network: str, name: str | None = None) -> Recipe:
-    """The recipe called `name`, or by default that of the dataset and network.
+def recipe_of(dataset: str, network: str, name: str | Recipe | None = None) -> Recipe:
+    """The recipe called `name`, or by default that of the dataset and network. A `Recipe` is returned as it is.
 
     Raises:
         UserError: There is no recipe of this name.
     """
+    if isinstance(name, Recipe):
+        return name
     if name is None and dataset == "digits":
         name = "digits"
     name = name or DEFAULTS.get(network, "cifar" if dataset.startswith("cifar") else "default")

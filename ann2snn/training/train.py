@@ -38,8 +38,8 @@ def train(
         activation: Activation spec, such as `threshold_relu:1`.
         seed: Training seed.
         root: Folder of all results.
-        recipe: A name in `RECIPES`; None for the default of dataset and network. A source that it warm-starts from is
-            trained first.
+        recipe: A `Recipe`, or a name in `RECIPES`; None for the default of dataset and network. A source that
+            it warm-starts from is trained first.
         device: "auto", "cpu" or "cuda".
         logger: Called as `logger(info)` if there is something to train; returns a Lightning logger for loss,
             accuracies and learning rate of every epoch.

@@ -1,8 +1,9 @@
-"""Which recipe trains a network without batch norm best: candidates, each a factor or two away from the first.
+"""Search for the recipe that trains a network without batch norm best. Candidates differ from the first in one or two
+settings.
 
-`python -m ann2snn.benchmarks.studies.recipe_search --data-root FOLDER --epochs 1` trains each below `--root`, its whole
-schedule squeezed into so many epochs, and prints the accuracies on the validation images; the test set is not read. A
-second run goes on where the first was stopped. With as many epochs as `bn_free` has, the best is `bn_free` itself.
+`python -m ann2snn.benchmarks.studies.recipe_search --data-root FOLDER --epochs 1` trains each in `--root`, with its
+schedule compressed to this number of epochs, and prints the accuracies on the validation images. The test set is not
+read. A second run resumes. With the number of epochs of `bn_free`, the best candidate is `bn_free` itself.
 """
 
 from ann2snn import interrupts
@@ -14,7 +15,6 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 from tabulate import tabulate
 
@@ -38,7 +38,7 @@ FACTORS = {
 
 
 def squeezed(recipe: Recipe, epochs: int) -> Recipe:
-    """The same schedule in so many epochs, under a name of its own where they are not the recipe's."""
+    """The recipe with its schedule compressed to `epochs`, under another name if the number differs."""
     if epochs == recipe.epochs:
         return recipe
     warmup = recipe.warmup_epochs * epochs / recipe.epochs
@@ -46,20 +46,21 @@ def squeezed(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def candidates(options) -> str:
-    """The table: each factor with the validation accuracy of training seed 0."""
+    """A table of the candidates with the validation accuracy of training seed 0."""
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
     lines = []
     for factor in options.factor:
         recipe = squeezed(replace(FIRST, **FACTORS[factor]), options.epochs)
-        how = {"recipe": recipe.name, "device": options.device}
-        with patch.dict(RECIPES, {recipe.name: recipe}):
-            source = SourceANN(data, train.train(data, options.network, options.activation, 0, options.root, **how))
-        found = source.result("validation")
+        weights = train.train(
+            data, options.network, options.activation, 0, options.root, recipe=recipe, device=options.device
+        )
+        source = SourceANN(data, weights)
+        result = source.result("validation")
         minutes = source.info["training_seconds"] / 60
-        lines.append([factor, f"{100 * found['correct'] / found['n']:.2f}", f"{minutes:.1f}"])
+        lines.append([factor, f"{100 * result['correct'] / result['n']:.2f}", f"{minutes:.1f}"])
         print(*lines[-1], sep="  ", file=sys.stderr, flush=True)
-    heads = [f"{options.network}, {options.activation}, epochs: {options.epochs}", "validation", "minutes"]
-    return tabulate(lines, heads, disable_numparse=True)
+    headers = [f"{options.network}, {options.activation}, epochs: {options.epochs}", "validation", "minutes"]
+    return tabulate(lines, headers, disable_numparse=True)
 
 
 def main() -> int:

@@ -1,14 +1,38 @@
 """The page of timings says no more than they do."""
 
-from ann2snn.benchmarks import speed
+import cProfile
+import pstats
+
+import pytest
+import torch
+from torch import nn
+
+from ann2snn.benchmarks.speed import breakdown, page
+from ann2snn.graph.prepare import prepare
+from ann2snn.methods.convert import convert
+from ann2snn.simulation import c_library
+from ann2snn.simulation.simulate import simulate
 
 
 def test_two_experiments_on_both_sides_of_a_target_give_no_verdict():
     def judged(beside, T=32):
         engine = [{"network": "cifar_resnet20", "T": 32, "x ANN": "0.43 [0.4 .. 0.46]"}]
         peers = [{"network": "cifar_resnet20", "T": T, "simulator": "ann2snn", "x ANN": beside, "x ann2snn": "1"}]
-        return speed.verdicts({"engine": engine, "peers": peers})[0]["x ANN at T = 32, at most 0.45"]
+        return page.verdicts({"engine": engine, "peers": peers})[0]["x ANN at T = 32, at most 0.45"]
 
     assert judged("0.49 [0.47 .. 0.5]") == "0.43 and 0.49: no verdict"
     assert judged("0.44 [0.4 .. 0.5]") == "0.43 and 0.44: met"
     assert judged("0.49 [0.47 .. 0.5]", T=16) == "0.43: met"
+
+
+def test_the_breakdown_counts_every_second_of_a_profile_once():
+    profiler = cProfile.Profile()
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    images = torch.rand(4, 1, 8, 8)
+    profiler.runcall(simulate, convert(prepare(net.eval(), images), "robust_norm", images), images, 8)
+    stats = pstats.Stats(profiler)
+    spent = breakdown.by_part(stats)
+    assert list(spent) == list(breakdown.PARTS)
+    assert sum(spent.values()) == pytest.approx(stats.total_tt)
+    if c_library.library():
+        assert spent[breakdown.NEURONS] > 0

@@ -14,7 +14,7 @@ from mutations import DEEP, damaged_json, damaged_value
 from sources import put
 
 from ann2snn import reading
-from ann2snn.benchmarks import speed
+from ann2snn.benchmarks.speed import page as speed_page
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import diagnosis, recheck, run_job
@@ -281,7 +281,7 @@ def test_damaged_photographs_speeds_and_hashes_are_left_out(kind, tmp_path, caps
     file = next((RESULTS / "speed").glob("counting-*.json"))
     shutil.copy(file, tmp_path / "speed.json")
     spoil(path := tmp_path / file.name, kind)
-    (kept,) = [record for record in speed.load_all(tmp_path) if record["what"] == "counting"]
+    (kept,) = [record for record in speed_page.load_all(tmp_path) if record["what"] == "counting"]
     assert kept == json.loads(file.read_text()) and str(path) in capsys.readouterr().err
 
     job = Job("digits", "d" * 64, "n", "relu", "r-0", 0, "m", 1)

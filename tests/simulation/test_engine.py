@@ -537,7 +537,7 @@ def test_the_library_is_compiled_once(fresh, monkeypatch):
     assert c_library.library() is not None
     (file,) = (fresh / "ann2snn").iterdir()
     made = file.stat().st_mtime_ns
-    c_library.library.cache_clear()
+    c_library.default_library.cache_clear()
     monkeypatch.setattr(c_build, "_build", lambda *_: pytest.fail("compiled again"))
     assert c_library.library() is not None and file.stat().st_mtime_ns == made
 
@@ -598,7 +598,7 @@ def test_other_arguments_of_the_compiler_are_another_library(fresh, monkeypatch)
     names = []
     for compiler in (CC, f"{CC} -DOTHER"):
         monkeypatch.setenv("CC", compiler)
-        c_library.library.cache_clear()
+        c_library.default_library.cache_clear()
         names.append(c_library.library()._name)
     assert names[0] != names[1]
 

@@ -38,9 +38,9 @@ def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        c_library.library.cache_clear()
+        c_library.default_library.cache_clear()
         c_library.library()
-    c_library.library.cache_clear()
+    c_library.default_library.cache_clear()
     return folder / "ann2snn"
 
 

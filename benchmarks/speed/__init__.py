@@ -1,0 +1,1 @@
+"""Speed of the simulator: ratios measured in one run, in interleaved rounds, kept as records that name the machine."""
