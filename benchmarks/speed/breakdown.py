@@ -5,12 +5,7 @@ import pstats
 
 from ann2snn.benchmarks.speed.cases import NETWORKS, Case  # type: ignore
 
-PARTS = (
-    NEURONS := "C: neurons, with the synapses before them",
-    SYNAPSES := "C: synapses without neurons",
-    PYTORCH := "PyTorch: all other layers",
-    PYTHON := "Python",
-)
+PARTS = (NATIVE := "C: layers of neurons and synapses", PYTORCH := "PyTorch: all other layers", PYTHON := "Python")
 
 
 def profile(options) -> list[dict]:
@@ -30,12 +25,7 @@ def profile(options) -> list[dict]:
 def by_part(stats: pstats.Stats) -> dict[str, float]:
     """Seconds of every part. The time of `layer.c` is that of the Python function that calls it."""
     spent = dict.fromkeys(PARTS, 0.0)
-    for (file, _, function), (_, _, own, _, callers) in stats.stats.items():  # type: ignore[attr-defined]
-        if file.endswith("c_library.py") and function == "run":
-            for (_, _, caller), (_, _, _, cumulative) in callers.items():
-                spent[SYNAPSES if caller == "dense" else NEURONS] += cumulative
-        elif file.endswith(("c_library.py", "c_call.py")):
-            continue  # counted with `run`
-        else:
-            spent[PYTORCH if file == "~" and "torch" in function else PYTHON] += own
+    for (file, _, function), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
+        is_torch = file == "~" and "torch" in function
+        spent[NATIVE if file.endswith("c_call.py") else PYTORCH if is_torch else PYTHON] += own
     return spent

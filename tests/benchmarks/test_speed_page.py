@@ -35,4 +35,4 @@ def test_the_breakdown_counts_every_second_of_a_profile_once():
     assert list(spent) == list(breakdown.PARTS)
     assert sum(spent.values()) == pytest.approx(stats.total_tt)
     if c_library.library():
-        assert spent[breakdown.NEURONS] > 0
+        assert spent[breakdown.NATIVE] > 0
