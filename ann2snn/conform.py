@@ -39,7 +39,9 @@ def conform(value, schema, where: str, later=None) -> None:
             allowed += (int,)
         if type(value) not in allowed:
             raise ValueError(f"{where} is {short_repr(value)}, not of type {names}")
-        if type(value) is int and not 0 <= value <= MAX_INTEGER or type(value) is float and not 0 <= value < math.inf:
+        if (type(value) is int and not 0 <= value <= MAX_INTEGER) or (
+            type(value) is float and not 0 <= value < math.inf
+        ):
             raise ValueError(f"{where} is {short_repr(value)}")
 
 

@@ -35,6 +35,7 @@ def cpu_model() -> str:
 
 
 def package_version(package: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -75,7 +75,7 @@ def _spikingjelly(kind: type, layer: IF, step_mode: str) -> nn.Module:
 
 
 def sinabs(snn: fx.GraphModule) -> Run:
-    """sinabs with at most one spike per step, called for every step: as fast as one call, in constant memory."""
+    """Sinabs with at most one spike per step, called for every step: as fast as one call, in constant memory."""
     from sinabs.activation import MembraneSubtract, SingleSpike
     from sinabs.layers import IAFSqueeze
 

@@ -52,12 +52,14 @@ def settings(options):
 
 
 def reproduce(options) -> int:
+    """Runs the jobs of a profile and builds the tables."""
     from ann2snn.cli.reproduce import reproduce
 
     return reproduce(options, settings(options))
 
 
 def train(options) -> int:
+    """Trains a source network, or loads it, and prints its validation accuracy."""
     from ann2snn.data.registry import load
     from ann2snn.experiments.sweep import check_source, load_or_train
 
@@ -72,6 +74,7 @@ def train(options) -> int:
 
 
 def import_weights(options) -> int:
+    """Imports public weights and prints the command that uses them."""
     from ann2snn.training.pretrained import CHECKPOINTS, import_state_dict, import_weights
     from ann2snn.training.state_dict_formats import FORMATS
 
@@ -91,6 +94,7 @@ def import_weights(options) -> int:
 
 
 def sweep(options) -> int:
+    """Converts networks with methods, simulates them and prints a table of accuracies."""
     from ann2snn.experiments import sweep as experiments_sweep
     from ann2snn.leaderboard import build
     from ann2snn.methods.registry import find
@@ -182,6 +186,7 @@ def _seeds(options) -> tuple[int | None, ...]:
 
 
 def diagnose(options) -> int:
+    """Prints the rounding and timing errors of every layer."""
     from ann2snn.data.registry import load
     from ann2snn.experiments import diagnosis
     from ann2snn.experiments.sweep import check_source, load_or_train
@@ -211,12 +216,14 @@ def _parse_option(text: str) -> tuple[str, object]:
 
 
 def inspect(options) -> int:
+    """Prints how every node of a network is converted."""
     from ann2snn.cli import inspect as inspection
 
     return inspection.inspect(options)
 
 
 def leaderboard(options) -> int:
+    """Builds all generated files, or checks that they are up to date."""
     from ann2snn.leaderboard import build
 
     if options.check:
@@ -233,6 +240,7 @@ def leaderboard(options) -> int:
 
 
 def dashboard(options) -> int:
+    """Saves or prints the W&B dashboard."""
     from ann2snn.data import registry as data_registry
     from ann2snn.methods.registry import find
     from ann2snn.networks import registry as networks_registry
@@ -249,6 +257,7 @@ def dashboard(options) -> int:
 
 
 def compare(options) -> int:
+    """Prints the comparison of two records, image by image."""
     from ann2snn.leaderboard import paired
     from ann2snn.records import store
 
@@ -258,6 +267,7 @@ def compare(options) -> int:
 
 
 def recheck(options) -> int:
+    """Recomputes records and prints whether they agree."""
     from ann2snn.experiments import recheck_report
     from ann2snn.experiments.sweep import Settings
 
@@ -271,6 +281,7 @@ def recheck(options) -> int:
 
 
 def list_names(options) -> int:
+    """Prints the names of methods, datasets, networks or recipes."""
     from ann2snn.cli import listing
 
     print(listing.text(options.what))
@@ -278,6 +289,7 @@ def list_names(options) -> int:
 
 
 def completion(options) -> int:
+    """Prints a script for the completion of a shell."""
     from ann2snn.cli import completion
 
     print(completion.script(options.shell), end="")
@@ -285,6 +297,7 @@ def completion(options) -> int:
 
 
 def publish(options) -> int:
+    """Copies records and weights of runs into the results."""
     from ann2snn.cli.publish import publish
 
     return publish(options)

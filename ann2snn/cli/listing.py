@@ -21,12 +21,14 @@ def text(what: str) -> str:
 
 
 def methods() -> str:
+    """All methods, a line each."""
     found = sorted(discover().values(), key=lambda method: method.name)
     for_one = {m.name: f", for {m.required_activation} sources" if m.required_activation else "" for m in found}
     return _lines([(m.name, f"{m.paper}{for_one[m.name]}: {first_sentence(m.function)}") for m in found])
 
 
 def datasets() -> str:
+    """All datasets, a line each."""
     rows = []
     for name in names():
         info = DATASETS.get(name)
@@ -35,11 +37,13 @@ def datasets() -> str:
 
 
 def networks() -> str:
+    """All networks, a line each."""
     lines = [(name, first_sentence(function)) for name, function in network_functions().items()]
     return f"{_lines(lines)}\n\nAll timm networks are available by their timm name."
 
 
 def recipes() -> str:
+    """All recipes, a line each."""
     rows = []
     for recipe in RECIPES.values():
         start = recipe.start.recipe if recipe.start else "-"

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise UserError(f"{message[0].upper()}{message[1:]}; `{self.prog} --help` lists the options.")
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Rejects unknown arguments here, so that the message points to the help of the command."""
         options, rest = super().parse_known_args(args, namespace)
         if rest:

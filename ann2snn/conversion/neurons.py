@@ -113,10 +113,12 @@ class SilentIF(IF):
 class TimeVaryingIF(IF):
     """`IF` with a shift per step: (T, C, 1, 1), (T, C, H, W) or (T, F). After T steps the shift is zero."""
 
-    def init(self, current: Tensor) -> tuple[int, Tensor]:
+    def init(self, current: Tensor) -> tuple[int, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return 0, super().init(current)
 
-    def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state: tuple[int, Tensor], current: Tensor
+    ) -> tuple[tuple[int, Tensor], Tensor]:
         t, m = state
         m, spikes = self.fire(m + current + self.shift_at(t))
         return (t + 1, m), spikes
@@ -140,10 +142,12 @@ class StagedIF(IF):
         super().__init__(v_th, shift=shift, v_init=v_init)
         self.switch_step = switch_step
 
-    def init(self, current: Tensor) -> tuple[int, Tensor]:
+    def init(self, current: Tensor) -> tuple[int, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return 0, super().init(current)
 
-    def step(self, state: tuple[int, Tensor], current: Tensor) -> tuple[tuple[int, Tensor], Tensor]:
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state: tuple[int, Tensor], current: Tensor
+    ) -> tuple[tuple[int, Tensor], Tensor]:
         t, m = state
         m, spikes = super().step(m, current)
         return (t + 1, self.after_step(t + 1, m)), spikes

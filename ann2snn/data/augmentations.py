@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def crop_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
-    """torchvision's RandomCrop(size, padding=4) followed by a horizontal flip, with given random numbers.
+    """Torchvision's RandomCrop(size, padding=4) followed by a horizontal flip, with given random numbers.
 
     Args:
         images: (B, C, H, W), not normalised, as the padding is black.

@@ -109,7 +109,7 @@ class ImageDataset:
     official: bool
 
     def calibration(self, n: int, seed: int = 0) -> Split:
-        """n distinct images of `train`; with the same seed, a smaller n gives a prefix of a larger one."""
+        """N distinct images of `train`; with the same seed, a smaller n gives a prefix of a larger one."""
         if not 0 < n <= len(self.train):
             raise UserError(f"{self.name} has {len(self.train)} training images and cannot give {n} for calibration.")
         return self.train.subset(np.random.RandomState(seed).permutation(len(self.train))[:n])

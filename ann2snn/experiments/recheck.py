@@ -207,7 +207,7 @@ def _labels(record: Record, test: Split, selected: slice | np.ndarray, dataset: 
     """The labels of the selected test images, which must be those of the record."""
     labels, local = unpack(record["labels"]), test.labels.numpy()
     all_images = isinstance(selected, slice)
-    if all_images and len(labels) != len(test) or not np.array_equal(labels[selected], local[selected]):
+    if (all_images and len(labels) != len(test)) or not np.array_equal(labels[selected], local[selected]):
         raise UserError(f"The record has other labels than the {dataset} found here: run its job again.")
     return labels[selected]
 

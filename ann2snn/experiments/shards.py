@@ -140,7 +140,7 @@ def _environment(device: str) -> dict[str, str]:
     Raises:
         UserError: The machine has no device of this number.
     """
-    kind, _, number = device.partition(":")
+    _, _, number = device.partition(":")
     if not number:
         return dict(os.environ)
     import torch

@@ -33,7 +33,7 @@ class Network(fx.GraphModule):
     def set_extra_state(self, state) -> None:
         """Does nothing: `_load_from_state_dict` compares the metadata before any tensor is copied."""
 
-    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         if f"{prefix}_extra_state" in state_dict:
             self._check(_decoded(state_dict[f"{prefix}_extra_state"]))
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -66,7 +66,8 @@ def operation(node: fx.Node) -> str:
 
 def argument(node: fx.Node, name: str):
     """The value of an argument of an ATen operation by name; by default that of its schema."""
-    for position, declared in enumerate(node.target._schema.arguments):
+    schema = node.target._schema  # type: ignore[union-attr]
+    for position, declared in enumerate(schema.arguments):
         if declared.name == name:
             given = node.args[position] if position < len(node.args) else declared.default_value
             return node.kwargs.get(name, given)

@@ -20,6 +20,7 @@ class Compared(NamedTuple):
 
 
 def compare(today: list[dict], committed: list[dict]) -> list[Compared]:
+    """Today's records beside the committed records of the same jobs."""
     theirs = {record["id"]: record for record in committed}
     ours = {record["id"]: record for record in today if record["id"] in theirs}
     rows = []

@@ -31,8 +31,10 @@ class PageInputs:
         return [row for section in sections(self.records) for row in section.rows]
 
     def rows(self, **wanted) -> list[Row]:
-        """Rows of the leaderboard whose job has these fields, with the usual calibration where nothing else is wanted;
-        `recipe` by its name, `options` a part of them."""
+        """Rows of the leaderboard whose job has these fields.
+
+        The calibration is the default one unless it is given. `recipe` is a name, and `options` a part of the options.
+        """
         wanted = {name: DEFAULT_PROTOCOL[name] for name in ("calibration", "calibration_transform")} | wanted
         return [row for row in self.all_rows if _fits(row, wanted)]
 

@@ -99,4 +99,5 @@ def title(record: dict) -> str:
 
 
 def ann_share(record: dict) -> float:
+    """Accuracy of the ANN on the test images, as a fraction."""
     return record["ann"]["test"]["correct"] / record["ann"]["test"]["n"]

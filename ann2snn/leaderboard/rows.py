@@ -40,10 +40,12 @@ class Estimate:
 
 
 def ann(record: dict, split: str = "test") -> Fraction | None:
+    """Accuracy of the ANN."""
     return _share(record["ann"], split)
 
 
 def snn(record: dict, T: int, split: str = "test") -> Fraction | None:
+    """Accuracy of the SNN at T steps; None if it was not measured."""
     return _share(record["T"][str(T)], split) if str(T) in record["T"] else None
 
 
@@ -107,8 +109,10 @@ class Row:
         )
 
     def per_mac(self, T: int) -> Fraction | None:
-        """Synaptic operations for each multiply-accumulate of the same layers in the ANN, in the mean. The layers that
-        read the image are in neither."""
+        """Mean number of synaptic operations per multiply-accumulate of the same layers in the ANN.
+
+        Layers that read the image are not counted.
+        """
         network, total = self.records[0]["network"], self.per_image(T, "operations")
         macs = sum(n for layer, n in network["macs"].items() if layer not in network["analog"])
         return total.mean / macs if total and macs else None
@@ -197,8 +201,12 @@ class Section:
         return f"{row.job.activation}, {self.recipe(row)}" if "recipe" in self.varies else row.job.activation
 
     def method(self, row: Row, without: str = "") -> str:
-        """The row's label, `without` an option that is shown otherwise, and what else tells the row apart:
-        `robust_norm quantile=0.99 calibration=128`."""
+        """Label of a row, such as `robust_norm quantile=0.99 calibration=128`.
+
+        Args:
+            row: The row.
+            without: An option that is shown elsewhere.
+        """
         options = {name: value for name, value in row.job.options.items() if name != without}
         values = {name: getattr(row.job, name) for name in self.varies if name != "recipe"}
         others = (f"{name}={str(value)[:24]}" for name, value in values.items() if value != DEFAULT_PROTOCOL.get(name))
@@ -206,6 +214,7 @@ class Section:
 
 
 def sections(records: list[dict]) -> list[Section]:
+    """The records as sections, one per dataset and network."""
     relu = {_twin(record): ann(record) for record in records if record["job"]["activation"] == "relu"}
     places = defaultdict(lambda: defaultdict(list))
     for record in records:

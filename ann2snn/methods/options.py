@@ -80,4 +80,4 @@ def _is(kind: type, value) -> bool:
     if kind in (bool, str):
         return isinstance(value, kind)
     is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return (is_integer or kind is float and isinstance(value, float)) and 0 <= value <= sys.float_info.max
+    return (is_integer or (kind is float and isinstance(value, float))) and 0 <= value <= sys.float_info.max

@@ -126,7 +126,7 @@ class Method:
         T = None if T is None else steps(T)
         if self.depends_on_T and T is None:
             raise UserError(f"{self.name} converts for a given number of steps: pass T, such as convert(..., T=16).")
-        if T is not None and T <= (warmup := options.get("warmup", 0)):
+        if T is not None and (warmup := options.get("warmup", 0)) >= T:
             raise UserError(f"{self.name} reads nothing in its first {warmup} steps: pass a T of {warmup + 1} or more.")
         layers = activations(ann)
         if not layers:

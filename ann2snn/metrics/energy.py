@@ -42,9 +42,12 @@ class Hardware:
 
 
 def _hardware(name: str, multiply: str, add: str, byte: str = "0", held: bool = False) -> Hardware:
-    """With a memory, a multiply-accumulate reads a weight and an activation of 8 bits, and its sum stays in a register.
-    An addition for a spike reads a weight. The potential, of 32 bits, is read and written by every addition and every
-    update; where it is `held` in a register within a step, by the update only."""
+    """Energies of the three operations, including memory accesses at `byte` pJ per byte.
+
+    A multiply-accumulate reads a weight and an activation of 8 bits each; its sum stays in a register. An addition for
+    a spike reads a weight. The membrane potential of 32 bits is read and written by every addition and update; if it
+    is `held` in a register during a step, only by the update.
+    """
     m, a, b = Fraction(multiply), Fraction(add), Fraction(byte)
     return Hardware(name, float(m + a + 2 * b), float(a + b + (0 if held else 8 * b)), float(2 * a + 8 * b))
 

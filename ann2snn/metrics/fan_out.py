@@ -10,7 +10,7 @@ from ann2snn.graph.operations import INTERPOLATIONS
 
 
 def unweighted_sum(x: Tensor, y: Tensor | float, *, alpha: float = 1) -> Tensor:
-    """x + y, whatever the sign or factor of y."""
+    """X + y, whatever the sign or factor of y."""
     return x + y
 
 

@@ -22,8 +22,11 @@ def mcnemar_exact(a_correct: Iterable[bool], b_correct: Iterable[bool]) -> tuple
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
-    """Step-down adjusted p-values, in the order given: reject where <= alpha, and the chance of any false rejection
-    among all of them is at most alpha, however they depend on one another. (Holm 1979.)"""
+    """Step-down adjusted p-values (Holm 1979), in the given order.
+
+    If all hypotheses with a value <= alpha are rejected, the probability of any false rejection is at most alpha,
+    whatever the dependence between the tests.
+    """
     adjusted, largest = [0.0] * len(pvalues), 0.0
     for rank, i in enumerate(sorted(range(len(pvalues)), key=pvalues.__getitem__)):
         largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[i]))

@@ -132,7 +132,7 @@ class CifarResNet(nn.Module):
 
 
 def _option_a_stage(n: int, in_chans: int, out_chans: int, act_layer) -> nn.Sequential:
-    """n basic blocks; where the channels double, the first one has stride 2 and a shortcut of option A."""
+    """N basic blocks; where the channels double, the first one has stride 2 and a shortcut of option A."""
     if in_chans == out_chans:
         first = BasicBlock(in_chans, out_chans, 1, act_layer)
     else:

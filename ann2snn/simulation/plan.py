@@ -96,7 +96,7 @@ class Plan:
             steps = min(block, at[-1] + 1 - first)
             reads = [t for t in at if first <= t < first + steps]
             segments = segment_lengths(steps, [t + 1 - first for t in reads])
-            env, events = BlockValues(static, self.batched_nodes, steps), {}
+            env, events, last = BlockValues(static, self.batched_nodes, steps), {}, torch.empty(0)
             for node in self.dynamic_nodes:
                 if node in self.spiking_nodes:
                     current, residual = self.input_currents(node, env, size)

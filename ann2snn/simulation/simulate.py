@@ -125,7 +125,7 @@ def _steps(snn: fx.GraphModule, T: int | None) -> int:
     if T is None and converted_for is None:
         raise UserError("How many steps? Pass T, such as simulate(snn, images, T=32).")
     T = steps(converted_for if T is None else T)  # type: ignore[arg-type]
-    if snn.meta.get("depends_on_T") and T != converted_for:
+    if snn.meta.get("depends_on_T") and converted_for != T:
         raise UserError(
             f"This network was converted for T = {converted_for}: convert it again for T = {T}, "
             f"or read it `at` steps up to {converted_for}."

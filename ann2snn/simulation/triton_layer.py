@@ -26,6 +26,7 @@ def if_steps(
     size, steps, current_step, v_inner, v_count, shift_inner, shift_count, shift_step,
     HARD: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
+    """Kernel: all steps of UNITS neurons."""
     i = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
     mask = i < size
     m = tl.load(membrane + i, mask)

@@ -96,7 +96,7 @@ class SourceClassifier(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.label = label
 
-    def configure_optimizers(self):
+    def configure_optimizers(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         recipe = self.recipe
         nesterov = recipe.nesterov and recipe.momentum > 0
         optimizer = torch.optim.SGD(parameter_groups(self.net, recipe), recipe.lr, recipe.momentum, nesterov=nesterov)
@@ -184,10 +184,10 @@ class EpochCheckpoint(Checkpoint):
         self.seconds = 0.0
         self.started = 0.0
 
-    def on_train_epoch_start(self, trainer, module):
+    def on_train_epoch_start(self, trainer, pl_module):
         self.started = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer, pl_module):
         self.seconds += time.perf_counter() - self.started
         if self.machines[-1:] != [self.machine]:
             self.machines.append(self.machine)
@@ -196,8 +196,8 @@ class EpochCheckpoint(Checkpoint):
     def state_dict(self) -> dict:
         return {"seconds": self.seconds, "machines": self.machines}
 
-    def load_state_dict(self, state: dict):
-        self.seconds, self.machines = state["seconds"], state.get("machines", ["unknown"])
+    def load_state_dict(self, state_dict: dict):
+        self.seconds, self.machines = state_dict["seconds"], state_dict.get("machines", ["unknown"])
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -215,18 +215,18 @@ class ProgressCallback(Callback):
     def __init__(self, label: str):
         self.label, self.note = label, ""
 
-    def on_train_start(self, trainer, module):
+    def on_train_start(self, trainer, pl_module):
         total = trainer.max_epochs * trainer.num_training_batches
         self.bar = ProgressBar(self.label, total, done=trainer.global_step)
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.bar.update(1, self.note)
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer, pl_module):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.note = f"{epoch}: validation {100 * trainer.callback_metrics['validation/accuracy']:.1f} %"
 
-    def teardown(self, trainer, module, stage):  # also after an error
+    def teardown(self, trainer, pl_module, stage):  # also after an error
         if hasattr(self, "bar"):
             self.bar.close()
 

@@ -57,6 +57,7 @@ QCFS_BLOCK = " ".join(f"residual_function.{index}" for index in range(5)) + " sh
 
 
 def qcfs_resnet(*blocks: int) -> list[str]:
+    """Names of the layers of a QCFS ResNet with these numbers of blocks."""
     names = " ".join(QCFS_STAGES.split()[: len(blocks)])
     return ["conv1.0", "conv1.1", "conv1.2", *stages(names, blocks, QCFS_BLOCK, "shortcut"), "fc"]
 
@@ -70,7 +71,7 @@ FORMATS = {
         activations=("threshold_relu", "relu"),
         normalise={"cifar10": CIFAR10, "cifar100": CIFAR100, "imagenet": IMAGENET},
         layers={
-            "deng_cifarnet": "conv1 conv2 conv3 conv4 conv5 fc1 fc2 fc3".split(),
+            "deng_cifarnet": ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1", "fc2", "fc3"],
             "deng_vgg16": f"{DENG_VGG} fc1 fc2 fc3".split(),
             "deng_vgg16_imagenet": f"{DENG_VGG} fc1 fc2 fc3".split(),
             "deng_resnet20": [

@@ -24,7 +24,7 @@ def profile(options) -> list[dict]:
 
 def by_part(stats: pstats.Stats) -> dict[str, float]:
     """Seconds of every part. The time of `layer.c` is that of the Python function that calls it."""
-    spent = dict.fromkeys(PARTS, 0.0)
+    spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     for (file, _, function), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
         is_torch = file == "~" and "torch" in function
         spent[NATIVE if file.endswith("c_call.py") else PYTORCH if is_torch else PYTHON] += own

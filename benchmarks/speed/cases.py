@@ -91,6 +91,7 @@ def _inference(net: nn.Module, images: Tensor) -> Tensor:
 
 
 def seconds(call: Callable[[], object]) -> float:
+    """Duration of one call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -108,6 +109,7 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) ->
 
 
 def ratios(ours: list[float], ours_work: float, base: list[float], base_work: float) -> list[float]:
+    """Ratios of the times per unit of work, round by round."""
     return [a / ours_work / (b / base_work) for a, b in zip(ours, base, strict=True)]
 
 

@@ -66,7 +66,7 @@ def peers(options) -> list[dict]:
     rows = []
     for name, T in (("cifar_resnet20", 32), ("deng_vgg16", 16), ("mobilenetv2_100", 8)):
         case = Case.named(name, options)
-        settings, forward, images = case.forward
+        _, forward, images = case.forward
         few = case.images[: case.n]
         calls: dict = {"forward": forward, "ann2snn": case.simulation(T)}
         outputs = {"ann2snn": simulate(case.snn, few, T).outputs[T]}

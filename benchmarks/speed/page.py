@@ -42,7 +42,7 @@ def verdicts(records: dict[str, list[dict]]) -> list[dict]:
         beside_at = next((str(row["T"]) for row in records.get("peers", []) if row["network"] == name), None)
         row = {"network": name}
         for T, ratio in steps.items():
-            again = [beside] if beside is not None and T == beside_at else []
+            again = [beside] if beside is not None and beside_at == T else []
             row[f"x ANN at T = {T}, at most {TARGETS['x ANN']}"] = judged(TARGETS["x ANN"], ratio, *again)
         if others:
             fastest = min(others, key=others.__getitem__)

@@ -139,7 +139,9 @@ def examined(records: list[dict], declines: dict[str, list[tuple[int, int]]]) ->
         is_control = (job.network, job.activation, job.seed) in CONTROLS and job.method == "opi"
         if job.id in declines or (job.dataset == "digits" and is_control and job.options == {"reset": "soft"}):
             curves.append((job, record))
-    return sorted(curves, key=lambda c: (c[0].options["reset"], c[0].method, c[0].network, c[0].activation, c[0].seed))
+    return sorted(
+        curves, key=lambda c: (c[0].options["reset"], c[0].method, c[0].network, c[0].activation, c[0].seed, c[0].id)
+    )
 
 
 def accuracy_row(result: dict[str, list], later: set[int]) -> list[str]:

@@ -68,8 +68,10 @@ def load_network(file: Path | str) -> nn.Module:
 
 
 def with_weights(arrays: Mapping[str, np.ndarray]) -> nn.Module:
-    """The network, in eval mode, with `i.weight`, `i.bias` as its i-th layer of weights; the last one's first output
-    is dropped, and its kernel of 1x1 becomes a linear layer."""
+    """The network in evaluation mode, with `i.weight` and `i.bias` as its i-th layer of weights.
+
+    The first output of the last layer is dropped, and its 1x1 kernel becomes a linear layer.
+    """
     net = create(WEIGHTS["network"], num_classes=1000, in_chans=3, activation=WEIGHTS["activation"])
     layers = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     state = {
@@ -188,6 +190,7 @@ def _kept(path: Path, record: dict) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Measures the agreement and writes results/photographs.json."""
     parser = argparse.ArgumentParser(description="Agreement of spiking networks with their ANN on photographs.")
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE.npz", help=WEIGHTS["file"])
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="images.csv and the pictures")

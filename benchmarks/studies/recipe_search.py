@@ -1,5 +1,6 @@
-"""Search for the recipe that trains a network without batch norm best. Candidates differ from the first in one or two
-settings.
+"""Search for the recipe that trains a network without batch norm best.
+
+Candidates differ from the first in one or two settings.
 
 `python -m ann2snn.benchmarks.studies.recipe_search --data-root FOLDER --epochs 1` trains each in `--root`, with its
 schedule compressed to this number of epochs, and prints the accuracies on the validation images. The test set is not
@@ -64,6 +65,7 @@ def candidates(options) -> str:
 
 
 def main() -> int:
+    """Trains the candidates and prints their table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--network", default="deng_vgg16")

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 
 import numpy as np
@@ -24,7 +25,7 @@ WIDTHS = [8, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256]
 def arrays():
     """Random weights of the 28 layers in the names of the file, which keep the activations between 0 and 6 alive."""
     random, shapes = np.random.RandomState(1), [(8, 3, 3, 3)]
-    for before, after in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+    for before, after in itertools.pairwise(WIDTHS):
         shapes += [(before, 1, 3, 3), (after, before, 1, 1)]
     found = {}
     for i, shape in enumerate([*shapes, (1001, 256, 1, 1)]):
@@ -172,9 +173,9 @@ def test_it_goes_on_where_it_was(inputs, monkeypatch):
     simulated.clear()
     second = photographs.measure(*inputs, (1, 2, 3))
     assert simulated == [[3]] * 5
-    assert {name: list(found) for name, found in second["results"].items()} == dict.fromkeys(
-        first["results"], ["1", "2", "3"]
-    )
+    assert {name: list(found) for name, found in second["results"].items()} == {
+        key: ["1", "2", "3"] for key in first["results"]
+    }
     assert all(second["results"][name][t] == at for name, found in first["results"].items() for t, at in found.items())
     simulated.clear()
     Image.new("RGB", (150, 150), "red").save(inputs[1] / "picture1.png")

@@ -149,7 +149,7 @@ def test_every_help_has_defaults_and_an_example_that_parses(command, monkeypatch
             assert f"(default: {' '.join(map(str, values))})" in flat or f"{values[0]} (default)" in flat, action.dest
 
 
-@pytest.mark.parametrize("line", (["-m", "ann2snn"],))
+@pytest.mark.parametrize("line", [["-m", "ann2snn"]])
 def test_the_version(line):
     done = subprocess.run([sys.executable, *line, "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"ann2snn {ann2snn_package.__version__}\n")

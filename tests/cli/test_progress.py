@@ -22,7 +22,7 @@ class Terminal:
     def __init__(self):
         self.master, slave = os.openpty()
         termios.tcsetwinsize(slave, (24, 80))
-        self.file, self.text = open(slave, "w"), ""
+        self.file, self.text = open(slave, "w"), ""  # noqa: SIM115
 
     def rows(self):
         self.file.write(END)

@@ -15,7 +15,24 @@ import pytest
 from limits import LIMIT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TOOLS = "bash env dirname readlink sha256sum cut df awk ls grep mkdir cat rm mv flock sleep".split()
+TOOLS = [
+    "bash",
+    "env",
+    "dirname",
+    "readlink",
+    "sha256sum",
+    "cut",
+    "df",
+    "awk",
+    "ls",
+    "grep",
+    "mkdir",
+    "cat",
+    "rm",
+    "mv",
+    "flock",
+    "sleep",
+]
 
 PYTHON = f"""#!/bin/bash
 if [[ $* == *ensurepip* ]]; then exit 1; fi

@@ -75,7 +75,7 @@ def test_every_image_has_the_shape_and_a_label_of_the_dataset(data):
         images, labels = split.__getitems__(range(len(split)))
         assert images.shape == (len(split), *data.shape) and images.dtype == torch.float32
         assert labels.dtype == split.labels.dtype == torch.int64 and torch.equal(labels, split.labels)
-        assert 0 <= labels.min() and labels.max() < data.classes
+        assert labels.min() >= 0 and labels.max() < data.classes
 
 
 def test_getitems_equals_item_access(data):

@@ -297,7 +297,7 @@ def test_every_method_is_told_in_a_sentence():
 def test_the_figure(made, tmp_path):
     records = some(made)
     (section,) = sections(records)
-    assert [curve["method"] for curve in figure.curves(section)][0].startswith("channel_norm")
+    assert next(curve["method"] for curve in figure.curves(section)).startswith("channel_norm")
     assert not figure.curves(sections(records[:4])[0])
     records.append(made("accumulate_then_fire", {"per_channel": False}, right=370))
     (section,) = sections(records)

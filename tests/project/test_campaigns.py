@@ -355,6 +355,6 @@ def test_interrupts_at_any_import(tmp_path):
         code, err = interrupted(tmp_path, f"import:{when}", as_module(f"{SWEEP} --runs runs{when}"))
         late += code != 130
         assert code == 130 or "interrupted" not in err, (when, err)
-        assert code != 130 or err.count("\n") == 1 and err.startswith("ann2snn: interrupted;"), (when, err)
+        assert code != 130 or (err.count("\n") == 1 and err.startswith("ann2snn: interrupted;")), (when, err)
     print(f"{trials - late} of {trials} interrupted while modules were imported, all with exit 130 and one sentence")
     assert late < trials / 2

@@ -571,10 +571,7 @@ def test_gamma_is_a_change_of_units(activation, norm):
     (one, ours), (other, theirs) = learnt(1.0, 0.25), learnt(4.0, None)
     assert torch.equal(one, other)
     threshold = [1 / 4] * bool(activation)
-    if norm:
-        scales = [1, 1 / 4, 1 / 4, *threshold] * 2
-    else:
-        scales = [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold]
+    scales = [1, 1 / 4, 1 / 4, *threshold] * 2 if norm else [1 / 4, 1 / 4, *threshold, 1, 1 / 4, *threshold]
     scales += [1, 1 / 4, *threshold, 4, 1]
     assert all(torch.equal(p, q * scale) for p, q, scale in zip(ours, theirs, scales, strict=True))
 

@@ -62,7 +62,7 @@ class Line:
 
     @property
     def near(self) -> bool:
-        return self.T == self.row.smallest_T
+        return self.row.smallest_T == self.T
 
     def cost(self, hardware: Hardware) -> Estimate:
         """Energy of the spiking network in units of the ANN's."""
@@ -108,8 +108,11 @@ def lines(found: list[tuple[Section, Row]]) -> list[Line]:
 
 
 def moments(row: Row) -> list[int]:
-    """The smallest T within a point of the ANN; of the paper's method and its classic rivals, and on imported weights,
-    16 too; of such rivals on imported weights the largest; each where all sources have it."""
+    """Numbers of steps that a row of the leaderboard is shown at, each if all of its sources have it.
+
+    They are the smallest T within a point of the ANN; for the paper's method and the classic ones, and on imported
+    weights, also 16; for classic methods on imported weights also the largest.
+    """
     there = [T for T in row.T if all(str(T) in r["T"] for r in row.records)]
     imported, classic = row.ann_on_validation is None, row.job.method in CLASSIC_METHODS
     chosen = {row.smallest_T}
@@ -121,6 +124,7 @@ def moments(row: Row) -> list[int]:
 
 
 def models() -> str:
+    """A table of the energies of every hardware model."""
     cells = [[h.name, *(f"{x:g}" for x in (h.mac, h.addition, h.update)), f"{h.break_even:.3g}"]
              for h in energy.ALL]  # fmt: skip
     heads = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
@@ -128,6 +132,7 @@ def models() -> str:
 
 
 def table(found: list[Line]) -> str:
+    """The table of the page."""
     cells = []
     for line in found:
         row, T = line.row, line.T
@@ -158,6 +163,7 @@ def findings(found: list[tuple[Section, Row]]) -> str:
 
 
 def page(inputs: PageInputs) -> str:
+    """The text of results/ENERGY.md."""
     every = rows(inputs)
     found = lines(every)
     odd = any(not line.row.official for line in found)
@@ -166,4 +172,5 @@ def page(inputs: PageInputs) -> str:
 
 
 def wanted(inputs: PageInputs) -> bool:
+    """Whether there are rows for the page."""
     return bool(lines(rows(inputs)))

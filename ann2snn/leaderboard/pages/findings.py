@@ -57,6 +57,8 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Answer:
+    """A comparison with another protocol: the rows of one source, and the row of its table."""
+
     table: Table
     base: Row
     row: Row

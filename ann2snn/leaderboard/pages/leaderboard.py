@@ -71,7 +71,7 @@ def _section(section: Section) -> str:
         rows = []
         for row in section.rows:
             left = [_source(section, row), section.method(row), *(f(row) for _, f in first_columns)]
-            read = (points(cells(row, T), row.n) if T > row.warmup else "n/a" for T in grid)
+            read = (points(cells(row, T), row.n) if row.warmup < T else "n/a" for T in grid)
             rows.append([*left, *read, *(f(row) for _, f in last)])
         headers = ["source", "method", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
@@ -96,6 +96,7 @@ def _section(section: Section) -> str:
 
 
 def figure_name(section: Section) -> str:
+    """File name of a section's figure, without its extension."""
     return f"{slug(section.dataset)}-{slug(section.network)}"
 
 

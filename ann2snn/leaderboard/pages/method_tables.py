@@ -56,8 +56,10 @@ def variant_index(row: Row) -> int | None:
 
 
 def tables(records: list[dict]) -> list[Table]:
-    """One for each kind of source that has other methods than the paper's and its classic rivals, or that was trained
-    for a method. Where the records are of several versions of a method, its row is the latest: never the best."""
+    """One table per kind of source that was trained for a method, or has methods besides the paper's and classic ones.
+
+    If the records are of several versions of a method, its row is the latest and never the best.
+    """
     found: dict[tuple, dict[int, Row]] = {}
     for section in sections(records):
         for row in section.first_draws:
@@ -109,6 +111,7 @@ def verdicts(table: Table) -> dict[str, str]:
 
 
 def table_text(table: Table, published: list[Published]) -> str:
+    """A table as Markdown, with its notes."""
     verdict, lines = verdicts(table), []
     grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
     for row in table.rows:
@@ -143,7 +146,7 @@ def table_text(table: Table, published: list[Published]) -> str:
 
 
 def _cell(row: Row, T: int) -> str:
-    return points(row.accuracy(T), row.n) if T > row.warmup else "n/a"
+    return points(row.accuracy(T), row.n) if row.warmup < T else "n/a"
 
 
 def _seconds(row: Row) -> str:
@@ -176,5 +179,6 @@ def _missing(table: Table) -> str:
 
 
 def same_source(job: dict, table: Table) -> bool:
+    """Whether a job is of the table's source."""
     names = ("dataset", "network", "activation", "recipe", "data_hash")
     return all(job[name] == getattr(table, name) for name in names)

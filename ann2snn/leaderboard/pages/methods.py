@@ -89,6 +89,7 @@ LEFT_OUT = {
 
 
 def page(known: PageInputs) -> str:
+    """The text of results/METHODS.md."""
     records, found = known.records, tables(known.records)
     parts = [HEAD, "## What it says\n", FINDINGS, findings(found) + "\n"]
     parts += ["<details><summary>On every source</summary>\n", on_every_source(found), "\n</details>\n"]

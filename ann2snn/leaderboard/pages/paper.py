@@ -60,12 +60,14 @@ def wanted(inputs: PageInputs) -> bool:
 
 
 def page(inputs: PageInputs) -> str:
+    """The text of results/PAPER.md."""
     odd = sorted({r["job"]["dataset"] for r in inputs.records if not r["data"]["official"]})
     note = [UNOFFICIAL.format(" and ".join(odd)) + "\n"] if odd else []
     return "\n".join([PAGE, *note, *(section(table, inputs) for table in TABLES)])
 
 
 def section(table: Table, inputs: PageInputs) -> str:
+    """One table of the page, with its title."""
     return f"## {table.title} [{table.id}]\n\n{table.text(inputs)}"
 
 

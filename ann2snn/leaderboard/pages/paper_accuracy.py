@@ -91,6 +91,7 @@ def snn_table(inputs: PageInputs) -> str:
 
 
 def verdict(inputs: PageInputs, dataset: str, network: str, T: int, gap: float | None) -> str:
+    """Whether the paper's result is reproduced, or why there is no verdict."""
     if reason := NO_VERDICT.get((dataset, network)):
         return reason
     if gap is None:
@@ -155,6 +156,7 @@ def length_table(inputs: PageInputs) -> str:
 
 
 def imagenet_table(inputs: PageInputs) -> str:
+    """The paper's results on ImageNet."""
     lines = []
     network = "deng_vgg16_imagenet"
     row = inputs.row(*OPTIMAL, dataset="imagenet", network=network, activation=THRESHOLD_RELU["imagenet"])

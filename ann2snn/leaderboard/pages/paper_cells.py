@@ -17,15 +17,18 @@ STAR = "\\* doubtful, or there are two reports: see the remark in published.csv.
 
 
 def markdown(lines: list[list], heads: list[str], note: str = "") -> str:
+    """A Markdown table, or a sentence that nothing was run, with a note below it."""
     text = tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else f"{NOT_RUN.capitalize()}."
     return f"{text}\n" + (f"\n{note}\n" if note else "")
 
 
 def percent(value: float | None, absent: str = UNKNOWN) -> str:
+    """A percentage with two decimals."""
     return absent if value is None else f"{value:.2f}"
 
 
 def signed(value: float | None) -> str:
+    """A difference with its sign and two decimals."""
     return "-" if value is None else f"{value:+.2f}"
 
 
