@@ -216,7 +216,8 @@ class ProgressCallback(Callback):
         self.label, self.note = label, ""
 
     def on_train_start(self, trainer, pl_module):
-        total = trainer.max_epochs * trainer.num_training_batches
+        assert trainer.max_epochs is not None
+        total = trainer.max_epochs * int(trainer.num_training_batches)
         self.bar = ProgressBar(self.label, total, done=trainer.global_step)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
