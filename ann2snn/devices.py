@@ -1,6 +1,7 @@
 """The device that torch computes on, the processor, and their names."""
 
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ann2snn.errors import UserError
 def hardware_description(device: str) -> str:
     """Hardware and software that the bits of a training depend on.
 
-    Such as "AMD EPYC 7763, 2 threads, torch 2.15.0" or "cuda: NVIDIA H200, torch 2.11.0".
+    Such as "AMD EPYC 7763, AVX2, 2 threads, torch 2.15.0" or "cuda: NVIDIA H200, torch 2.11.0".
     """
     what = device_name(device) if device == "cuda" else f"{cpu_model()}, {torch.get_num_threads()} threads"
     return f"{what}, torch {package_version('torch')}"
@@ -24,14 +25,15 @@ def device_name(device: str) -> str:
 
 
 def cpu_model() -> str:
-    """Name of the processor, such as "AMD EPYC 7763 64-Core Processor"."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    """Name of the processor and the instructions that torch uses, such as "AMD EPYC 7763 64-Core Processor, AVX2".
+
+    Virtual machines often name all processors of a family alike, but their results differ with the instructions.
+    """
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def package_version(package: str) -> str | None:

@@ -125,7 +125,7 @@ class Provenance(TypedDict):
     dirty: bool | None  # whether files differed from the commit; None without git
     versions: Versions
     device: str  # "cpu", or "cuda: " and the name of the GPU
-    cpu: str
+    cpu: str  # early records lack the instructions, such as "AVX2", after the name
     calibration_hash: str  # of the indices of the calibration images
     command: str
     date: str  # ISO 8601, UTC

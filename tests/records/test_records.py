@@ -15,6 +15,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -276,7 +277,8 @@ def test_provenance(monkeypatch):
     assert here["command"] == "ann2snn sweep --only 'a b'"
     assert shlex.split(here["command"])[-1] == "a b"
     assert (here["device"], here["threads"], here["batch"], here["calibration_hash"]) == ("cpu", 2, 64, "c")
-    assert here["cpu"] == cpu_model() != ""
+    assert here["cpu"] == cpu_model()
+    assert here["cpu"].endswith(f", {torch.backends.cpu.get_cpu_capability()}")
     assert here["versions"]["python"].startswith("3.")
     monkeypatch.setattr(sys, "argv", ["/somewhere/ann2snn/__main__.py", "sweep"])
     assert provenance(device="cpu", threads=2, batch=64, calibration_hash="c")["command"] == "ann2snn sweep"
