@@ -1,9 +1,5 @@
 """Constant factors and offsets per channel: normalised inputs, frozen batch norms, scaled branches."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
-# pyright: reportOperatorIssue=false, reportGeneralTypeIssues=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,15 +30,16 @@ def affine_of(node: fx.Node, constants: dict[str, Tensor]) -> tuple[fx.Node, Ten
     constant = _per_channel(other, value)
     if constant is None or node.args.count(source) > 1:
         return None
+    is_first = bool(node.args) and node.args[0] is source
     one, zero = torch.ones_like(constant), torch.zeros_like(constant)
     match operation(node):
         case "mul":
             return source, constant, zero
-        case "div" if node.args[0] is source:
+        case "div" if is_first:
             return source, 1 / constant, zero
         case "add":
             return source, one, constant
-        case "sub" if node.args[0] is source:
+        case "sub" if is_first:
             return source, one, -constant
         case "sub" | "rsub":
             return source, -one, constant
@@ -67,7 +64,7 @@ def rewrite(rewriter: "Rewriter", node: fx.Node) -> bool:
         return False
     source, scale, offset = affine
     layer, dims = rewriter.layer_before(source), source.meta["val"].dim()
-    if fold(layer, scale, offset, dims):
+    if layer is not None and fold(layer, scale, offset, dims):
         rewriter.env[node] = rewriter.env[source]
         rewriter.report_node(node, "folded", f"into {layer.name}")
     elif operation(node) == "add":
@@ -77,7 +74,7 @@ def rewrite(rewriter: "Rewriter", node: fx.Node) -> bool:
     return True
 
 
-def fold(layer: nn.Module | None, scale: Tensor, offset: Tensor, dims: int) -> bool:
+def fold(layer: nn.Module, scale: Tensor, offset: Tensor, dims: int) -> bool:
     """Folds scale * y + offset per channel into the layer of y (of `dims` dimensions); False where it cannot."""
     if isinstance(layer, Affine):
         shape = layer.scale.shape
@@ -87,6 +84,6 @@ def fold(layer: nn.Module | None, scale: Tensor, offset: Tensor, dims: int) -> b
     if isinstance(layer, (nn.Linear, *CONVOLUTIONS)) and dims == layer.weight.dim():
         bias = 0 if layer.bias is None else layer.bias * scale
         layer.weight = nn.Parameter(layer.weight * scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
-        layer.bias = nn.Parameter(bias + offset) if layer.bias is not None or offset.any() else None
+        layer.bias = nn.Parameter(bias + offset) if layer.bias is not None or offset.any() else None  # type: ignore
         return True
     return False

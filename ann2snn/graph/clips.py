@@ -5,19 +5,16 @@
 -2^40 and 2^40. If the result is clip(x, 0, c) for one c, the group is one activation.
 """
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportReturnType=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from ann2snn.graph.operations import is_active_dropout, is_identity, operation
+from ann2snn.graph.operations import function_of, is_active_dropout, is_identity, operation
 
 BOUNDS = {*["clamp", "clip", "clamp_max", "clamp_min", "where", "max", "min", "maximum", "minimum", "masked_fill"]}
 ARITHMETIC = {*["add", "sub", "rsub", "mul", "div", "neg", "abs"]}
@@ -104,12 +101,13 @@ class _Group:
         known = node in self.order and operation(node) in ELEMENTWISE and _gives_tensor(node)
         if not known or is_active_dropout(node):
             raise _NoFunction
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
+        inputs: Any = fx.map_arg((node.args, node.kwargs), lambda n: self.evaluate(n).clone())
+        args, kwargs = inputs
         if any(self._is_uneven(n) for n in node.all_input_nodes):
             if operation(node) not in BOUNDS:
                 raise _NoFunction
             self.by_channel = True
-        return args[0] if is_identity(node) else node.target(*args, **kwargs).cpu()
+        return args[0] if is_identity(node) else function_of(node)(*args, **kwargs).cpu()
 
     def _is_uneven(self, node: fx.Node) -> bool:
         value = self.constants.get(node.name)

@@ -4,11 +4,6 @@ A handler takes the rewriter and the exported node. The new node must commute wi
 change the first dimension, the batch.
 """
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
-# pyright: reportOptionalSubscript=false, reportOptionalIterable=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,7 +13,7 @@ from torch import fx
 
 from ann2snn.graph import not_convertible
 from ann2snn.graph.modules import Contraction, MaxPool
-from ann2snn.graph.operations import LINEAR, argument, operation
+from ann2snn.graph.operations import LINEAR, args_of, argument, operation
 
 if TYPE_CHECKING:
     from ann2snn.graph.rewriter import Rewriter
@@ -31,13 +26,13 @@ def reshape(rewriter: "Rewriter", node: fx.Node) -> None:
 
 def expand(rewriter: "Rewriter", node: fx.Node) -> None:
     """`expand` to the same number of dimensions."""
-    if len(node.meta["val"].shape) != len(node.args[0].meta["val"].shape):
+    if len(node.meta["val"].shape) != len(args_of(node)[0].meta["val"].shape):
         return rewriter.reject(node, not_convertible.BATCH)
     _by_shape(rewriter, node, torch.broadcast_to)
 
 
 def _by_shape(rewriter: "Rewriter", node: fx.Node, function: Callable) -> None:
-    source, after = node.args[0], node.meta["val"].shape
+    source, after = args_of(node)[0], node.meta["val"].shape
     if source not in rewriter.env:
         return rewriter.reject(node, not_convertible.SIZES)
     if not rewriter.keeps_batch(node) or not all(isinstance(size, int) for size in after[1:]):
@@ -47,7 +42,7 @@ def _by_shape(rewriter: "Rewriter", node: fx.Node, function: Callable) -> None:
 
 def take(rewriter: "Rewriter", node: fx.Node) -> None:
     """`slice`, `narrow` and `select`."""
-    source, after = node.args[0], node.meta["val"].shape
+    source, after = args_of(node)[0], node.meta["val"].shape
     if str(source.meta["val"].shape) == str(after):
         rewriter.env[node] = rewriter.env[source]
         return rewriter.report_node(node, "folded", "takes everything")
@@ -67,31 +62,31 @@ def take(rewriter: "Rewriter", node: fx.Node) -> None:
 
 def index(rewriter: "Rewriter", node: fx.Node) -> None:
     """`x[:, indices]` with one list of constant indices."""
-    given = {dim: n for dim, n in enumerate(node.args[1]) if n is not None}
+    given = {dim: n for dim, n in enumerate(args_of(node)[1]) if n is not None}
     if 0 in given:
         return rewriter.reject(node, not_convertible.BATCH)
     ((dim, indices), *more) = given.items()
     values = rewriter.tensors.get(indices.name)
     if more or values is None or values.dim() != 1 or values.dtype != torch.long:
         return rewriter.reject(node, not_convertible.UNKNOWN)
-    rewriter.call(node, torch.index_select, rewriter.env[node.args[0]], dim, rewriter.operand(indices))
+    rewriter.call(node, torch.index_select, rewriter.env[args_of(node)[0]], dim, rewriter.operand(indices))
 
 
 def split(rewriter: "Rewriter", node: fx.Node) -> None:
     """`chunk`, `split` and `unbind`: every part becomes a slice, by `part`."""
     if _split_dim(node) == 0:
         return rewriter.reject(node, not_convertible.BATCH)
-    rewriter.env[node] = rewriter.env[node.args[0]]
+    rewriter.env[node] = rewriter.env[args_of(node)[0]]
     rewriter.report_node(node, "linear")
 
 
 def _split_dim(node: fx.Node) -> int:
-    return argument(node, "dim") % node.args[0].meta["val"].dim()
+    return argument(node, "dim") % args_of(node)[0].meta["val"].dim()
 
 
 def part(rewriter: "Rewriter", node: fx.Node) -> None:
     """One of several outputs of an operation: a part of a split, or the only output that is used."""
-    whole, position = node.args
+    whole, position = args_of(node)
     source = rewriter.env[whole]
     if HANDLERS.get(operation(whole)) is split and (dim := _split_dim(whole)) and node.users:
         start = sum(value.shape[dim] for value in whole.meta["val"][:position] if operation(whole) != "unbind")
@@ -102,22 +97,22 @@ def part(rewriter: "Rewriter", node: fx.Node) -> None:
 
 def pool(rewriter: "Rewriter", node: fx.Node) -> None:
     """The largest or smallest value in windows, or over entire dimensions."""
-    positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
+    positions = (user for user in node.users if user.target is operator.getitem and args_of(user)[1] == 1)
     if any(user.users for user in positions):
         return rewriter.reject(node, not_convertible.POSITIONS)
     if not rewriter.keeps_batch(node):
         return rewriter.reject(node, not_convertible.BATCH)
-    kind, arguments = operation(node).removesuffix("_with_indices"), node.args[1:]
+    kind, arguments = operation(node).removesuffix("_with_indices"), args_of(node)[1:]
     if kind in ("max", "min"):
         if not arguments or isinstance(arguments[0], fx.Node):
             return rewriter.reject(node, not_convertible.COMPARES if arguments else not_convertible.UNKNOWN)
         kind, arguments = f"a{kind}", ([arguments[0]], *arguments[1:])
-    rewriter.module(node, MaxPool(kind, *arguments), rewriter.env[node.args[0]], "stateful pool")
+    rewriter.module(node, MaxPool(kind, *arguments), rewriter.env[args_of(node)[0]], "stateful pool")
 
 
 def scale(rewriter: "Rewriter", node: fx.Node) -> None:
     """A product with, or a quotient by, a number or a tensor of the network's own."""
-    x, y = node.args
+    x, y = args_of(node)
     division = "div" in operation(node)
     if node.kwargs:  # a quotient that is rounded
         return rewriter.reject(node, not_convertible.UNKNOWN)
@@ -136,9 +131,9 @@ def scale(rewriter: "Rewriter", node: fx.Node) -> None:
 def contraction(rewriter: "Rewriter", node: fx.Node) -> None:
     """`einsum` or `matmul` of one value and one tensor of the network's own, which becomes its weight."""
     if operation(node) == "einsum":
-        equation, operands = node.args[:2]
+        equation, operands = args_of(node)[:2]
     else:
-        operands = node.args
+        operands = list(args_of(node))
         equation = _matmul(*map(_dims, operands))
     fixed = [n.name in rewriter.tensors for n in operands]
     if len(operands) > 2 or all(fixed) or (len(operands) == 2 and not any(fixed)):
@@ -169,16 +164,16 @@ def plain(rewriter: "Rewriter", node: fx.Node) -> None:
     """An operation of the table `LINEAR`, with the same arguments."""
     if not rewriter.keeps_batch(node) or _turns_images(node):
         return rewriter.reject(node, not_convertible.BATCH)
-    function = LINEAR[node.target]
+    function = LINEAR[node.target]  # type: ignore[index]
     own = any(n.name in rewriter.tensors for n in node.all_input_nodes)
-    own |= function in (torch.add, torch.sub, torch.rsub) and not isinstance(node.args[1], fx.Node)
-    arguments, keywords = fx.map_arg((node.args, node.kwargs), rewriter.operand)
+    own |= function in (torch.add, torch.sub, torch.rsub) and not isinstance(args_of(node)[1], fx.Node)
+    arguments, keywords = fx.map_arg((args_of(node), node.kwargs), rewriter.operand)
     rewriter.call(node, function, *arguments, role="affine" if own else "linear", **keywords)
 
 
 def _turns_images(node: fx.Node) -> bool:
     """Whether `flip` or `roll` changes the order of the images."""
-    dims = {"flip": node.args[1:2], "roll": node.args[2:3] or [[0]]}.get(operation(node), ())
+    dims = {"flip": args_of(node)[1:2], "roll": args_of(node)[2:3] or [[0]]}.get(operation(node), ())
     return any(dim % _dims(node) == 0 for listed in dims for dim in listed)
 
 

@@ -1,12 +1,9 @@
 """The operations of exported graphs, by their ATen names."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 import math
 import operator
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +56,22 @@ INTERPOLATIONS = [aten.upsample_linear1d.vec, aten.upsample_bilinear2d.vec, aten
 LINEAR |= {function: function for function in NEAREST + INTERPOLATIONS}
 
 
+def args_of(node: fx.Node) -> tuple[Any, ...]:
+    """The positional arguments of a node; torch.fx types each as a union of all that an argument may be."""
+    return node.args
+
+
+def node_of(value: Any) -> fx.Node:
+    """An argument of a node that is a node itself."""
+    return value
+
+
+def function_of(node: fx.Node) -> Callable[..., Any]:
+    """The function that a node calls."""
+    target: Any = node.target
+    return target
+
+
 def operation(node: fx.Node) -> str:
     """The operation's plain name: `relu` for aten.relu_.default."""
     return _name(node).strip("_")
@@ -84,7 +97,7 @@ def is_view(node: fx.Node) -> bool:
 
 def is_active_dropout(node: fx.Node) -> bool:
     """Whether a node is a dropout that is also active in eval mode."""
-    return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and node.args[1] != 0
+    return node.target in IDENTITY and "dropout" in _name(node) and bool(node.args[2]) and bool(node.args[1])
 
 
 def is_identity(node: fx.Node) -> bool:
@@ -110,7 +123,7 @@ def is_in_place(node: fx.Node) -> bool:
 def aliases(node: fx.Node) -> list[fx.Node]:
     """All nodes that may share memory with this one: the tensor that it is a view of, and all views of that."""
     while is_view(node):
-        node = node.args[0]  # type: ignore[assignment]
+        node = node_of(node.args[0])
     shared = [node]
     for alias in shared:
         shared += [user for user in alias.users if is_view(user)]
@@ -123,19 +136,21 @@ def _name(node: fx.Node) -> str:
 
 def clip(node: fx.Node) -> tuple[float, float] | None:
     """(lower, upper) bound of a clip; None for any other operation."""
-    bound = [*node.args[1:3], None, None]
+    args: tuple[Any, ...] = node.args
+    keywords: dict[str, Any] = node.kwargs
+    bound = [*args[1:3], None, None]
     match node.target:
         case aten.relu.default | aten.relu_.default:
             return 0.0, math.inf
         case aten.relu6.default | aten.relu6_.default:
             return 0.0, 6.0
         case aten.hardtanh.default | aten.hardtanh_.default:
-            low, high = (*node.args[1:3], *(-1.0, 1.0)[len(node.args) - 1 :])
+            low, high = (*args[1:3], *(-1.0, 1.0)[len(args) - 1 :])
             return float(low), float(high)
         case aten.clamp.default | aten.clamp_.default | aten.clip.default | aten.clip_.default:
-            low = node.kwargs.get("min", bound[0])
-            high = node.kwargs.get("max", bound[1])
+            low = keywords.get("min", bound[0])
+            high = keywords.get("max", bound[1])
             return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
         case aten.clamp_min.default | aten.clamp_min_.default:
-            return float(node.args[1]), math.inf
+            return float(args[1]), math.inf
     return None

@@ -1,13 +1,12 @@
 """Nodes of an exported graph that are no operations: regions without gradients or with autocast, and assertions."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
-# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportGeneralTypeIssues=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 import operator
+from typing import Any
 
 import torch
 from torch import fx
+
+from ann2snn.graph.operations import args_of, node_of
 
 aten = torch.ops.aten
 REGIONS = (
@@ -28,15 +27,17 @@ def inline(module: fx.GraphModule) -> None:
 
 
 def _inline(module: fx.GraphModule, region: fx.Node) -> None:
-    position = next(i for i, argument in enumerate(region.args) if isinstance(argument, fx.Node))
-    body, inputs = region.args[position], region.args[position + 1 :]
-    inner = module.get_submodule(body.target).graph
+    args = args_of(region)
+    position = next(i for i, argument in enumerate(args) if isinstance(argument, fx.Node))
+    body, inputs = node_of(args[position]), args[position + 1 :]
+    submodule: Any = module.get_submodule(str(body.target))
+    inner = submodule.graph
     parameters = [node for node in inner.nodes if node.op == "placeholder"]
     with module.graph.inserting_before(region):
-        results = module.graph.graph_copy(inner, dict(zip(parameters, inputs, strict=True)))
+        results: Any = module.graph.graph_copy(inner, dict(zip(parameters, inputs, strict=True)))
     for user in list(region.users):
         assert user.target is operator.getitem
-        user.replace_all_uses_with(results[user.args[1]])
+        user.replace_all_uses_with(results[args_of(user)[1]])
         module.graph.erase_node(user)
     module.graph.erase_node(region)
     if not body.users:

@@ -1,9 +1,5 @@
 """Rewrites an exported graph as a graph of named modules, node by node, with a report."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +10,7 @@ from ann2snn.graph import not_convertible
 from ann2snn.graph.clips import find_clips
 from ann2snn.graph.modules import MaxPool
 from ann2snn.graph.network import Network
-from ann2snn.graph.operations import aliases, is_constant, is_in_place, operation
+from ann2snn.graph.operations import aliases, is_constant, is_in_place, node_of, operation
 from ann2snn.graph.output_activation import output_activation
 from ann2snn.graph.regions import inline
 from ann2snn.graph.report import NodeReport, NotConvertible
@@ -141,7 +137,7 @@ class Rewriter:
         path = path or self.module_path(node)
         taken = {"output", *(m.name for m in self.root.children())}  # "output" names the statistics of the output
         name = path if path not in taken else next(f"{path}@{i}" for i in range(1, 10**6) if f"{path}@{i}" not in taken)
-        module.name = name
+        module.name = name  # type: ignore[assignment]
         key = name.replace(".", "_").replace("@", "_call")
         key = key if not hasattr(self.root, key) and key not in RESERVED else f"{key}_{len(taken)}"
         self.root.add_module(key, module)
@@ -188,7 +184,7 @@ class Rewriter:
         """The new module whose output `source` is, if nothing else reads it; else None."""
         before = self.env[source]
         only_reader = all(len(node.users) == 1 for node, new in self.env.items() if new is before)
-        return getattr(self.root, before.target) if only_reader and before.op == "call_module" else None
+        return getattr(self.root, str(before.target)) if only_reader and before.op == "call_module" else None
 
     # passes over the whole graph
 
@@ -203,10 +199,12 @@ class Rewriter:
         """Moves max pools before the activations that only they read: maxpool(relu(x)) = relu(maxpool(x))."""
         for pool in list(ann.graph.nodes):
             module = ann.get_submodule(pool.target) if pool.op == "call_module" else None
-            before = pool.args[0] if isinstance(module, MaxPool) else None
-            if before is None or before.op != "call_module" or len(before.users) > 1:
+            if not isinstance(module, MaxPool):
                 continue
-            activation = ann.get_submodule(before.target)
+            before = node_of(pool.args[0])
+            if before.op != "call_module" or len(before.users) > 1:
+                continue
+            activation = ann.get_submodule(str(before.target))
             if isinstance(activation, ThresholdReLU):
                 with ann.graph.inserting_before(before):
                     moved = ann.graph.call_module(pool.target, before.args)

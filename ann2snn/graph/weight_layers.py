@@ -3,19 +3,15 @@
 A handler takes the rewriter and the exported node.
 """
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportOperatorIssue=false, reportReturnType=false, reportOptionalMemberAccess=false, reportGeneralTypeIssues=false
-# (torch.fx types every argument of a node as a union of all that it could be)
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ann2snn.graph import not_convertible
 from ann2snn.graph.modules import CONVOLUTIONS, TRANSPOSED, Affine
-from ann2snn.graph.operations import operation
+from ann2snn.graph.operations import args_of, operation
 from ann2snn.networks.batch_norm import fold
 
 if TYPE_CHECKING:
@@ -29,16 +25,18 @@ def convolution(rewriter: "Rewriter", node: fx.Node) -> None:
         return rewriter.reject(node, not_convertible.WEIGHTS)
     weight, bias = parameters
     n = weight.dim() - 2
-    given = node.args[3:]
+    given = args_of(node)[3:]
+    kernel: Any = tuple(weight.shape[2:])
+    defaults: tuple[Any, ...]
     if "transpose" in operation(node):
         defaults = ([1] * n, [0] * n, [0] * n, 1, [1] * n)
         stride, padding, output_padding, groups, dilation = (*given, *defaults[len(given) :])
-        layer = TRANSPOSED[n - 1](weight.shape[0], weight.shape[1] * groups, tuple(weight.shape[2:]), stride, padding,
+        layer = TRANSPOSED[n - 1](weight.shape[0], weight.shape[1] * groups, kernel, stride, padding,
                                   output_padding, groups, bias is not None, dilation, device="meta")  # fmt: skip
     else:
         defaults = ([1] * n, [0] * n, [1] * n, 1)
         stride, padding, dilation, groups = (*given, *defaults[len(given) :])
-        layer = CONVOLUTIONS[n - 1](weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride,
+        layer = CONVOLUTIONS[n - 1](weight.shape[1] * groups, weight.shape[0], kernel, stride,
                                     padding, dilation, groups, bias is not None, device="meta")  # fmt: skip
     _add(rewriter, node, layer, weight, bias)
 
@@ -55,15 +53,15 @@ def linear(rewriter: "Rewriter", node: fx.Node) -> None:
 
 def batch_norm(rewriter: "Rewriter", node: fx.Node) -> None:
     """A batch norm: folded into the layer before it, or an `Affine` where there is none."""
-    source, *names = node.args[:5]
+    source, *names = args_of(node)[:5]
     weight, bias, mean, variance = (None if n is None else rewriter.tensors.get(n.name) for n in names)
-    training, _, eps = node.args[5:8]
-    if training or mean is None:
+    training, _, eps = args_of(node)[5:8]
+    if training or mean is None or variance is None:
         return rewriter.reject(node, not_convertible.STATISTICS)
     weight = torch.ones_like(mean) if weight is None else weight
     bias = torch.zeros_like(mean) if bias is None else bias
     layer, dims = rewriter.layer_before(source), source.meta["val"].dim()
-    if fold(layer, dims, mean, variance, eps, weight, bias):
+    if layer is not None and fold(layer, dims, mean, variance, eps, weight, bias):
         rewriter.env[node] = rewriter.env[source]
         return rewriter.report_node(node, "folded", f"into {layer.name}")
     scale = (variance + eps).rsqrt() * weight
@@ -73,17 +71,17 @@ def batch_norm(rewriter: "Rewriter", node: fx.Node) -> None:
 
 def _parameters(rewriter: "Rewriter", node: fx.Node) -> tuple[Tensor, Tensor | None] | None:
     """Copies of (weight, bias); None where the network computes one of them."""
-    names = [n.name if isinstance(n, fx.Node) else n for n in (*node.args[1:3], None)[:2]]
+    names = [n.name if isinstance(n, fx.Node) else n for n in (*args_of(node)[1:3], None)[:2]]
     if any(name is not None and name not in rewriter.tensors for name in names):
         return None
-    weight, bias = (None if name is None else rewriter.tensors[name].clone() for name in names)
-    return weight, bias
+    copies: list[Any] = [None if name is None else rewriter.tensors[name].clone() for name in names]
+    return copies[0], copies[1]
 
 
 def _add(rewriter: "Rewriter", node: fx.Node, layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     layer.weight = nn.Parameter(weight)
-    layer.bias = None if bias is None else nn.Parameter(bias)
-    rewriter.module(node, layer, rewriter.env[node.args[0]], "weights")
+    layer.bias = None if bias is None else nn.Parameter(bias)  # type: ignore[assignment]
+    rewriter.module(node, layer, rewriter.env[args_of(node)[0]], "weights")
 
 
 HANDLERS: dict[str, Callable[["Rewriter", fx.Node], None]] = {

@@ -1,8 +1,5 @@
 """What the simulator needs to know about every node of a converted network."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# (torch.fx types every argument and target of a node as a union of all that it could be)
-
 import enum
 from dataclasses import dataclass, field
 
@@ -12,6 +9,7 @@ from torch import fx, nn
 from ann2snn.conversion.neurons import Neuron
 from ann2snn.graph.modules import MaxPool
 from ann2snn.graph.network import modules_by_node
+from ann2snn.graph.operations import node_of
 from ann2snn.simulation.backends import emits_byte_spikes, runs_in_triton, runs_natively
 
 
@@ -48,6 +46,11 @@ class PlannedNode:
     fused_into: fx.Node | None = None
     releases: list[fx.Node] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """Name of the module that it calls; empty without one."""
+        return str(getattr(self.module, "name", ""))
+
 
 def analyse(snn: fx.GraphModule) -> dict[fx.Node, PlannedNode]:
     """The facts about all nodes, in forward order."""
@@ -60,15 +63,15 @@ def analyse(snn: fx.GraphModule) -> dict[fx.Node, PlannedNode]:
         is_batched = node.op == "placeholder" or any(n.is_batched for n in inputs)
         nodes[node] = PlannedNode(node, module, is_dynamic, is_batched)
         if is_dynamic and isinstance(module, Neuron | MaxPool):
-            _plan_layer(nodes[node], nodes)
+            _plan_layer(nodes[node], module, nodes)
     _plan_releases(nodes)
     return nodes
 
 
-def _plan_layer(layer: PlannedNode, nodes: dict[fx.Node, PlannedNode]) -> None:
-    layer.backend = _backend(layer.module)
-    layer.takes_residual = layer.backend is Backend.NATIVE or emits_byte_spikes(layer.module)
-    source = nodes[layer.node.args[0]]
+def _plan_layer(layer: PlannedNode, module: nn.Module, nodes: dict[fx.Node, PlannedNode]) -> None:
+    layer.backend = _backend(module)
+    layer.takes_residual = layer.backend is Backend.NATIVE or emits_byte_spikes(module)
+    source = nodes[node_of(layer.node.args[0])]
     if layer.takes_residual and source.is_dynamic and _is_plain_sum(source.node):
         source.fused_into = layer.node
 

@@ -1,9 +1,8 @@
 """The choice of a layer's backend: compiled C on the CPU, Triton on a GPU, or PyTorch."""
 
-# pyright: reportCallIssue=false, reportArgumentType=false
-# (a module's methods are typed as what its attributes may be)
 import functools
 import sys
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ def runs_in_triton(module: nn.Module) -> bool:
     return _is_plain_if(module, "cuda") and _triton_works()
 
 
-def emits_byte_spikes(module: nn.Module) -> bool:
+def emits_byte_spikes(module: nn.Module) -> TypeGuard[MultiStepNeuron]:
     """Whether a multi-step neuron passes its spikes on as bytes, which the synapses of `layer.c` take."""
     if not isinstance(module, MultiStepNeuron):
         return False

@@ -1,13 +1,11 @@
 """Layers of neurons on a batch of images: in compiled code, or by the neuron's own `step` or `run`."""
 
-# pyright: reportCallIssue=false, reportArgumentType=false
-# (a module's methods are typed as what its attributes may be)
-
 import functools
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ann2snn.conversion.neurons import IF, MultiStepNeuron, Neuron, hard, soft
 from ann2snn.simulation import c_library
@@ -20,10 +18,21 @@ from ann2snn.simulation.synapses import memory_format, to_channels_last
 Emitted = Tensor | Spikes
 
 
+class SingleStepModule(Protocol):
+    """What `SingleStepLayer` needs of a module."""
+
+    def init(self, current: Tensor, /) -> Any:
+        """State before the first step, for a layer with such a current (B, ...)."""
+
+    def step(self, state: Any, current: Tensor, /) -> tuple[Any, Tensor]:
+        """Next state, and what the layer passes on (B, ...)."""
+        ...
+
+
 def spike_train_of(neuron: IF, currents: Tensor | CurrentSequence) -> Tensor:
     """Binary spike train (T, B, ...), bool, of `neuron` driven by `currents` (T, B, ...)."""
     if not runs_natively(neuron):
-        return neuron.run(currents) != 0
+        return neuron.run(currents) != 0  # type: ignore[arg-type]
     _, spikes = _run(neuron, currents)
     return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
 
@@ -32,7 +41,9 @@ def integrate(neuron: MultiStepNeuron, currents: Tensor | CurrentSequence) -> Te
     """`neuron.integrate(currents)`: membrane potentials (B, ...) after the `currents` (T, B, ...), without firing."""
     max_v_th = torch.full_like(neuron.v_th, torch.finfo(neuron.v_th.dtype).max)  # never reached
     integrator = IF(max_v_th, soft, neuron.shift, neuron.v_init)
-    return _run(integrator, currents)[0].membrane if runs_natively(integrator) else neuron.integrate(currents)
+    if runs_natively(integrator):
+        return _run(integrator, currents)[0].membrane
+    return neuron.integrate(currents)  # type: ignore[arg-type]
 
 
 def _run(neuron: IF, currents: Tensor | CurrentSequence) -> tuple["NativeIFLayer", Spikes]:
@@ -81,7 +92,7 @@ class NativeIFLayer(IFLayer):
             inputs[current.source] = current.input
         else:
             layer = self.sizes
-            inputs["current"] = to_channels_last(current)
+            inputs["current"] = to_channels_last(dense(current))
         if isinstance(residual, Spikes):
             if "amplitude" not in self.arguments:
                 self.set_parameter("amplitude", residual.amplitude)
@@ -112,9 +123,10 @@ class NativeIFLayer(IFLayer):
 class SingleStepLayer:
     """A layer that runs by its module's own `step`: a neuron of any kind, or a max-pool."""
 
-    def __init__(self, module: nn.Module, like: Tensor):
+    def __init__(self, module: SingleStepModule, like: Tensor):
         """`like` (B, ...) is the current of one step."""
-        self.module, self.size, self.state, self.counts = module, len(like), module.init(like), None
+        self.module, self.size, self.state = module, len(like), module.init(like)
+        self.counts: Tensor | None = None
 
     def run(self, current: Tensor, residual: None, segments: list[int], reads: int) -> tuple[Tensor, list[Tensor]]:
         """See `IFLayer.run`; a constant current is repeated for every step."""
@@ -126,7 +138,8 @@ class SingleStepLayer:
                 if self.counts is None:
                     self.counts = torch.zeros_like(emitted, dtype=torch.int16)
                 self.counts += emitted != 0
-            events += [sum_over_images(self.counts)] if len(events) < reads else []
+            if self.counts is not None and len(events) < reads:
+                events.append(sum_over_images(self.counts))
         return torch.cat(out) if len(out) > 1 else out[0], events
 
 
@@ -135,7 +148,8 @@ class MultiStepLayer:
 
     def __init__(self, neuron: Neuron, size: int):
         """`size` is the number of images B."""
-        self.neuron, self.size = neuron, size
+        self.neuron: Any = neuron
+        self.size = size
 
     def run(
         self, current: Value, residual: Value | None, segments: list[int], reads: int
@@ -143,7 +157,7 @@ class MultiStepLayer:
         """See `IFLayer.run`; the block is the whole simulation."""
         neuron, steps = self.neuron, sum(segments)
         if emits_byte_spikes(neuron):
-            fired = neuron.spike_train(CurrentSequence((current, residual), steps, self.size))
+            fired = neuron.spike_train(CurrentSequence((current, residual), steps, self.size))  # type: ignore[arg-type]
             emitted = Spikes(fired.flatten(0, 1).view(torch.uint8), neuron.spike_amplitude)
         else:
             spikes = neuron.run(dense(current).unflatten(0, (steps, -1)))

@@ -4,10 +4,6 @@ Steps are taken in blocks. The other layers of the network process the steps of 
 of neurons runs through them in order. If a layer receives all steps at once, the whole simulation is one block.
 """
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalOperand=false
-# pyright: reportReturnType=false, reportOptionalMemberAccess=false, reportOperatorIssue=false
-# (torch.fx types every argument and target of a node as a union of all that it could be)
-
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +14,7 @@ from torch import Tensor, fx, nn
 from ann2snn.conversion.neurons import Neuron
 from ann2snn.errors import UserError
 from ann2snn.graph.modules import MaxPool
+from ann2snn.graph.operations import function_of, node_of
 from ann2snn.simulation.analysis import Backend, analyse
 from ann2snn.simulation.currents import LazyCurrent, dense
 from ann2snn.simulation.layers import MultiStepLayer, NativeIFLayer, SingleStepLayer
@@ -50,10 +47,10 @@ class Plan:
         self.static_nodes = [n.node for n in facts if not n.is_dynamic]
         self.dynamic_nodes = [n.node for n in facts if n.is_dynamic and n.fused_into is None]
         self.batched_nodes = {n.node for n in facts if n.is_batched}
-        self.spiking_nodes = {n.node: str(n.module.name) for n in facts if n.backend}
+        self.spiking_nodes = {n.node: n.name for n in facts if n.backend}
         if not self.spiking_nodes:
             raise UserError("This network has no spiking neurons: convert(ann, method, calibration_images, T) first.")
-        self.pools = frozenset(str(n.module.name) for n in facts if n.backend and isinstance(n.module, MaxPool))
+        self.pools = frozenset(n.name for n in facts if n.backend and isinstance(n.module, MaxPool))
         self.has_multi_step = any(n.backend is Backend.MULTI_STEP for n in facts)
         weighted = {n.node for n in facts if n.is_dynamic and isinstance(n.module, nn.Conv2d | nn.Linear)}
         self.native_candidates = weighted if any(n.takes_residual for n in facts) else set()
@@ -92,6 +89,7 @@ class Plan:
         static = self.static_values(images)
         layers: dict[fx.Node, Layer] = {}
         total, size = torch.zeros((), device=images.device), len(images)
+        last = total  # the outputs (steps, B, ...) of a block
         for first in range(1, at[-1] + 1, block):
             steps = min(block, at[-1] + 1 - first)
             reads = [t for t in at if first <= t < first + steps]
@@ -105,7 +103,7 @@ class Plan:
                     output = layers[node].run(current, residual, segments, len(reads))
                     env[node], events[self.spiking_nodes[node]] = output
                 elif node.op == "output":
-                    last = dense(env[node.args[0]]).unflatten(0, (steps, size))
+                    last = dense(env[node_of(node.args[0])]).unflatten(0, (steps, size))
                 else:
                     env[node] = self.value(node, env)
                 for unused in self.nodes[node].releases:
@@ -126,7 +124,7 @@ class Plan:
 
     def create_layer(self, node: fx.Node, current, size: int) -> Layer:
         """A layer in its initial state, for `size` images and an input like `current`."""
-        module = self.nodes[node].module
+        module: Any = self.nodes[node].module
         match self.nodes[node].backend:
             case Backend.NATIVE:
                 return NativeIFLayer(module, torch.Size((size, *current.shape[1:])))
@@ -138,38 +136,39 @@ class Plan:
                 return MultiStepLayer(module, size)
         return SingleStepLayer(module, current[:size])
 
-    def input_currents(self, node: fx.Node, env: "BlockValues", size: int):
+    def input_currents(self, node: fx.Node, env: "BlockValues", size: int) -> tuple[Any, Any]:
         """The current of a layer, and a residual for a layer that adds it itself, or None."""
-        source, facts = node.args[0], self.nodes[node]
+        source, facts = node_of(node.args[0]), self.nodes[node]
         if not facts.takes_residual:
             return dense(env.unrepeated(source) if facts.backend is Backend.TRITON else env[source]), None
         if self.nodes[source].fused_into is None:
             current = env.unrepeated(source)
             return current.dense if isinstance(current, Spikes) else current, None
-        x, y = (env.unrepeated(n) for n in source.args)
+        x, y = (env.unrepeated(node_of(n)) for n in source.args)
         if isinstance(y, LazyCurrent) or isinstance(x, Spikes):
             x, y = y, x
         alike = x.shape[1:] == y.shape[1:] and all(
             len(v.shape) and v.shape[0] in (size, env.steps * size) for v in (x, y)
         )
         if not alike or isinstance(x, Spikes):
-            x, y = (dense(env[n]) for n in source.args)
+            x, y = (dense(env[node_of(n)]) for n in source.args)
             return x + y, None
         return x, y
 
-    def value(self, node: fx.Node, env: dict):
+    def value(self, node: fx.Node, env: dict) -> Any:
         """Value of a node without neurons, from those of its inputs."""
         if node.op == "get_attr":
-            return operator.attrgetter(node.target)(self.snn)
-        module = self.nodes[node].module
-        function = node.target if module is None else module
-        arguments, keywords = fx.map_arg((node.args, node.kwargs), env.__getitem__)
-        if node in self.native_candidates:
+            return operator.attrgetter(str(node.target))(self.snn)
+        module: Any = self.nodes[node].module
+        function = function_of(node) if module is None else module
+        inputs: Any = fx.map_arg((node.args, node.kwargs), env.__getitem__)
+        arguments, keywords = inputs
+        if module is not None and node in self.native_candidates:
             x = arguments[0].dense if isinstance(arguments[0], LazyCurrent) else arguments[0]
             if node not in self.synapses:
                 self.synapses[node] = synapses_for(module, x)
-            if self.synapses[node]:
-                return LazyCurrent(self.synapses[node], x)
+            if synapses := self.synapses[node]:
+                return LazyCurrent(synapses, x)
         if arguments and (spikes := apply(function, *arguments, **keywords)) is not None:
             return spikes
         return function(*map(dense, arguments), **{name: dense(value) for name, value in keywords.items()})

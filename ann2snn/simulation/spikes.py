@@ -2,9 +2,6 @@
 
 import functools
 import operator
-
-# pyright: reportCallIssue=false, reportArgumentType=false
-# (a module's methods are typed as what its attributes may be)
 from dataclasses import dataclass
 
 import torch

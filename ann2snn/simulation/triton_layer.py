@@ -3,14 +3,11 @@
 Triton is part of PyTorch's GPU builds only, so import this module only where there is a GPU.
 """
 
-# pyright: reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false, reportMissingImports=false
-# (a module's methods are typed as what its attributes may be, and a kernel's arguments as what Python passes)
-
 from collections.abc import Callable
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from ann2snn.conversion.neurons import IF, hard
@@ -88,7 +85,7 @@ class TritonIFLayer(IFLayer):
 
         def run_segment(first: int, length: int) -> None:
             shift, shift_inner = self.shift or self.layout(
-                torch.stack([self.neuron.shift_at(self.t + first + k) for k in range(length)])
+                torch.stack([self.neuron.shift_at(self.t + first + k) for k in range(length)])  # type: ignore
             )
             with torch.cuda.device_of(current):
                 if_steps[(triton.cdiv(size, UNITS),)](
@@ -96,7 +93,7 @@ class TritonIFLayer(IFLayer):
                     self.membrane, self.counts, out[first * images :], v_th, shift,
                     size, length, 0 if is_constant else size,
                     v_inner, v_th.shape[1], shift_inner, shift.shape[1], shift.shape[1] if self.is_time_varying else 0,
-                    HARD=self.neuron.reset is hard, UNITS=UNITS,
+                    HARD=self.neuron.reset is hard, UNITS=UNITS,  # type: ignore
                 )  # fmt: skip
 
         return out, run_segment

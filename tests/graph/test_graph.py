@@ -307,7 +307,7 @@ REFUSED = {
     "softmax over images": (fn(lambda y: y.softmax(0)), "softmax: softmax", "over the classes"),
     "LSTM": (nn.Sequential(nn.Flatten(2), nn.LSTM(63, 4)), "1: lstm", "it is recurrent"),
     "GRU cell": (nn.Sequential(nn.Flatten(), nn.GRUCell(189, 4), nn.ReLU()), "1: grucell", "it is recurrent"),
-    "cast to integers": (fn(lambda y: y.int().float()), "to: to", "leave values as floats"),
+    "cast to integers": (fn(lambda y: y.int().float()), "to: to", "keep values in floating point"),
     "a negative threshold": (nn.Sequential(conv(), threshold_of(QCFS(4), -0.5)), "1: qcfs", "y_th is -0.5 and must be"),
     "a threshold of 0": (
         nn.Sequential(conv(), nn.Sequential(threshold_of(TCL(), 0))),
@@ -327,12 +327,12 @@ REFUSED = {
     "in place": (
         fn(lambda y: F.relu_(y.flatten(1)) + y.flatten(1)),
         "relu: relu",
-        "use the form that is not in place",
+        "use the out-of-place form",
     ),
     "in place, seen by a view": (
         fn(lambda y: (lambda z: (F.relu_(y), z)[1])(y.flatten(1))),
         "relu: relu",
-        "use the form that is not in place",
+        "use the out-of-place form",
     ),
     "dropout that is on": (fn(lambda y: F.dropout(y, 0.5)), "dropout: dropout", "use nn.Dropout"),
     "a size": (fn(lambda y: y + y.size(0)), "add: add", "write the number"),

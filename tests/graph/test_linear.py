@@ -341,7 +341,7 @@ def test_a_shuffle_keeps_one_amplitude_for_each_channel():
 
 # what is not linear, or mixes the images
 
-BATCH, IN_PLACE, DATA = "keep the first dimension for the batch", "use the form that is not in place", "normalises by"
+BATCH, IN_PLACE, DATA = "keep the first dimension for the batch", "use the out-of-place form", "normalises by"
 REFUSED = {
     "flip of images": (lambda s, y: y.flip(0), "flip", BATCH),
     "roll of images": (lambda s, y: y.roll(1, 0), "roll", BATCH),
@@ -364,11 +364,11 @@ REFUSED = {
     ),
     "by its sum": (lambda s, y: y / y.sum(1, keepdim=True), "div", DATA),
     "a number by it": (lambda s, y: s.mask / (y + 1), "div", DATA),
-    "rounded": (lambda s, y: torch.div(y, 2, rounding_mode="floor"), "div", "does not know"),
+    "rounded": (lambda s, y: torch.div(y, 2, rounding_mode="floor"), "div", "is not supported"),
     "times itself": (lambda s, y: y * y, "mul", "without gates"),
     "two that depend on the input": (lambda s, y: torch.einsum("bchw,bcwk->bchk", y, y.mT), "einsum", "without gates"),
     "matmul of two": (lambda s, y: y @ y.transpose(2, 3), "matmul", "without gates"),
-    "random numbers": (lambda s, y: y * torch.rand(4, 1, 1), "rand", "does not know"),
+    "random numbers": (lambda s, y: y * torch.rand(4, 1, 1), "rand", "is not supported"),
     "number of images": (lambda s, y: y * y.size(0), "mul", "write the number"),
     "in place, seen by a slice": (lambda s, y: (lambda z: (F.relu_(y), z)[1])(y[:, :2]), "relu", IN_PLACE),
     "in place, on a slice": (lambda s, y: (F.relu_(y[:, 0]), y)[1], "relu", IN_PLACE),

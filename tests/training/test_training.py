@@ -25,7 +25,6 @@ from ann2snn.errors import UserError
 from ann2snn.networks import activations
 from ann2snn.networks import registry as networks_registry
 from ann2snn.networks.activations import ThresholdReLU
-from ann2snn.networks.registry import _NETWORKS
 from ann2snn.training import checkpoints, initialization, recipes
 from ann2snn.training import train as training_train
 from ann2snn.training.checkpoints import load_source, weights_hash
@@ -67,7 +66,7 @@ NETS = {net.__name__: net for net in (dropout_net, plain_net, kaiming_net)}
 
 def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks_registry, "_NETWORKS", _NETWORKS | NETS)
+        patch.setattr(networks_registry, "_NETWORKS", networks_registry.network_functions() | NETS)
         patch.setitem(recipes.RECIPES, "digits", recipe)
         patch.setattr(checkpoints, "write_atomic", options.pop("write_atomic", checkpoints.write_atomic))
         return train(small_digits(), network, activation, seed, root, **{"progress": False, "device": "cpu"} | options)
@@ -75,7 +74,7 @@ def run(root, network="dropout_net", activation="relu", seed=0, recipe=SHORT, **
 
 def read(path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks_registry, "_NETWORKS", _NETWORKS | NETS)
+        patch.setattr(networks_registry, "_NETWORKS", networks_registry.network_functions() | NETS)
         return load_source(path)
 
 
