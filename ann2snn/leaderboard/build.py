@@ -1,8 +1,9 @@
-"""All generated files: pages, leaderboard.csv, figures and the README's table. Writes them, or finds the stale ones."""
+"""All generated files: pages, leaderboard.csv, figures and the README's table. They are written or checked."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from ann2snn.errors import UserError
 from ann2snn.files import write_atomic
@@ -15,12 +16,12 @@ from ann2snn.leaderboard.rows import Section, sections
 from ann2snn.records.store import load_all
 
 PAGES = (paper, methods_page, energy)  # beside LEADERBOARD.md
-# What draws figures, by the names of their files; {} is the section's.
+# The modules that draw figures, by the names of their files; {} is the section.
 DRAWERS = {"{}": accuracy, "dashboard-{}": dashboard, "methods-{}": methods, "readme": readme}
 
 
 def build(root: Path | str, readme_file: Path | str | None = None) -> list[Path]:
-    """Writes all generated files below `root` that are stale, and removes figures of which there are no records.
+    """Writes all generated files below `root` that are stale, and removes figures without records.
 
     Args:
         root: The folder that holds `records/`.
@@ -37,15 +38,16 @@ def build(root: Path | str, readme_file: Path | str | None = None) -> list[Path]
     texts = _stale_texts(_texts(root, records, readme_file))
     for path, text in texts.items():
         write_atomic(path, text)
-    figures = _stale_figures(root, records)
-    for drawer, section, drawn, paths in _figures(root, records):
-        if set(paths.values()) & set(figures):
-            for kind, data in style.render(drawer, section, drawn).items():
-                write_atomic(paths[kind], data)
-    orphans = _orphans(root, records)
+    figures = list(_figures(root, records))
+    stale = _stale_figures(figures)
+    for figure in figures:
+        if set(figure.paths.values()) & set(stale):
+            for kind, data in style.render(figure.drawer, figure.section, figure.curves).items():
+                write_atomic(figure.paths[kind], data)
+    orphans = _orphans(root, figures)
     for path in orphans:
         path.unlink()
-    return [*texts, *figures, *orphans]
+    return [*texts, *stale, *orphans]
 
 
 def check(root: Path | str, readme_file: Path | str | None = None) -> list[Path]:
@@ -57,11 +59,12 @@ def check(root: Path | str, readme_file: Path | str | None = None) -> list[Path]
     root = Path(root)
     records = _records(root)
     texts = _stale_texts(_texts(root, records, readme_file))
-    return [*texts, *_stale_figures(root, records), *_orphans(root, records)]
+    figures = list(_figures(root, records))
+    return [*texts, *_stale_figures(figures), *_orphans(root, figures)]
 
 
 def build_pages(root: Path | str) -> list[Path]:
-    """Writes the stale ones of `PAGES` alone, which need no record; returns them."""
+    """Writes the stale ones of `PAGES`, which need no record, and returns them."""
     texts = _stale_texts(_page_texts(Path(root)))
     for path, text in texts.items():
         write_atomic(path, text)
@@ -91,7 +94,7 @@ def _texts(root: Path, records: list[dict], readme_file: Path | str | None) -> d
 
 
 def _page_texts(root: Path, records: list[dict] | None = None) -> dict[Path, str]:
-    """The pages that are there already, or for which there are records."""
+    """The pages that exist, or for which there are records."""
     known = inputs.read(root, records)
     return {root / page.NAME: page.page(known) for page in PAGES if (root / page.NAME).exists() or page.wanted(known)}
 
@@ -100,24 +103,31 @@ def _stale_texts(texts: dict[Path, str]) -> dict[Path, str]:
     return {path: text for path, text in texts.items() if not path.exists() or path.read_bytes() != text.encode()}
 
 
-def _stale_figures(root: Path, records: list[dict]) -> list[Path]:
+class _Figure(NamedTuple):
+    drawer: ModuleType
+    section: Section
+    curves: list[dict]
+    paths: dict[str, Path]  # by kind, "svg" and "png"
+
+
+def _stale_figures(figures: list[_Figure]) -> list[Path]:
     stale = []
-    for drawer, section, drawn, paths in _figures(root, records):
-        mark = style.stamp(drawer, section, drawn).encode()
-        stale += [path for path in paths.values() if not path.exists() or mark not in path.read_bytes()]
+    for figure in figures:
+        mark = style.stamp(figure.drawer, figure.section, figure.curves).encode()
+        stale += [path for path in figure.paths.values() if not path.exists() or mark not in path.read_bytes()]
     return stale
 
 
-def _figures(root: Path, records: list[dict]) -> Iterator[tuple[ModuleType, Section, list[dict], dict[str, Path]]]:
-    """The drawer of every figure, its section, its curves, and its files by kind."""
+def _figures(root: Path, records: list[dict]) -> Iterator[_Figure]:
     for section in sections(records):
         for name, drawer in DRAWERS.items():
-            if drawn := drawer.curves(section):
+            if curves := drawer.curves(section):
                 file = name.format(leaderboard.figure_name(section))
-                yield drawer, section, drawn, {kind: root / "figures" / f"{file}.{kind}" for kind in ("svg", "png")}
+                paths = {kind: root / "figures" / f"{file}.{kind}" for kind in ("svg", "png")}
+                yield _Figure(drawer, section, curves, paths)
 
 
-def _orphans(root: Path, records: list[dict]) -> list[Path]:
+def _orphans(root: Path, figures: list[_Figure]) -> list[Path]:
     """Figures that no section has."""
-    known = {path for *_, paths in _figures(root, records) for path in paths.values()}
+    known = {path for figure in figures for path in figure.paths.values()}
     return sorted({*(root / "figures").glob("*.svg"), *(root / "figures").glob("*.png")} - known)

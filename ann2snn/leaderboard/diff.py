@@ -5,8 +5,6 @@ from typing import NamedTuple
 from ann2snn.leaderboard.pages.leaderboard import SHORT, _source
 from ann2snn.leaderboard.rows import Row, require, sections
 
-# ------------------------------------------------------------------------------------------------------ comparison
-
 
 class Compared(NamedTuple):
     """One cell that both folders have, over the jobs that both have; shares from 0 to 1."""
@@ -45,9 +43,9 @@ def comparison_table(rows: list[Compared], T: tuple[int, ...] = SHORT) -> str:
     width = max(16, *(len(row.row) for row in rows))
     lines = []
     for section in dict.fromkeys(row.section for row in rows):
-        heads = " ".join(f"{side:^{5 * len(T)}}" for side in ("today", "committed", "difference"))
+        headers = " ".join(f"{side:^{5 * len(T)}}" for side in ("today", "committed", "difference"))
         grid = " ".join(["".join(f"{t:>5}" for t in T)] * 3)
-        lines += [section, f"{'':{width}} {heads}".rstrip(), f"{'T =':{width}} {grid}"]
+        lines += [section, f"{'':{width}} {headers}".rstrip(), f"{'T =':{width}} {grid}"]
         for name in dict.fromkeys(row.row for row in rows if row.section == section):
             found = [cells.get((section, name, t)) for t in T]
             today, committed = (

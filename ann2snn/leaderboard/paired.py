@@ -80,13 +80,13 @@ def report(first: dict, second: dict) -> str:
         accuracies = (f"{100 * share:.2f}" for share in (x.first, x.second))
         agree = f"{100 * x.agree / x.images:.1f}"
         lines.append([x.T, *accuracies, x.interval, f"{x.lost} / {x.won}", f"{x.p:.2g}" if x.p else "< 1e-300", agree])
-    heads = ["T", "A", "B", "B - A, 95 %", "lost / won", "p", "agree %"]
+    headers = ["T", "A", "B", "B - A, 95 %", "lost / won", "p", "agree %"]
     text = [f"A: {title(first)}", f"B: {title(second)}", ""]
-    text += [tabulate(lines, heads, disable_numparse=True), ""]
+    text += [tabulate(lines, headers, disable_numparse=True), ""]
     text += [f"{found[0].images:,} test images, accuracies in %. lost: only A is right; won: only B. p: exact McNemar,"]
-    text += ["two-sided, one test a line, not adjusted; the interval comes from drawing the images."]
+    text += ["two-sided, one test per line, not adjusted; the interval is due to the sampling of the images."]
     if first["job"]["seed"] != second["job"]["seed"] or len({r["source"]["weights_hash"] for r in (first, second)}) > 1:
-        text += ["The two were made from different weights: the difference is also that of their ANNs,"]
+        text += ["The two have different weights, so the difference includes that of their ANNs,"]
         text += [f"which have {' and '.join(f'{100 * ann_share(r):.2f}' for r in (first, second))} %."]
     return "\n".join(text)
 

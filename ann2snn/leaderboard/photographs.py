@@ -70,25 +70,25 @@ def table(root: Path | str) -> str:
             for name, found in rows.items()
             if all(what in cell for cell in found.values())
         ]
-        heads = ["T =", *map(str, grid)]
-        return tabulate(cells, heads, tablefmt="github", disable_numparse=True)
+        headers = ["T =", *map(str, grid)]
+        return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
 
     macs, right = record["network"]["macs"], 100 * record["ann"]["correct"] / n
     return f"""\
 {WEIGHTS["network"]}, ReLU6, with public weights, on {n} photographs of {SIDE}x{SIDE};
-{calibration} others calibrate. Agreement with the ANN: on how many of them, in %, the
-first class of the spiking network is that of the ANN. Soft reset where nothing
-else is said. *Even*: every layer gets the mean of its input at every step,
-which leaves clipping and rounding alone. Drawing the photographs adds a
-margin of at most {196 * sqrt(0.25 / n):.1f} points, at 95 %.
+{calibration} others calibrate. Agreement with the ANN: the percentage of photographs on
+which both networks predict the same class. The reset is soft unless a row says
+otherwise. *Even*: every layer receives the mean of its input at every step,
+which leaves only clipping and rounding errors. The sampling of the photographs
+has a margin of at most {196 * sqrt(0.25 / n):.1f} points, at 95 %.
 
 {lines("agree", n / 100, 1)}
 
-Synaptic operations for an image, in units of the ANN's {macs / 1e6:.1f} M MACs (what
-the first layer does, which sees no spikes, is not counted):
+Synaptic operations per image, in units of the ANN's {macs / 1e6:.1f} M MACs (the
+first layer, which receives no spikes, is not counted):
 
 {lines("operations", macs, 2)}
 
-The ANN has the photograph's own label on {right:.1f} % of them. They are not
-ImageNet's validation set: nothing here is an ImageNet accuracy.
+The ANN predicts the label of {right:.1f} % of the photographs. They are not the
+validation set of ImageNet: no number here is an ImageNet accuracy.
 """

@@ -10,7 +10,7 @@ LINES = (("-", True), ("--", False), (":", True), ("-.", False))  # by source: l
 
 
 def curves(section: Section) -> list[dict]:
-    """What is drawn: the rows with soft reset (all of them where none has it), in %, points and ms."""
+    """The curves: the rows with soft reset (all of them where none has it), in %, points and ms."""
     soft = [row for row in section.summary_rows if row.job.options.get("reset") == "soft"]
     return [_curve(section, row) for row in sorted(soft or section.summary_rows, key=lambda row: row.job.row)]
 

@@ -1,7 +1,7 @@
-"""All methods over T: a figure for each dataset and network that has more than the paper's method and its rivals.
+"""All methods over T: a figure per dataset and network with methods besides the classic ones.
 
-The reference is accumulate-then-fire on the largest activations: unit for unit it is the quantised network in closed
-form, which is what `optimal` would be if spikes came evenly in time.
+The reference is accumulate-then-fire on the largest activations. It equals the quantised network unit by unit, which
+`optimal` would be if spikes arrived evenly in time.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ REFERENCE = ("accumulate_then_fire", {"per_channel": False})
 
 
 def curves(section: Section) -> list[dict]:
-    """What is drawn, best at T = 16 first, in %; nothing where there are no other methods."""
+    """The curves, best at T = 16 first, in %; none without other methods than the classic ones."""
     rows = [row for row in section.first_draws if row.is_default_protocol and row.accuracy(REF_T)]
     rows = [row for row in rows if row.job.options.get("reset", "soft") == "soft"]
     kinds = defaultdict(set)
@@ -72,7 +72,7 @@ def draw(section: Section, drawn: list[dict]):
 
 
 def looks_of(panels: list[list[str]]) -> dict[str, tuple[str, str]]:
-    """A marker and a colour for every method: those that share a panel have different colours, while these last."""
+    """A marker and a colour per method. Methods in one panel differ in colour if there are enough colours, else in marker."""
     names = sorted({name for panel in panels for name in panel}, key=lambda n: (-sum(n in p for p in panels), n))
     looks: dict[str, tuple[str, str]] = {}
     for name in names:
@@ -84,10 +84,10 @@ def looks_of(panels: list[list[str]]) -> dict[str, tuple[str, str]]:
 
 
 def best(found: list[dict]) -> list[str]:
-    """The methods of a panel with the highest accuracies, summed over T: a warm-up counts as zero."""
-    rivals = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"]
-    rivals.sort(key=lambda curve: -sum(curve["T"].values()))
-    return [curve["method"] for curve in rivals[:NAMED]]
+    """The methods of a panel with the highest sums of accuracies over T; a warm-up counts as zero."""
+    others = [curve for curve in found if not curve["reference"] and curve["method"] != "optimal"]
+    others.sort(key=lambda curve: -sum(curve["T"].values()))
+    return [curve["method"] for curve in others[:NAMED]]
 
 
 def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]) -> None:

@@ -11,6 +11,7 @@ from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.leaderboard.rows import Section
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+MORE_COLOURS = ("#882255", "#44AA99", "#999933", "#661100", "#6699CC", "#AA4499", "#DDCC77")  # muted, Tol 2021
 STYLE = {"svg.hashsalt": "ann2snn", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}  # `$` is a `$`
 GREY, DASHED = "#444444", (0, (5, 3))
 
@@ -38,9 +39,12 @@ def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str,
 
 
 def colours_of(names: list[str]) -> dict[str, str]:
-    """By method, and its options: the paper's method and its classic rivals have the same colours in all figures."""
+    """Colours of methods with their options. Classic methods have the same colours in all figures.
+
+    All colours differ for up to fourteen names.
+    """
     own: dict[str, str] = dict(zip(CLASSIC_METHODS, COLOURS, strict=False))
-    free = cycle(COLOURS[len(CLASSIC_METHODS) :])
+    free = cycle([*COLOURS[len(CLASSIC_METHODS) :], *MORE_COLOURS])
     return {name: own.pop(name.split()[0], None) or next(free) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""What an inference costs in energy, beside its ANN's: `results/ENERGY.md`, a function of the records.
+"""The energy of an inference beside its ANN's: `results/ENERGY.md`, a function of the records.
 
 The counts are those of the records, and the picojoules those of `ann2snn.energy`.
 """
@@ -19,36 +19,36 @@ from ann2snn.metrics.energy import Hardware
 NAME = "ENERGY.md"
 
 HEAD = """\
-# What an image costs
+# Energy per image
 
 <!-- Generated from records/ by `ann2snn leaderboard`. Do not edit. -->
 
-The energy of the spiking network in units of its ANN's, on four kinds of arithmetic. Picojoules are those of Horowitz
-(ISSCC 2014: 45 nm, 0.9 V), counts those of the records; the equations, and what is not counted, are in
-[ann2snn/metrics/energy.py](../ann2snn/metrics/energy.py). This is no measurement of a chip.
+The energy of the spiking network relative to its ANN, for four kinds of arithmetic. Energies per operation are those of
+Horowitz (ISSCC 2014: 45 nm, 0.9 V), counts those of the records. The equations, and what is not counted, are in
+[ann2snn/metrics/energy.py](../ann2snn/metrics/energy.py). No chip was measured.
 
 {models}
 
-- A MAC is a multiply-accumulate of the ANN, those that read padding left out (in the other tables, as is usual, they
-  are in). An addition is one spike that meets one weight. An update is what every neuron does at every step besides:
-  its constant current is added, and its potential compared with V_th. The layers that read the image are computed once
-  and held, with the ANN's MACs.
-- **Break-even**: with fewer additions for each MAC the spiking network costs less, updates and first layer aside.
-- *float32*: papers compare MACs and additions like this; the updates are ours.
-- *int8*: both networks with weights of 8 bits and sums of 32, the ANN with activations of 8 bits. That accuracy stays
-  as it is was measured for neither. Where T is small, an ANN with as few levels as T needs fewer bits than 8.
-- *memory*: weights, the ANN's activations and potentials lie in 8 kB. The ANN's sums stay in a register; potentials do
-  so within a step (*held*), or are read and written by every addition. The weights of most networks here do not fit
-  into 8 kB: dearer ones bring both break-evens nearer to 1. An ANN that uses an operand twice reads less.
+- A MAC is a multiply-accumulate of the ANN, without those on padding (the other tables include them, as is usual). An
+  addition is one spike times one weight. An update is the other work of a neuron at every step: its constant current is
+  added, and its potential is compared with V_th. Layers that receive the image are computed once, with the ANN's MACs.
+- **Break-even**: with fewer additions per MAC the spiking network needs less energy, without updates and first layer.
+- *float32*: how papers compare MACs and additions; we add the updates.
+- *int8*: both networks with 8-bit weights and 32-bit sums, the ANN with 8-bit activations. The accuracy of neither was
+  measured in this arithmetic. If T is small, an ANN with as few levels as T needs fewer than 8 bits.
+- *memory*: weights, the ANN's activations and membrane potentials are in a memory of 8 kB. The ANN's sums stay in a
+  register; potentials do so during a step (*held*), or are read and written by every addition. The weights of most
+  networks here do not fit into 8 kB, and a larger memory brings both break-evens nearer to 1. An ANN that reuses an
+  operand reads less.
 """
 
 TABLE = f"""\
 Soft reset, sources with ReLU or the dataset's threshold. A row has the smallest T within 1 point of the ANN on
-*validation* (*near*), where there is one. The paper's method and its classic rivals have T = {REF_T} too, and so have
-all on imported weights, of which no T can be chosen; there these four have their largest T too. A row that equals one
-above it, image by image and in its counts, is left out. Accuracies are on test; ± is the standard deviation over n
-sources. Below 1 the spiking network costs less than its ANN. Waiting costs nothing here: METHODS.md has the
-latency of neurons that hear a whole train before they fire.
+*validation* (*near*), if there is one. The paper's method and the classic ones are also shown at T = {REF_T}, as are all
+methods on imported weights, for which no T can be chosen; there the four classic methods are shown at their largest T
+too. A row that equals one above it in all predictions and counts is left out. Accuracies are on test; ± is the
+standard deviation over n sources. Below 1 the spiking network needs less energy than its ANN. Waiting is free in this
+model: METHODS.md has the latency of neurons that wait for their whole input train.
 """
 
 
@@ -85,7 +85,7 @@ class Line:
 
 
 def rows(inputs: PageInputs) -> list[tuple[Section, Row]]:
-    """Soft reset on the usual sources, with the first draw of the calibration: a source after the other, ReLU last."""
+    """Rows with soft reset on the default sources, with calibration seed 0; sorted by source, ReLU last."""
     found = []
     for section in sections(inputs.records):
         defaults = {row.job.row for row in section.default_rows if row.is_default_protocol}
@@ -96,7 +96,7 @@ def rows(inputs: PageInputs) -> list[tuple[Section, Row]]:
 
 
 def lines(found: list[tuple[Section, Row]]) -> list[Line]:
-    """The rows at the T's that are looked at. Of methods that are one here the classic one stays, or the first."""
+    """The rows at the T's of `moments`. Of rows with equal results the classic method is kept, or the first."""
     there, seen, kept = [Line(section, row, T) for section, row in found for T in moments(row)], set(), set()
     for line in sorted(there, key=lambda line: line.row.job.method not in CLASSIC_METHODS):
         cells = [(r["source"]["weights_hash"], r["T"][str(line.T)]) for r in line.row.records]
@@ -127,8 +127,8 @@ def models() -> str:
     """A table of the energies of every hardware model."""
     cells = [[h.name, *(f"{x:g}" for x in (h.mac, h.addition, h.update)), f"{h.break_even:.3g}"]
              for h in energy.ALL]  # fmt: skip
-    heads = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
-    return tabulate(cells, heads, tablefmt="github", disable_numparse=True)
+    headers = ["arithmetic", "MAC, pJ", "addition, pJ", "update, pJ", "break-even, additions / MAC"]
+    return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
 
 
 def table(found: list[Line]) -> str:
@@ -142,22 +142,22 @@ def table(found: list[Line]) -> str:
         at = f"{T}, near" if line.near else str(T)
         cells.append([line.section.dataset, line.section.network, source, row.job.label, str(row.n),
                       points(row.ann, row.n), at, points(row.accuracy(T), row.n), per_mac, *costs])  # fmt: skip
-    heads = ["data", "network", "source", "method", "n", "ANN", "T", "SNN", "additions / MAC"]
-    return tabulate(cells, [*heads, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)
+    headers = ["data", "network", "source", "method", "n", "ANN", "T", "SNN", "additions / MAC"]
+    return tabulate(cells, [*headers, *(h.name for h in energy.ALL)], tablefmt="github", disable_numparse=True)
 
 
 def findings(found: list[tuple[Section, Row]]) -> str:
-    """By dataset, how many rows come near, and how many of these cost less than their ANN."""
+    """Per dataset: how many rows come within a point of the ANN, and how many of these need less energy."""
     text, own = [], [(section, row) for section, row in found if row.ann_on_validation]
     for dataset in dict.fromkeys(section.dataset for section, _ in own):
         here = [(section, row) for section, row in own if section.dataset == dataset]
         near = [Line(section, row, T) for section, row in here if (T := row.smallest_T)]
         less = (f"{sum(line.cost(h).mean < 1 for line in near)} in {h.name}" for h in energy.ALL)
-        costs = f", and of these cost less than their ANN: {'; '.join(less)}" if near else ""
+        costs = f", and of these need less energy than their ANN: {'; '.join(less)}" if near else ""
         ran = " or ".join(map(str, sorted({max(row.T) for _, row in here})))
         text.append(
             f"- **{dataset}**: {len(near)} of {len(here)} rows of own sources are within 1 point on validation at a"
-            f" T that ran (up to {ran}){costs}."
+            f" simulated T (up to {ran}){costs}."
         )
     return "\n".join(text)
 
@@ -166,8 +166,8 @@ def page(inputs: PageInputs) -> str:
     """The text of results/ENERGY.md."""
     every = rows(inputs)
     found = lines(every)
-    odd = any(not line.row.official for line in found)
-    note = [f"\n{DAGGER} {UNOFFICIAL}"] if odd else []
+    has_unofficial = any(not line.row.official for line in found)
+    note = [f"\n{DAGGER} {UNOFFICIAL}"] if has_unofficial else []
     return "\n".join([HEAD.format(models=models()), findings(every), "", TABLE, table(found), *note]) + "\n"
 
 

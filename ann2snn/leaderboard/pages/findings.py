@@ -1,4 +1,4 @@
-"""What one factor changes, all others equal, on the same test images: the findings of `results/METHODS.md`."""
+"""The effect of one factor with all others equal, on the same test images: the findings of `results/METHODS.md`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,29 +28,29 @@ EARLY = 4
 
 @dataclass(frozen=True)
 class Question:
-    """What one factor buys: `b` has it, `a` has not, and all else is equal."""
+    """The effect of one factor: `b` has it, `a` does not, and all else is equal."""
 
     title: str
     factor: str
     a: tuple[str, dict]
     b: tuple[str, dict]
-    sources: tuple[str, ...] = ()  # the activations of the sources of `b`, where they are others than that of `a`
+    sources: tuple[str, ...] = ()  # activations of the sources of `b`, if they differ from that of `a`
 
 
 SOFT = {"reset": "soft"}
 QUESTIONS = (
-    Question("What thresholds buy", "thresholds of least squared error by channel, instead of the layer's maximum",
+    Question("Thresholds", "thresholds per channel of least squared error, instead of the layer's maximum",
              OPTIMAL, ("mmse", {"error": "round"})),
-    Question("What the shift buys", "V/(2T) at every step", ("max_norm", SOFT), OPTIMAL),
-    Question("What the start potential buys", "membranes that start at V/2, instead of empty",
+    Question("Shift", "V/(2T) at every step", ("max_norm", SOFT), OPTIMAL),
+    Question("Start potential", "membranes that start at V/2, instead of 0",
              ("max_norm", SOFT), ("opi", SOFT)),
-    Question("What a bias for each step buys", "FTBC's bias by channel and step, on thresholds of least floor error",
+    Question("Bias per step", "FTBC's bias per channel and step, on thresholds of least floor error",
              ("mmse", {"error": "floor"}), ("ftbc", {})),
-    Question("What a trained source buys", "a QCFS source and its thresholds, instead of a ReLU source and its maxima",
+    Question("Trained quantiser", "a QCFS source and its thresholds, instead of a ReLU source and its maxima",
              ("opi", SOFT), ("qcfs", {}), TRAINED_ACTIVATIONS[:2]),
-    Question("What trained clipping buys", "a TCL source and its thresholds, instead of a ReLU source and its maxima",
+    Question("Trained clipping", "a TCL source and its thresholds, instead of a ReLU source and its maxima",
              ("max_norm", SOFT), ("tcl", {}), ("tcl",)),
-    Question("What accumulate-then-fire buys", "neurons that wait for their whole train, instead of firing at once",
+    Question("Accumulate-then-fire", "neurons that wait for their whole input train, instead of firing at once",
              ("opi", SOFT), ("accumulate_then_fire", {"per_channel": False})),
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ class Answer:
         parts = ((T, list(at.values())) for T, at in ((REF_T, self.pairs), (EARLY, self.early)) if at)
         text = f"on {self.table.name} " + " and ".join(f"{differences(pairs)} at T = {T}" for T, pairs in parts)
         if not same_source(self.base.records[0]["job"], self.table):
-            text += f" (the ANNs alone differ by {self.ann_gap:+.2f})"
+            text += f" (the ANNs themselves differ by {self.ann_gap:+.2f})"
         return text + (f", for a latency of {self.latency} steps instead of {REF_T}" if self.latency > REF_T else "")
 
     @property
@@ -78,7 +78,7 @@ class Answer:
 
     @property
     def ann_gap(self) -> float:
-        """What the source networks themselves differ by, in points, over the seeds that are compared."""
+        """Mean difference of the source networks themselves, in points, over the compared seeds."""
         a, b = ({r["job"]["seed"]: ann_share(r) for r in row.records} for row in (self.base, self.row))
         return mean(100 * (b[seed] - a[seed]) for seed in self.pairs)
 
@@ -90,14 +90,15 @@ class Answer:
 
     @property
     def surprises(self) -> bool:
-        """Whether it makes every source worse, by more than drawing the images explains."""
+        """Whether it lowers the accuracy of every source by more than the sampling of the images explains."""
         return all(pair.difference + pair.margin < 0 for pair in self.pairs.values())
 
 
 def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
-    """On every kind of source that has both rows; largest test sets first, ReLU before other activations.
+    """The answers on all kinds of sources with both rows; largest test sets first, ReLU before other activations.
 
-    Trained thresholds are for the question about them only: elsewhere methods would differ in which they use.
+    Sources with trained thresholds are used only for the questions about them: elsewhere methods differ in whether they
+    use these thresholds.
     """
     for table in sorted(found, key=lambda t: (-t.rows[0].n_test, t.activation != "relu", t.name)):
         if not question.sources and table.activation in TRAINED_ACTIVATIONS:
@@ -114,7 +115,7 @@ def answers(question: Question, found: list[Table]) -> Iterator[Answer]:
 
 
 def _relu_source(job: dict) -> dict:
-    """The job on the ReLU source of the same recipe, or on the one that the source was trained on from."""
+    """The job on the ReLU source of the same recipe, or on the one that the training of the source started from."""
     plan = next((recipe for recipe in RECIPES.values() if recipe.key == job["recipe"]), None)
     start = plan and plan.start
     begun = RECIPES[start.recipe].key if start and start.activation == "relu" else job["recipe"]
@@ -122,13 +123,13 @@ def _relu_source(job: dict) -> dict:
 
 
 FINDINGS = """\
-Differences of the test accuracy in points, one for each training seed; with ± (95 %, from drawing the test images)
-where there is one source. Here on the largest test set that has the answer; on every source below.
+Differences of the test accuracy in points, one per training seed; for a single source with ± (95 %, due to the sampling
+of the test images). The sentences are for the largest test set with both rows; below are all sources.
 """
 
 
 def findings(found: list[Table]) -> str:
-    """One sentence a question. What makes things worse stands first, then the largest effects."""
+    """One sentence per question. Factors that lower the accuracy come first, then the largest effects."""
     lines = []
     for question in QUESTIONS:
         if all_ := list(answers(question, found)):
@@ -142,21 +143,21 @@ def findings(found: list[Table]) -> str:
 
 
 def on_every_source(found: list[Table]) -> str:
-    """The answers to all questions, a line for every kind of source."""
+    """The answers to all questions, with a line per kind of source."""
     lines = []
     for question in QUESTIONS:
         for answer in answers(question, found):
             cells = [differences(list(at.values())) if at else "-" for at in (answer.early, answer.pairs)]
             waits = str(answer.latency) if answer.latency > REF_T else ""
             gap = "" if same_source(answer.base.records[0]["job"], answer.table) else f"{answer.ann_gap:+.2f}"
-            lines.append([question.title.removeprefix("What ").rpartition(" buy")[0], answer.table.name, *cells,
+            lines.append([question.title.lower(), answer.table.name, *cells,
                           waits, gap])  # fmt: skip
-    heads = ["what is bought", "source", f"T = {EARLY}", f"T = {REF_T}", f"latency, T = {REF_T}", "the ANNs alone"]
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    headers = ["factor", "source", f"T = {EARLY}", f"T = {REF_T}", f"latency, T = {REF_T}", "difference of the ANNs"]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
 
 def chosen_on_test(found: list[Table], records: list[dict]) -> str:
-    """What it is worth to pick FTBC's update by test accuracy, as its script does."""
+    """The gain of choosing FTBC's number of updates by test accuracy, as its script does."""
     lines = []
     for table in found:
         runs: dict[int, float] = {}
@@ -176,7 +177,7 @@ def chosen_on_test(found: list[Table], records: list[dict]) -> str:
 
 
 def quantisers(records: list[dict]) -> str:
-    """A QCFS source's quantiser against the potential that its neurons start from: floor, round, ceil x 0, V/2, V."""
+    """The quantisers of QCFS sources (floor, round, ceil) against start potentials (0, V/2, V)."""
     lines = []
     for section in sections(records):
         rows = [
@@ -191,12 +192,12 @@ def quantisers(records: list[dict]) -> str:
                 source = [f"{section.dataset}, {section.network}", rounding[0], str(row.n), points(row.ann, row.n)]
                 start = {0.0: "0", 0.5: "V/2", 1.0: "V"}[row.job.options["start"]]
                 lines.append([*source, start, *(points(row.accuracy(T), row.n) for T in GRID)])
-    heads = ["source", "quantiser", "n", "ANN", "start", *(f"T = {T}" for T in GRID)]
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
+    headers = ["source", "quantiser", "n", "ANN", "start", *(f"T = {T}" for T in GRID)]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
 
 
 def other_calibrations(found: list[Table], records: list[dict]) -> str:
-    """The same jobs with other calibration images, or other draws, beside the table's row of the same source."""
+    """The same jobs with other calibration images or seeds, beside the table's row of the same source."""
     lines = []
     for table in found:
         for r in records:
@@ -211,5 +212,5 @@ def other_calibrations(found: list[Table], records: list[dict]) -> str:
             share = 100 * r["T"][str(REF_T)]["test"]["correct"] / r["T"][str(REF_T)]["test"]["n"]
             lines.append([table.name, own.job.label, f"{job['calibration']:,}", job["calibration_seed"], f"{share:.2f}",
                           paired(same[0], r, REF_T).interval if same else NOT_RUN])  # fmt: skip
-    heads = ["source", "method", "calibration images", "seed", f"T = {REF_T}", "against 1,024 images, seed 0"]
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."
+    headers = ["source", "method", "calibration images", "seed", f"T = {REF_T}", "against 1,024 images, seed 0"]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True) if lines else NOT_RUN.capitalize() + "."

@@ -20,41 +20,42 @@ HEAD = """\
 <!-- Generated from records/ by `ann2snn leaderboard`. Do not edit. -->
 
 This page, [leaderboard.csv](leaderboard.csv) (every number, one line for each row and T) and the figures are generated
-from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check` fails where one of them is stale.
+from [records/](records) by `ann2snn leaderboard`; `ann2snn leaderboard --check` fails if one of them is stale.
 
 - **Accuracy** is in % of all test images. **T** counts every simulated step, under a constant input current (protocol
   {protocol}).
-- **Method**: its options stand behind its name where they are not at their defaults; soft reset is one.
+- **Method**: the name, with the options that are not at their defaults. Soft reset is a default.
 - **n** is the number of independently trained source ANNs, and **±** the sample standard deviation over them.
   Calibration seeds are averaged within a source and never counted; imported weights are n = 1.
-- **Image s.e.** is the standard error that comes from drawing the test images, sqrt(p (1 - p) / images), at the largest
-  T of the row. It is not part of ±, as all rows see the same images.{caveat}
+- **Image s.e.** is the standard error due to the sampling of the test images, sqrt(p (1 - p) / images), at the largest
+  T of the row. It is not part of ±, since all rows use the same images.{caveat}
 - **Loss** is ANN - SNN of the same weights, **distance** is the ReLU ANN of the same recipe and seed - SNN. Both are
-  paired by seed and in points: negative is in favour of the SNN.
-- **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, and in brackets the
-  *test* accuracy at that T; `> 32`: at no T that ran; `-`: imported weights, which have seen the validation images.
-- `deng_code` is no method: it is `optimal` with one convention of the paper's released code changed, such as the shift
-  applied twice ([PAPER.md](PAPER.md), *conventions*).
-- Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T. `n/a`: the T lies in a
-  method's warm-up, in which nothing is read.
+  paired by seed and in percentage points. A negative value favours the SNN.
+- **T within 1 point** is the smallest T whose *validation* accuracy is within 1 point of the ANN's, with the
+  *test* accuracy at that T in brackets. `> 32`: no simulated T is; `-`: imported weights, which were trained on the
+  validation images.
+- `deng_code` is not a separate method: it is `optimal` with one convention of the paper's released code, such as the
+  shift applied twice ([PAPER.md](PAPER.md), *conventions*).
+- Rows are ordered by accuracy at T = 16, best first. `not run`: no record has that T. `n/a`: the T lies in the
+  warm-up of the method, which has no output.
 """
 
 
 CAVEAT = """
-  {images} images support orderings of clearly different rows, and no claim about differences of a point or so."""
+  {images} images are enough to order clearly different rows, but not to compare rows within a point or so."""
 SMALL_TEST_SET = 1000
 
 
 def markdown(records: list[dict]) -> str:
     """The text of LEADERBOARD.md."""
     records = escaped(records)
-    found = sections(records)
-    images = min(row.n_test for section in found for row in section.rows)
+    all_sections = sections(records)
+    images = min(row.n_test for section in all_sections for row in section.rows)
     parts = [HEAD.format(protocol=PROTOCOL, caveat=CAVEAT.format(images=images) if images < SMALL_TEST_SET else "")]
-    if any(not row.official for section in found for row in section.rows):
+    if any(not row.official for section in all_sections for row in section.rows):
         parts.append(f"{DAGGER} {UNOFFICIAL}\n")
-    parts += [_section(section) for section in found]
-    parts.append(_declines(records, found))
+    parts += [_section(section) for section in all_sections]
+    parts.append(_declines(records, all_sections))
     return "\n".join(parts)
 
 
@@ -65,7 +66,7 @@ def _section(section: Section) -> str:
     about = [f"{first.n_test:,} test images", f"{' or '.join(f'{size:,}' for size in sizes)} parameters"]
     same = [name for name in DISTINGUISHING_FIELDS if name not in section.varies]
     about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
-    heads = [f"T = {T}" for T in grid]
+    headers = [f"T = {T}" for T in grid]
 
     def table(first_columns, cells, last=()):
         rows = []
@@ -73,7 +74,7 @@ def _section(section: Section) -> str:
             left = [_source(section, row), section.method(row), *(f(row) for _, f in first_columns)]
             read = (points(cells(row, T), row.n) if row.warmup < T else "n/a" for T in grid)
             rows.append([*left, *read, *(f(row) for _, f in last)])
-        headers = ["source", "method", *(h for h, _ in first_columns), *heads, *(h for h, _ in last)]
+        headers = ["source", "method", *(h for h, _ in first_columns), *headers, *(h for h, _ in last)]
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
 
     return "\n".join([
@@ -104,14 +105,14 @@ def _source(section: Section, row: Row) -> str:
     return section.source(row) + ("" if row.official else f" {DAGGER}")
 
 
-def _declines(records: list[dict], found: list[Section]) -> str:
-    names = {row.job.row: (section, row) for section in found for row in section.rows}
+def _declines(records: list[dict], all_sections: list[Section]) -> str:
+    names = {row.job.row: (section, row) for section in all_sections for row in section.rows}
     pairs = steps(records)
     falls = sorted((s for s in pairs if s.lost > s.won), key=lambda s: s.p)
     text = ["## Where accuracy falls as T grows\n"]
     text.append(
-        f"Every pair of adjacent T's of every record was tested on the same test images (exact two-sided McNemar),\n"
-        f"and the p-values adjusted over all {len(pairs)} pairs of this page, also those that rise (Holm).\n"
+        f"Every pair of adjacent T's of every record was compared on the same test images (exact two-sided McNemar\n"
+        f"test). The p-values are adjusted over all {len(pairs)} pairs of this page, rising ones included (Holm).\n"
     )
     if falls and falls[0].p < ALPHA:
         lines = []
@@ -125,7 +126,7 @@ def _declines(records: list[dict], found: list[Section]) -> str:
             lines.append(
                 [*where, seeds, f"{T} → {later}", " → ".join(accuracies), f"{fall.lost} / {fall.won}", f"{fall.p:.2g}"]
             )
-        heads = [
+        headers = [
             "dataset",
             "network",
             "source",
@@ -134,11 +135,11 @@ def _declines(records: list[dict], found: list[Section]) -> str:
             "T",
             "accuracy (%)",
         ]
-        heads += ["images lost / won", "adjusted p"]
-        text.append(f"{len(lines)} of them fall significantly (adjusted p < {ALPHA}):\n")
-        text.append(tabulate(lines, heads, tablefmt="github", disable_numparse=True) + "\n")
+        headers += ["images lost / won", "adjusted p"]
+        text.append(f"{len(lines)} of these pairs fall significantly (adjusted p < {ALPHA}):\n")
+        text.append(tabulate(lines, headers, tablefmt="github", disable_numparse=True) + "\n")
     else:
-        smallest = f" ({len(falls)} fall; smallest adjusted p = {falls[0].p:.2g})" if falls else " (none falls at all)"
+        smallest = f" ({len(falls)} fall; smallest adjusted p = {falls[0].p:.2g})" if falls else " (none falls)"
         text.append(f"None of the {len(pairs)} adjacent-T pairs falls significantly{smallest}.\n")
     return "\n".join(text)
 

@@ -37,12 +37,12 @@ class Table:
         return f"{self.dataset}{mark}, {self.network}, {self.activation} ({made})"
 
     def row(self, method: str, options: dict) -> Row | None:
-        """The row of this method whose options have these values, at the usual calibration."""
+        """The row of this method with these options and the default calibration."""
         return next((row for row in self.rows if is_variant(row, method, options)), None)
 
 
 def is_variant(row: Row, method: str, options: dict) -> bool:
-    """Whether a row has these options, and for the rest the defaults."""
+    """Whether a row has these options, and the defaults otherwise."""
     if row.job.method != method:
         return False
     known = discover()
@@ -51,7 +51,7 @@ def is_variant(row: Row, method: str, options: dict) -> bool:
 
 
 def variant_index(row: Row) -> int | None:
-    """Which of the matrix it is, whatever the calibration; None: none."""
+    """Index of the row's variant in `VARIANTS`, with any calibration; None if it is not one."""
     return next((k for k, (method, options) in enumerate(VARIANTS) if is_variant(row, method, options)), None)
 
 
@@ -115,7 +115,7 @@ def table_text(table: Table, published: list[Published]) -> str:
     verdict, lines = verdicts(table), []
     grid = [*GRID, *(T for T in LONGER if any(row.accuracy(T) for row in table.rows))]
     for row in table.rows:
-        price = row.per_mac(REF_T)
+        operations = row.per_mac(REF_T)
         lines.append([
             row.job.label,
             str(row.n),
@@ -123,24 +123,24 @@ def table_text(table: Table, published: list[Published]) -> str:
             smallest(row),
             str(row.one(REF_T, "latency") or REF_T),
             f"{row.job.calibration:,}{_seconds(row)}",
-            "-" if price is None else f"{float(price):.2f}",
+            "-" if operations is None else f"{float(operations):.2f}",
             verdict.get(row.job.row, "-"),
             _published(row, published),
         ])  # fmt: skip
-    heads = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration"]
-    heads += ["operations / MACs", "against `optimal`", f"published, T = {REF_T}"]
-    cited = any(line[-1] != "-" for line in lines)
-    if not cited:
-        heads, lines = heads[:-1], [line[:-1] for line in lines]
-    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    headers = ["method", "n", *(f"T = {T}" for T in grid), "T within 1 point", "latency", "calibration"]
+    headers += ["operations / MACs", "against `optimal`", f"published, T = {REF_T}"]
+    is_cited = any(line[-1] != "-" for line in lines)
+    if not is_cited:
+        headers, lines = headers[:-1], [line[:-1] for line in lines]
+    text = tabulate(lines, headers, tablefmt="github", disable_numparse=True)
     first = table.rows[0]
     note = [] if first.official else [f"{DAGGER} {UNOFFICIAL}"]
     whole = max(table.rows, key=lambda row: row.n)
     about = f"ANN {points(whole.ann, whole.n)} % (n = {whole.n}), {first.n_test:,} test images."
     lacking = _missing(table) + (
         ""
-        if cited
-        else f" No published number at T = {REF_T} of these methods on this network, layer for layer, is known."
+        if is_cited
+        else f" There is no known published number of these methods on this network, layer for layer, at T = {REF_T}."
     )
     return "\n\n".join([f"### {table.name}", about, text, *note, lacking]) + "\n"
 
@@ -150,7 +150,7 @@ def _cell(row: Row, T: int) -> str:
 
 
 def _seconds(row: Row) -> str:
-    """`, 3.2 s` or `, 3.2 s (GPU)`; nothing where no record says it."""
+    """`, 3.2 s` or `, 3.2 s (GPU)`; empty if no record has it."""
     for r in row.records:
         if (spent := r["T"].get(str(REF_T), {}).get("conversion_seconds")) is not None:
             return f", {spent:.3g} s" + " (GPU)" * r["provenance"]["device"].startswith("cuda")
@@ -158,7 +158,7 @@ def _seconds(row: Row) -> str:
 
 
 def _published(row: Row, published: list[Published]) -> str:
-    """Of the same method on the same network, layer for layer; the weights are others."""
+    """Published accuracies of the same method on the same network, layer for layer, with other weights."""
     same = find(published, method=row.job.method, dataset=row.job.dataset, network=row.job.network, T=REF_T)
     return "; ".join(f"{x.accuracy:.2f} ({x.pipeline})" for x in same) or "-"
 

@@ -1,7 +1,7 @@
-"""What is known of Deng & Gu (ICLR 2021), beside what this suite measured: the tables of `results/PAPER.md`.
+"""Published results of Deng & Gu (ICLR 2021) beside those of this suite: the tables of `results/PAPER.md`.
 
-Every table is a function of records, published numbers and diagnoses; `--only ID` of `./reproduce.sh --profile paper`
-runs what one of them lacks and prints it.
+Every table is a function of records, published numbers and diagnoses. `./reproduce.sh --profile paper --only ID` runs
+the missing jobs of a table and prints it.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ PAGE = """\
 S. Deng, S. Gu, "Optimal Conversion of Conventional Artificial Neural Networks to Spiking Neural Networks", ICLR 2021.
 Accuracies are in % of the whole test set, losses (ANN - SNN of the same weights) in points, ± is the standard
 deviation over n independently trained sources. Our sources are trained on 45,000 images of CIFAR, and the last epoch is
-the model; the other 5,000 choose T and recipes. The paper's are trained on all 50,000, and the epoch is chosen on the
-test set. Recipes: [recipes.py](../ann2snn/training/recipes.py); `akamaster` are public weights, trained by others on
-all 50,000 images, so that no T is chosen on them. The paper's networks are trained with `bn_free` here, which is ours
-and short enough for a CPU, and not with the paper's recipe (`--recipe deng2021`: 300 epochs; its rate and epochs are
-from memory): a loss inside the band says nothing of the training.
+used; the other 5,000 images choose T and recipes. The paper trains on all 50,000 images and chooses the epoch on the
+test set. Recipes: [recipes.py](../ann2snn/training/recipes.py). `akamaster` are public weights, trained by others on
+all 50,000 images, so no T is chosen for them. The paper's networks are trained here with our recipe `bn_free`, which is
+short enough for a CPU, and not with the paper's (`--recipe deng2021`: 300 epochs; its learning rate and epochs are from
+memory). A loss inside the band is therefore no statement about the training.
 
-Published numbers and where each was read: [published.csv](published.csv). The full text of the paper was not one of the
-sources: **its numbers here are second hand**, copied from what other groups quote (`seen-2nd`). *not known*: in none of
+[published.csv](published.csv) lists the published numbers and where each was read. The full text of the paper was not
+among the sources: **its numbers here are second hand**, as quoted by other groups (`seen-2nd`). *not known*: in none of
 the sources. *not run*: `./reproduce.sh --profile paper --only ID` (or `cifar`, `imagenet`) runs it; the ID is in
-brackets behind the title. -: no such number, or no profile makes it.
+brackets after the title. -: there is no such number, or no profile makes it.
 """
 UNOFFICIAL = "Our numbers of {} were measured on files whose checksum is not the official one."
 
@@ -44,18 +44,18 @@ class Table:
     id: str
     title: str
     text: Callable[[PageInputs], str]
-    profiles: tuple[str, ...] = ()  # it draws on all of their sweeps
+    profiles: tuple[str, ...] = ()  # it uses all of their sweeps
     also: tuple[str, ...] = ()  # ids of further sweeps
-    diagnosed: bool = False  # it draws on diagnoses of the sources instead of records
+    diagnosed: bool = False  # it uses diagnoses of the sources instead of records
 
     @property
     def sweeps(self) -> tuple[str, ...]:
-        """The ids of the sweeps that the table draws on."""
+        """The ids of the sweeps that the table uses."""
         return (*(sweep.id for name in self.profiles for sweep in profiles.find(name)), *self.also)
 
 
 def wanted(inputs: PageInputs) -> bool:
-    """Records of the digits alone need no page."""
+    """Whether there are records of the paper's datasets."""
     return any(record["job"]["dataset"] in THRESHOLD_RELU for record in inputs.records)
 
 
@@ -77,12 +77,12 @@ TABLES = (
     Table("ann", "Accuracy of the ANNs", ann_table, ALL),
     Table("snn", "Accuracy over T, beside the paper and a re-run of its checkpoints", snn_table, also=NETWORKS),
     Table("ablation", "With and without threshold, shift and soft reset", ablation_table, ALL),
-    Table("length", "How many steps: smallest T within 1 point of the ANN", length_table, ALL),
+    Table("length", "Number of steps: smallest T within 1 point of the ANN", length_table, ALL),
     Table("layers", "The error of every layer, beside V^2 / (12 T^2)", layer_table, ALL, diagnosed=True),
     Table("convertible", "What makes a source convertible", convertible_table, ALL, diagnosed=True),
     Table(
         "conventions",
-        "What the conventions of the released code cost",
+        "The cost of the conventions of the released code",
         convention_table,
         also=("cifar10-resnet20", "cifar10-conventions", "cifar10-augmented"),
     ),

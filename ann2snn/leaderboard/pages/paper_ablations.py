@@ -16,7 +16,7 @@ CONVENTIONS = {
 
 
 def ablation_table(inputs: PageInputs) -> str:
-    """With and without threshold and shift, soft and hard reset; what the paper measured here is not known."""
+    """With and without threshold and shift, soft and hard reset. The paper's own numbers are not known."""
     lines, T = [], (1, 2, 4, 8, 16, 32, 64, 128, 256)
     for dataset, network, recipe in places(inputs):
         for method in ("optimal", "max_norm"):
@@ -25,8 +25,8 @@ def ablation_table(inputs: PageInputs) -> str:
                 cells = [points(row.accuracy(t) or "-") for t in T]
                 source = [dataset, network, recipe, row.job.activation]
                 lines.append([*source, shift, row.job.options["reset"], points(row.ann), *cells])
-    heads = ["dataset", "network", "recipe", "source", "shift", "reset", "ANN", *(f"T = {t}" for t in T)]
-    return markdown(sorted(lines, key=lambda line: line[:4]), heads, "The paper's own ablation could not be read.")
+    headers = ["dataset", "network", "recipe", "source", "shift", "reset", "ANN", *(f"T = {t}" for t in T)]
+    return markdown(sorted(lines, key=lambda line: line[:4]), headers, "The paper's own ablation could not be read.")
 
 
 def threshold_table(inputs: PageInputs) -> str:
@@ -40,11 +40,11 @@ def threshold_table(inputs: PageInputs) -> str:
             one = Row([first], {})
             cells = [points(one.accuracy(t, "validation") or "-") for t in T]
             lines.append([row.job.activation, points(one.ann_on_validation), *cells])
-    heads = ["source", "ANN", *(f"T = {t}" for t in T)]
+    headers = ["source", "ANN", *(f"T = {t}" for t in T)]
     note = (
         "Accuracy on the 5,000 validation images of CIFAR-10, He's ResNet-20, training seed 0, `optimal`, soft reset."
     )
-    return markdown(lines, heads, note)
+    return markdown(lines, headers, note)
 
 
 def convention_table(inputs: PageInputs) -> str:
@@ -67,14 +67,14 @@ def convention_table(inputs: PageInputs) -> str:
     if plain and lines:
         shares = (snn(plain, t) for t in T)
         lines.insert(0, ["none: `optimal`", *("-" if x is None else f"{100 * float(x):.2f}" for x in shares)])
-    heads = ["convention", *(f"T = {t}" for t in T)]
+    headers = ["convention", *(f"T = {t}" for t in T)]
     note = (
-        "Test accuracy of `optimal`, below it what a convention adds, with the 95 % interval of the paired difference"
-        "\n(CIFAR-10, He's ResNet-20, its batch norm folded, threshold ReLU, training seed 0; all other things equal)."
-        "\nUntil May 2021 the released code had the shift in the bias of a layer and at every step: twice where a layer"
-        "\nhas a bias, as in its VGG-16 and CIFAR-Net, and once in its ResNet-20, which has none."
+        "Test accuracy of `optimal`, and the difference that a convention makes, with the 95 % interval of the paired difference"
+        "\n(CIFAR-10, He's ResNet-20 with folded batch norm, threshold ReLU, training seed 0; all else equal)."
+        "\nUntil May 2021 the released code added the shift to the bias of a layer and again at every step: twice if a"
+        "\nlayer has a bias, as in its VGG-16 and CIFAR-Net, and once in its ResNet-20, which has none."
     )
-    return markdown(lines, heads, note)
+    return markdown(lines, headers, note)
 
 
 def _convention(row: Row) -> str:

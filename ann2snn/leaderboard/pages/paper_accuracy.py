@@ -42,8 +42,8 @@ def ann_table(inputs: PageInputs) -> str:
         paper = UNKNOWN if network in DENG_NETWORKS else "-"
         rerun = inputs.number(dataset, network, RERUN, None)
         lines.append([dataset, network, recipe, *cells, paper, cited(rerun) if rerun else paper])
-    heads = ["dataset", "network", "recipe", "ReLU", "+ threshold", "+ threshold and training shift"]
-    return markdown(lines, [*heads, "paper (all three)", "released checkpoint (+ threshold), by others"])
+    headers = ["dataset", "network", "recipe", "ReLU", "+ threshold", "+ threshold and training shift"]
+    return markdown(lines, [*headers, "paper (all three)", "released checkpoint (+ threshold), by others"])
 
 
 @cache
@@ -78,16 +78,16 @@ def snn_table(inputs: PageInputs) -> str:
                 percent(theirs), signed(gap), verdict(inputs, dataset, network, T, gap), signed(behind),
                 signed(ann_gap),
             ])  # fmt: skip
-    heads = ["dataset", "network", "T", "our ANN", "our SNN", "our loss", PAPERS, "re-run's ANN", "re-run's SNN"]
-    heads += ["re-run's loss", "loss: ours - re-run", "inside the band", "SNN: ours - paper", "ANN: ours - re-run"]
+    headers = ["dataset", "network", "T", "our ANN", "our SNN", "our loss", PAPERS, "re-run's ANN", "re-run's SNN"]
+    headers += ["re-run's loss", "loss: ours - re-run", "inside the band", "SNN: ours - paper", "ANN: ours - re-run"]
     note = (
-        "The band is ours, on the difference of the losses: 1 point at T = 16 (4 on CIFAR-100, where paper and re-run"
-        "\nthemselves differ by up to 3.3), 0.5 from T = 32 on. Where it is missed: our loss on the first images"
-        "\n(see convertible), and what of it is there with even timing, which leaves rounding and clipping. The two"
-        "\nlast columns carry no verdict. The re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
+        "The band is ours and applies to the difference of the losses: 1 point at T = 16 (4 on CIFAR-100, where paper"
+        "\nand re-run themselves differ by up to 3.3), 0.5 from T = 32 on. Where it is missed, the cell gives our loss on"
+        "\nthe first images (see convertible), and the part that remains with even timing, by rounding and clipping. The"
+        "\nlast two columns carry no verdict. The re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
         f"\n{STAR}"
     )
-    return markdown(lines, heads, note)
+    return markdown(lines, headers, note)
 
 
 def verdict(inputs: PageInputs, dataset: str, network: str, T: int, gap: float | None) -> str:
@@ -102,7 +102,7 @@ def verdict(inputs: PageInputs, dataset: str, network: str, T: int, gap: float |
 
 
 def why(inputs: PageInputs, dataset: str, network: str, T: int) -> str:
-    """What of the loss is not timing, from the diagnosis of our source."""
+    """The part of the loss that is not due to timing, from the diagnosis of our source."""
     source = {"dataset": dataset, "network": network, "activation": THRESHOLD_RELU[dataset]}
     for found in inputs.diagnoses:
         ours = source.items() <= found["source"].items() and recipe_of(found["source"]["recipe"]) == "bn_free"
@@ -130,8 +130,8 @@ def others_table(inputs: PageInputs) -> str:
             line = [dataset, network, row.job.label, pipeline, points(row.ann)]
             if row.job.method != CODE:
                 lines.append([*line, *(points(row.accuracy(t) or "-") for t in T)])
-    heads = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]
-    return markdown(lines, heads, STAR)
+    headers = ["dataset", "network", "method", "pipeline", "ANN", *(f"T = {t}" for t in T)]
+    return markdown(lines, headers, STAR)
 
 
 def length_table(inputs: PageInputs) -> str:
@@ -147,12 +147,12 @@ def length_table(inputs: PageInputs) -> str:
                 kinds = ("optimal", "soft"), ("max_norm", "soft"), ("max_norm", "hard")
                 cells = [smallest(found[kind]) if kind in found else NOT_RUN for kind in kinds]
                 lines.append([dataset, network, recipe, activation, *cells])
-    heads = ["dataset", "network", "recipe", "source", "optimal", "soft reset, no shift", "hard reset, no shift"]
+    headers = ["dataset", "network", "recipe", "source", "optimal", "soft reset, no shift", "hard reset, no shift"]
     note = (
         "The T is chosen on the validation images; in brackets the test accuracy at that T. The paper claims that its"
-        "\nmethod needs about a tenth of the usual length; which length it calls usual was not to be read."
+        "\nmethod needs about a tenth of the usual length; which length that is could not be read."
     )
-    return markdown(lines, heads, note)
+    return markdown(lines, headers, note)
 
 
 def imagenet_table(inputs: PageInputs) -> str:
@@ -164,5 +164,5 @@ def imagenet_table(inputs: PageInputs) -> str:
         paper = inputs.number("imagenet", network, OWN, T)
         ours = row.accuracy(T) if row else None
         lines.append([T, points(row.ann if row else None), points(ours), "72.16 or 72.40", cited(paper)])
-    note = "The paper has no recipe for ImageNet: ours (`imagenet`) is ours."
+    note = "The paper gives no recipe for ImageNet; `imagenet` is ours."
     return markdown(lines, ["T", "our ANN", "our SNN", "paper's ANN", PAPERS], note)

@@ -16,9 +16,9 @@ PAPERS = "paper's SNN (second hand)"
 STAR = "\\* doubtful, or there are two reports: see the remark in published.csv."
 
 
-def markdown(lines: list[list], heads: list[str], note: str = "") -> str:
+def markdown(lines: list[list], headers: list[str], note: str = "") -> str:
     """A Markdown table, or a sentence that nothing was run, with a note below it."""
-    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True) if lines else f"{NOT_RUN.capitalize()}."
+    text = tabulate(lines, headers, tablefmt="github", disable_numparse=True) if lines else f"{NOT_RUN.capitalize()}."
     return f"{text}\n" + (f"\n{note}\n" if note else "")
 
 

@@ -8,15 +8,16 @@ from ann2snn.leaderboard.pages.paper_cells import markdown
 
 KINDS = ("spiking", "evenly")
 LAYERS = """\
-a is the ANN's activation, a' the mean output of the neurons that replace it, over T steps of constant input: the ANN's
-own for that layer in the columns *E(a' - a)^2* and *ratio*. *Ratio with spiking input*: the layers before it spike too.
-Both ratios are to V^2 / (12 T^2), what the paper's shift leaves of rounding where pre-activations are spread evenly:
-units that are silent in both have no error, and make the ratio smaller than 1. How many images: in diagnosis/.
+a is the ANN's activation, and a' the mean output of its neurons over T steps. In the columns *E(a' - a)^2* and *ratio*
+the input of the layer is the ANN's own, constant over time. *Ratio with spiking input*: the layers before it spike too.
+Both ratios are relative to V^2 / (12 T^2), the rounding error that the paper's shift leaves if pre-activations are
+uniformly distributed. Units that are silent in both networks have no error, so the ratio can be below 1. The numbers of
+images are in diagnosis/.
 """
 
 
 def layer_table(inputs: PageInputs) -> str:
-    """The error of every layer whose input is the ANN's, beside the paper's expectation."""
+    """The error of every layer with the ANN's input, beside the paper's expectation."""
     parts = []
     for found in inputs.diagnoses:
         T = next((t for t in ("16", "8", "32", "4") if t in found["T"]), None)
@@ -25,13 +26,13 @@ def layer_table(inputs: PageInputs) -> str:
                 [x["name"], f"{x['rounding']:.2e}", f"{x['bound']:.2e}", f"{x['rounding'] / x['bound']:.2f}",
                  f"{x['total'] / x['bound']:.1f}"] for x in found["T"][T]["layers"]
             ]  # fmt: skip
-            heads = ["layer", "E(a' - a)^2", "V^2 / (12 T^2)", "ratio", "ratio with spiking input"]
-            parts.append(f"{_name(found)}, T = {T}\n\n{markdown(lines, heads)}")
+            headers = ["layer", "E(a' - a)^2", "V^2 / (12 T^2)", "ratio", "ratio with spiking input"]
+            parts.append(f"{_name(found)}, T = {T}\n\n{markdown(lines, headers)}")
     return "\n".join([*parts, LAYERS]) if parts else markdown([], [])
 
 
 def convertible_table(inputs: PageInputs) -> str:
-    """What the layers of a source look like, and what that does to it."""
+    """Statistics of the layers of every source, and its accuracies."""
     lines = []
     grid = [str(t) for t in sorted({int(t) for d in inputs.diagnoses for t in d["T"]})]
     for found in inputs.diagnoses:
@@ -41,22 +42,22 @@ def convertible_table(inputs: PageInputs) -> str:
         at = [found["T"].get(t) for t in grid]
         both = (f"{100 * x['spiking']:.1f} / {100 * x['evenly']:.1f}" if x else "-" for x in at)
         lines.append([_name(found), f"{100 * found['ann']:.1f}", *both, *cells])
-    heads = ["source", "ANN", *(f"T = {t}: spiking / evenly timed" for t in grid)]
-    heads += ["spread of z / V", "spread of the current / V", "saturated", "silent"]
+    headers = ["source", "ANN", *(f"T = {t}: spiking / evenly timed" for t in grid)]
+    headers += ["spread of z / V", "spread of the current / V", "saturated", "silent"]
     note = (
         f"`optimal`, soft reset. Accuracies are on the first {_sizes(inputs, 'images')} test images, the rest on the"
-        f" first {_sizes(inputs, 'inside')}.\n*Evenly timed*: every layer gets the mean of its input at every step,"
-        " which leaves clipping and rounding.\nz is the ANN's pre-activation; a spread is a standard deviation, the"
-        " current's over time, for one unit; silent and"
-        "\nsaturated units spike never and at every step. Triples are the first layer, the median of all layers and the"
-        "\nlast layer, at the largest T."
+        f" first {_sizes(inputs, 'inside')}.\n*Evenly timed*: every layer receives the mean of its input at every step,"
+        " which leaves only clipping and rounding errors.\nz is the ANN's pre-activation; a spread is a standard deviation, that of"
+        " the current over time for one unit. Silent"
+        "\nunits never spike, saturated units spike at every step. Triples are the first layer, the median of all layers"
+        "\nand the last layer, at the largest T."
     )
     words = "\n".join(f"- {sentence}" for sentence in summary_sentences(inputs.diagnoses, grid))
-    return markdown(lines, heads, note + "\n\n" + words if lines else "")
+    return markdown(lines, headers, note + "\n\n" + words if lines else "")
 
 
 def summary_sentences(diagnoses: list[dict], grid: list[str]) -> Iterator[str]:
-    """What the table says, in words: of all sources, and of a network beside its twin with batch norm."""
+    """Sentences about the table: over all sources, and for a network beside the same one with batch norm."""
     for t in grid:
         found = [
             (points_lost(d, "evenly", t), points_lost(d, "spiking", t), _name(d)) for d in diagnoses if t in d["T"]
@@ -64,8 +65,8 @@ def summary_sentences(diagnoses: list[dict], grid: list[str]) -> Iterator[str]:
         even, spiking = (sorted(losses) for losses in list(zip(*found, strict=True))[:2])
         *_, name = min(found, key=lambda losses: losses[1])
         yield (
-            f"At T = {t} ({len(found)} sources) rounding and clipping alone lose {even[0]:.1f} to {even[-1]:.1f}"
-            f" points, and with the timing of spikes it is {spiking[0]:.1f} to {spiking[-1]:.1f} (least: {name})."
+            f"At T = {t} ({len(found)} sources) rounding and clipping alone cost {even[0]:.1f} to {even[-1]:.1f}"
+            f" points; with the timing of spikes it is {spiking[0]:.1f} to {spiking[-1]:.1f} (least: {name})."
         )
     for folded, plain in product(diagnoses, repeat=2):
         ours, theirs = ([d["source"][k] for k in ("dataset", "network", "activation")] for d in (plain, folded))
@@ -74,7 +75,9 @@ def summary_sentences(diagnoses: list[dict], grid: list[str]) -> Iterator[str]:
             parts = (
                 " / ".join(f"{points_lost(d, kind, t):.1f}" for t in both) for d in (plain, folded) for kind in KINDS
             )
-            text = "**{} loses {} points (evenly timed {}), its twin with batch norm, folded, {} ({})**, at T = {}."
+            text = (
+                "**{} loses {} points (evenly timed {}), the same network with folded batch norm {} ({})**, at T = {}."
+            )
             yield text.format(_name(plain), *parts, " / ".join(both))
 
 

@@ -19,8 +19,8 @@ SHOWN = {  # at most four sources, the paper's first; the leaderboard has all of
 }
 METHODS = ("da_qcfs", "ftbc", "snnc_ap", "tpp", "ltb", "opi", "optimal", "max_norm")  # at most eight, by label
 NOTE = """\
-Test accuracy in % at T = {T}, mean over n trained sources, soft reset; `-`: not run. Drawing the 10,000 test
-images has a standard error of at most 0.5 points. The last two columns are for {source} at T = {first}:
+Test accuracy in % at T = {T}, mean over n trained sources, soft reset; `-`: not run. The sampling of the
+10,000 test images has a standard error of at most 0.5 points. The last two columns are for {source} at T = {first}:
 steps until the output is known, and synaptic operations per multiply-accumulate of the ANN.
 """
 
@@ -51,11 +51,11 @@ def table(records: list[dict]) -> str:
         [
             name,
             *(_cell(rows.get(name), largest[source].n) for source, rows in found.items()),
-            *_price(found[fullest].get(name)),
+            *_operations(found[fullest].get(name)),
         ]
         for name in names
     ]
-    heads = [
+    headers = [
         "method",
         *(_head(source, row) for source, row in largest.items()),
         "steps to<br>the output",
@@ -63,7 +63,7 @@ def table(records: list[dict]) -> str:
     ]
     about = NOTE.format(T=" / ".join(map(str, T)), first=T[0], source=f"{fullest[0]}, {SHOWN[fullest]}")
     marked = any(not row.official for row in largest.values())
-    text = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    text = tabulate(lines, headers, tablefmt="github", disable_numparse=True)
     return f"{text}\n\n{about}" + f"{DAGGER} {UNOFFICIAL}\n" * marked
 
 
@@ -86,11 +86,11 @@ def _cell(row: Row | None, n: int) -> str:
     return text if row.n == n else f"{text} (n = {row.n})"
 
 
-def _price(row: Row | None) -> list[str]:
+def _operations(row: Row | None) -> list[str]:
     """At the first T: the latency, and operations for each multiply-accumulate."""
-    if row is None or not (price := row.per_mac(T[0])):
+    if row is None or not (operations := row.per_mac(T[0])):
         return ["-", "-"]
-    return [str(row.one(T[0], "latency") or T[0]), f"{float(price):.2f}"]
+    return [str(row.one(T[0], "latency") or T[0]), f"{float(operations):.2f}"]
 
 
 def with_table(path: Path | str, records: list[dict]) -> str:
