@@ -8,9 +8,10 @@ from matplotlib.text import Text
 
 from ann2snn.cli.output import accuracies
 from ann2snn.errors import UserError
-from ann2snn.experiments.presets import CLASSIC_VARIANTS
+from ann2snn.experiments.presets import CLASSIC_METHODS, CLASSIC_VARIANTS
 from ann2snn.leaderboard import build, diff, paired
 from ann2snn.leaderboard.figures import accuracy, dashboard, style
+from ann2snn.leaderboard.figures import methods as methods_figure
 from ann2snn.leaderboard.format import escaped
 from ann2snn.leaderboard.pages import leaderboard
 from ann2snn.leaderboard.rows import sections, steps
@@ -492,3 +493,11 @@ def test_a_dollar_in_a_name_is_no_mathematics(make_record):
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert texts and not any(text.get_parse_math() for text in texts)
     assert [t.get_text() for t in texts if "mathdefault" in t.get_text()] == []  # ticks that are written as mathematics
+
+
+def test_no_two_methods_of_a_figure_look_alike():
+    names = [f"method{i}" for i in range(10)]
+    assert len(set(style.colours_of([*CLASSIC_METHODS, *names]).values())) == len(CLASSIC_METHODS) + len(names)
+    panels = [names[:5], names[3:8], [names[0], names[4], names[9]]]
+    looks = methods_figure.looks_of(panels)
+    assert all(len({looks[name] for name in panel}) == len(panel) for panel in panels)

@@ -72,7 +72,7 @@ def draw(section: Section, drawn: list[dict]):
 
 
 def looks_of(panels: list[list[str]]) -> dict[str, tuple[str, str]]:
-    """A marker and a colour per method. Methods in one panel differ in colour if there are enough colours, else in marker."""
+    """A marker and a colour per method. In one panel no two methods have the same marker and colour."""
     names = sorted({name for panel in panels for name in panel}, key=lambda n: (-sum(n in p for p in panels), n))
     looks: dict[str, tuple[str, str]] = {}
     for name in names:

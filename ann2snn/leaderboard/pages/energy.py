@@ -44,11 +44,11 @@ Horowitz (ISSCC 2014: 45 nm, 0.9 V), counts those of the records. The equations,
 
 TABLE = f"""\
 Soft reset, sources with ReLU or the dataset's threshold. A row has the smallest T within 1 point of the ANN on
-*validation* (*near*), if there is one. The paper's method and the classic ones are also shown at T = {REF_T}, as are all
-methods on imported weights, for which no T can be chosen; there the four classic methods are shown at their largest T
-too. A row that equals one above it in all predictions and counts is left out. Accuracies are on test; ± is the
-standard deviation over n sources. Below 1 the spiking network needs less energy than its ANN. Waiting is free in this
-model: METHODS.md has the latency of neurons that wait for their whole input train.
+*validation* (*near*), if there is one. The four classic methods, the paper's among them, are also shown at T = {REF_T},
+as are all methods on imported weights, for which no T can be chosen; there the classic methods are shown at their
+largest T too. A row that equals one above it in all predictions and counts is left out. Accuracies are on test; ± is
+the standard deviation over n sources. Below 1 the spiking network needs less energy than its ANN. Waiting is free in
+this model: METHODS.md has the latency of neurons that wait for their whole input train.
 """
 
 

@@ -66,7 +66,7 @@ def _section(section: Section) -> str:
     about = [f"{first.n_test:,} test images", f"{' or '.join(f'{size:,}' for size in sizes)} parameters"]
     same = [name for name in DISTINGUISHING_FIELDS if name not in section.varies]
     about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
-    headers = [f"T = {T}" for T in grid]
+    times = [f"T = {T}" for T in grid]
 
     def table(first_columns, cells, last=()):
         rows = []
@@ -74,7 +74,7 @@ def _section(section: Section) -> str:
             left = [_source(section, row), section.method(row), *(f(row) for _, f in first_columns)]
             read = (points(cells(row, T), row.n) if row.warmup < T else "n/a" for T in grid)
             rows.append([*left, *read, *(f(row) for _, f in last)])
-        headers = ["source", "method", *(h for h, _ in first_columns), *headers, *(h for h, _ in last)]
+        headers = ["source", "method", *(h for h, _ in first_columns), *times, *(h for h, _ in last)]
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
 
     return "\n".join([

@@ -95,25 +95,19 @@ def page(inputs: PageInputs) -> str:
     parts += ["<details><summary>On every source</summary>\n", on_every_source(found), "\n</details>\n"]
     parts += ["## The effect of selection by test accuracy\n"]
     parts += [
-        "FTBC's script keeps the update with the best *test* accuracy. No record here is selected so. The gain it would give"
-    ]
-    parts += [
+        "FTBC's script keeps the update with the best *test* accuracy. No record here is. The gain would be,",
         f"at T = {REF_T}, among records that differ only in the number of updates:\n",
         chosen_on_test(found, records),
-    ]
-    parts += [
         "",
         "## Other calibrations\n",
         f"At T = {REF_T}: the numbers of images of the papers, and other calibration images and seeds.\n",
+        other_calibrations(found, records),
+        "",
+        "## Quantiser and start potential\n",
+        f"Sources trained with QCFS of {TRAINED_ACTIVATIONS[0][-1]} levels, whose quantiser floors, rounds or ceils.",
+        "With as many steps of constant current, a neuron that starts at 0, V/2 or V computes the same quantiser.",
+        "(A network does so only in part, since its currents are not constant.)\n",
     ]
-    parts += [other_calibrations(found, records), "", "## Quantiser and start potential\n"]
-    parts += [
-        f"Sources trained with QCFS of {TRAINED_ACTIVATIONS[0][-1]} levels, with a quantiser that floors, rounds or ceils."
-    ]
-    parts += [
-        "With as many steps of constant current, a neuron that starts at 0, V/2 or V computes the same quantiser. (A network"
-    ]
-    parts += ["does so only in part, since its currents are not constant.)\n"]
     pictures = [
         f"![Every method, {section.dataset}, {section.network}](figures/methods-{figure_name(section)}.svg)\n"
         for section in sections(records)

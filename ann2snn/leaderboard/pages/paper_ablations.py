@@ -69,7 +69,7 @@ def convention_table(inputs: PageInputs) -> str:
         lines.insert(0, ["none: `optimal`", *("-" if x is None else f"{100 * float(x):.2f}" for x in shares)])
     headers = ["convention", *(f"T = {t}" for t in T)]
     note = (
-        "Test accuracy of `optimal`, and the difference that a convention makes, with the 95 % interval of the paired difference"
+        "Test accuracy of `optimal`, and the paired difference that a convention makes, with its 95 % interval"
         "\n(CIFAR-10, He's ResNet-20 with folded batch norm, threshold ReLU, training seed 0; all else equal)."
         "\nUntil May 2021 the released code added the shift to the bias of a layer and again at every step: twice if a"
         "\nlayer has a bias, as in its VGG-16 and CIFAR-Net, and once in its ResNet-20, which has none."

@@ -82,9 +82,10 @@ def snn_table(inputs: PageInputs) -> str:
     headers += ["re-run's loss", "loss: ours - re-run", "inside the band", "SNN: ours - paper", "ANN: ours - re-run"]
     note = (
         "The band is ours and applies to the difference of the losses: 1 point at T = 16 (4 on CIFAR-100, where paper"
-        "\nand re-run themselves differ by up to 3.3), 0.5 from T = 32 on. Where it is missed, the cell gives our loss on"
-        "\nthe first images (see convertible), and the part that remains with even timing, by rounding and clipping. The"
-        "\nlast two columns carry no verdict. The re-run is of the released checkpoints, by Wu et al. (ECCV 2024)."
+        "\nand re-run themselves differ by up to 3.3), 0.5 from T = 32 on. Where it is missed, the cell gives our loss"
+        "\non the first images (see convertible), and the part of it that remains with even timing, by rounding and"
+        "\nclipping. The last two columns carry no verdict. The re-run is of the released checkpoints, by Wu et al."
+        "\n(ECCV 2024)."
         f"\n{STAR}"
     )
     return markdown(lines, headers, note)

@@ -47,10 +47,10 @@ def convertible_table(inputs: PageInputs) -> str:
     note = (
         f"`optimal`, soft reset. Accuracies are on the first {_sizes(inputs, 'images')} test images, the rest on the"
         f" first {_sizes(inputs, 'inside')}.\n*Evenly timed*: every layer receives the mean of its input at every step,"
-        " which leaves only clipping and rounding errors.\nz is the ANN's pre-activation; a spread is a standard deviation, that of"
-        " the current over time for one unit. Silent"
-        "\nunits never spike, saturated units spike at every step. Triples are the first layer, the median of all layers"
-        "\nand the last layer, at the largest T."
+        " which leaves only clipping and rounding errors.\nz is the ANN's pre-activation. A spread is a standard"
+        " deviation; that of the current is over time, for one unit. Silent"
+        "\nunits never spike, saturated units spike at every step. Triples are the first layer, the median of all"
+        "\nlayers and the last layer, at the largest T."
     )
     words = "\n".join(f"- {sentence}" for sentence in summary_sentences(inputs.diagnoses, grid))
     return markdown(lines, headers, note + "\n\n" + words if lines else "")
