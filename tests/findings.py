@@ -114,11 +114,11 @@ def calibration_loss(source, method, T, images):
 
 
 def near(dataset):
-    """Of ENERGY.md: rows within a point of their ANN, all rows, and those that cost less, by hardware."""
+    """Of ENERGY.md: rows within a point of their ANN, all rows, and those that need less energy, by hardware."""
     text = (RESULTS / "ENERGY.md").read_text(encoding="utf-8")
     (line,) = re.findall(rf"^- \*\*{dataset}\*\*: (.*)$", text, re.MULTILINE)
     here, of = re.match(r"(\d+) of (\d+) rows", line).groups()
-    return [here, of, *re.findall(r"(\d+) in ", line.partition("less than their ANN")[2])]
+    return [here, of, *re.findall(r"(\d+) in ", line.partition("less energy than their ANN")[2])]
 
 
 @cache

@@ -152,7 +152,7 @@ def test_a_significant_fall_is_listed_with_its_seeds(make_record, publish):
     build.build(root)
     text = (root / "LEADERBOARD.md").read_text()
     assert "over all 4 pairs" in text
-    assert "1 of them fall significantly" in text
+    assert "1 of these pairs fall significantly" in text
     (line,) = table(text, "## Where accuracy falls")
     assert line["seeds (training, calibration)"] == "2, 7" and line["T"] == "2 → 4"
     assert line["accuracy (%)"] == "100.00 → 62.50" and line["images lost / won"] == "15 / 0"
@@ -173,10 +173,7 @@ def test_insignificant_falls_are_one_sentence(make_record, publish):
 def test_a_significant_rise_is_no_fall(make_record, publish):
     root = publish(make_record(n=40, T={2: 0, 4: 40}))
     build.build(root)
-    assert (
-        "None of the 1 adjacent-T pairs falls significantly (none falls at all)."
-        in (root / "LEADERBOARD.md").read_text()
-    )
+    assert "None of the 1 adjacent-T pairs falls significantly (none falls)." in (root / "LEADERBOARD.md").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------------- text
@@ -207,7 +204,7 @@ def test_markdown_cells(make_record, publish):
     assert table(text, "Loss: ANN")[0]["T = 8"] == "15.00 ± 7.07"
     assert [row["T = 8"] for row in table(text, "Distance: ")] == ["15.00 ± 7.07", "30.00 (n = 1)", "-"]
     assert table(text, "Distance: ")[2]["T = 16"] == "not run"
-    assert "10 images support orderings" in text and "†" not in text
+    assert "10 images are enough to order" in text and "†" not in text
 
 
 def test_unofficial_data_is_marked(make_record, publish):

@@ -46,9 +46,11 @@ def test_a_tuned_source_is_compared_with_the_one_that_it_was_trained_on_from(mad
     relu = some(made, recipe=RECIPES["cifar"].key)
     tuned = [*some(made, recipe=RECIPES["tuned"].key, activation="qcfs:4")]
     tuned.append(made("qcfs", right=372, recipe=RECIPES["tuned"].key, activation="qcfs:4"))
-    (line,) = (x for x in findings.findings(method_tables.tables(relu + tuned)).splitlines() if "trained source" in x)
+    (line,) = (
+        x for x in findings.findings(method_tables.tables(relu + tuned)).splitlines() if "Trained quantiser" in x
+    )
     assert paired(relu[2], tuned[-1], 16).interval in line
-    (line,) = (x for x in findings.findings(method_tables.tables(tuned)).splitlines() if "trained source" in x)
+    (line,) = (x for x in findings.findings(method_tables.tables(tuned)).splitlines() if "Trained quantiser" in x)
     assert line.endswith("not run.")
 
 
@@ -164,14 +166,14 @@ def test_columns(made):
                 if r["method"] == "optimal"]  # fmt: skip
     assert other["latency"] == "16" and other["published, T = 16"] == "-"
     without = method_tables.table_text(method_tables.tables(records)[0], published[1:])
-    assert "No published number at T = 16 of these methods" in without
+    assert "There is no known published number of these methods" in without
     assert cells(without)["opi"] == {k: v for k, v in row.items() if k != "published, T = 16"}
 
 
 def test_findings_name_number_interval_and_source(made):
     text = findings.findings(method_tables.tables(some(made)))
     pair = paired(made("max_norm", right=200), made("opi", right=301), 16)
-    what = "**What the start potential buys** (membranes that start at V/2, instead of empty; `opi` - `max_norm`)"
+    what = "**Start potential** (membranes that start at V/2, instead of 0; `opi` - `max_norm`)"
     assert f"{what}: on digits" in text
     assert f"on digits, plain, relu (short) {pair.interval} at T = 16." in text
     assert text.count("not run") == 5 and text.count("\n") == 6
@@ -189,7 +191,7 @@ def test_what_makes_it_worse_comes_first_then_the_largest_effect(made):
         titles = [line.split("**")[1] for line in findings.findings(method_tables.tables(records)).splitlines()]
         return [title for title in titles if title in (thresholds, start)]
 
-    thresholds, start = "What thresholds buy", "What the start potential buys"
+    thresholds, start = "Thresholds", "Start potential"
     assert order(right=270) == [thresholds, start]  # 30 of 400 images fewer, surely worse
     assert order(right=299) == [start, thresholds]  # one image fewer
     assert order(right=390) == [start, thresholds]  # 22.5 points, less than 25.25
@@ -199,9 +201,9 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
     trained = some(made, activation="qcfs:4") + [made("qcfs", right=372, activation="qcfs:4")]
     records = some(made) + trained
     lines = findings.findings(method_tables.tables(records)).splitlines()
-    (line,) = (line for line in lines if "trained source" in line)
+    (line,) = (line for line in lines if "Trained quantiser" in line)
     assert (
-        f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16 (the ANNs alone differ by +0.00)."
+        f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16 (the ANNs themselves differ by +0.00)."
         in line
     )
     assert not any("qcfs:4" in other for other in lines if other is not line)
@@ -210,7 +212,7 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
 def test_trained_clipping_is_compared_with_the_relu_source_as_both_start_empty(made):
     tcl = made("tcl", right=340, activation="tcl")
     relu = some(made)
-    (line,) = (x for x in findings.findings(method_tables.tables([*relu, tcl])).splitlines() if "trained clipping" in x)
+    (line,) = (x for x in findings.findings(method_tables.tables([*relu, tcl])).splitlines() if "Trained clipping" in x)
     assert f"`tcl` - `max_norm`): on digits, plain, tcl (short) {paired(relu[1], tcl, 16).interval} at T = 16" in line
 
 
@@ -219,10 +221,13 @@ def test_every_source_has_a_line(made):
     waiting = made("accumulate_then_fire", {"per_channel": False}, right=310)
     waiting["T"]["16"]["latency"] = 320
     found = cells(findings.on_every_source(method_tables.tables([*some(made), waiting, *trained])))
-    assert list(found) == ["the shift", "the start potential", "a trained source", "accumulate-then-fire"]
-    assert found["accumulate-then-fire"]["latency, T = 16"] == "320" and found["the shift"]["latency, T = 16"] == ""
-    assert found["a trained source"]["the ANNs alone"] == "+0.00" and found["the shift"]["the ANNs alone"] == ""
-    assert found["the shift"]["T = 16"].startswith("+25.00 ±") and found["the shift"]["T = 4"] == "-"
+    assert list(found) == ["shift", "start potential", "trained quantiser", "accumulate-then-fire"]
+    assert found["accumulate-then-fire"]["latency, T = 16"] == "320" and found["shift"]["latency, T = 16"] == ""
+    assert (
+        found["trained quantiser"]["difference of the ANNs"] == "+0.00"
+        and found["shift"]["difference of the ANNs"] == ""
+    )
+    assert found["shift"]["T = 16"].startswith("+25.00 ±") and found["shift"]["T = 4"] == "-"
 
 
 def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
@@ -230,7 +235,7 @@ def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
     for record in relu[5:]:
         record["ann"]["test"]["correct"] -= 20
     trained = some(made, seed=0, activation="qcfs:4") + [made("qcfs", right=320, seed=0, activation="qcfs:4")]
-    assert "(the ANNs alone differ by +0.00)" in findings.findings(method_tables.tables(relu + trained))
+    assert "(the ANNs themselves differ by +0.00)" in findings.findings(method_tables.tables(relu + trained))
 
 
 def test_what_picking_by_test_accuracy_is_worth(made):

@@ -230,14 +230,14 @@ def test_words_on_what_makes_a_source_convertible():
     other = diagnosis("deng_resnet20", 0.9, T16=(0.5, 0.9))
     at_8, at_16, at_32, twins = paper_diagnoses.summary_sentences([other, folded, plain], ["8", "16", "32"])
     assert (
-        at_8.startswith("At T = 8 (1 sources) rounding and clipping alone lose 1.0 to 1.0 points, and")
+        at_8.startswith("At T = 8 (1 sources) rounding and clipping alone cost 1.0 to 1.0 points; with")
         and "7.0 to 7.0" in at_8
     )
-    assert "lose 0.0 to 1.0 points" in at_16 and "it is 2.0 to 48.0 (least: cifar10 deng_vgg16 thresh" in at_16
+    assert "cost 0.0 to 1.0 points" in at_16 and "it is 2.0 to 48.0 (least: cifar10 deng_vgg16 thresh" in at_16
     assert "8.0 to 8.0 (least: cifar10 deng_vgg16_bn" in at_32
     assert twins == (
-        "**cifar10 deng_vgg16 threshold_relu:1 (bn_free) loses 2.0 points (evenly timed 0.0), its twin with batch norm,"
-        " folded, 48.0 (1.0)**, at T = 16."
+        "**cifar10 deng_vgg16 threshold_relu:1 (bn_free) loses 2.0 points (evenly timed 0.0), the same network with"
+        " folded batch norm 48.0 (1.0)**, at T = 16."
     )
 
 

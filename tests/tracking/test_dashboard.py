@@ -31,7 +31,7 @@ def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(wandb_dashboard.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(wandb_dashboard.__file__).parents[2]))
 
 
 @pytest.fixture
