@@ -202,10 +202,8 @@ def test_a_trained_source_is_compared_with_the_relu_source_and_else_left_out(mad
     records = some(made) + trained
     lines = findings.findings(method_tables.tables(records)).splitlines()
     (line,) = (line for line in lines if "Trained quantiser" in line)
-    assert (
-        f"qcfs:4 (short) {paired(records[2], trained[-1], 16).interval} at T = 16 (the ANNs themselves differ by +0.00)."
-        in line
-    )
+    interval = paired(records[2], trained[-1], 16).interval
+    assert f"qcfs:4 (short) {interval} at T = 16 (the ANNs themselves differ by +0.00)." in line
     assert not any("qcfs:4" in other for other in lines if other is not line)
 
 

@@ -103,9 +103,9 @@ def test_findings_count_rows_that_are_near_and_cheaper(make_record):
     far = make_record(n=100, ann=100, ann_validation=100, T={16: 50}, method="max_norm")
     text = page.findings(page.rows(PageInputs([cheap, dear, far])))
     assert text == (
-        "- **digits**: 2 of 3 rows of own sources are within 1 point on validation at a simulated T (up to 8 or 16), and"
-        " of these need less energy than their ANN: 1 in float32; 1 in int8; 1 in int8, memory, potential held; 0 in"
-        " int8, memory."
+        "- **digits**: 2 of 3 rows of own sources are within 1 point on validation at a simulated T (up to 8 or 16),"
+        " and of these need less energy than their ANN: 1 in float32; 1 in int8; 1 in int8, memory, potential held; 0"
+        " in int8, memory."
     )
     assert page.findings(page.rows(PageInputs([far]))).endswith(
         "0 of 1 rows of own sources are within 1 point on validation at a simulated T (up to 16)."
