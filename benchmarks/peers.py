@@ -6,10 +6,6 @@ layers before the first neuron are computed once, spikes are 0 or 1, their ampli
 receive them, and the memory layout is the faster one. A UserError says what a peer cannot express.
 """
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportMissingImports=false
-# pyright: reportOptionalMemberAccess=false, reportReturnType=false
-# (torch.fx types every argument and target of a node as a union of all that it could be; the peers are optional)
-
 import copy
 import operator
 from collections.abc import Callable
@@ -29,15 +25,15 @@ PROPORTIONAL = (F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.reshape, 
 
 def spikingjelly_step(snn: fx.GraphModule) -> Run:
     """SpikingJelly in step mode 's': one step of the network after the other."""
-    from spikingjelly.activation_based import functional, neuron
+    from spikingjelly.activation_based import functional, neuron  # type: ignore
 
     head, body = parts(snn, lambda layer: _spikingjelly(neuron.SimpleIFNode, layer, "s"), torch.channels_last)
 
     @torch.inference_mode()
-    def run(images, T):
+    def run(images: Tensor, T: int) -> Tensor:
         functional.reset_net(body)
         currents = head(images.contiguous(memory_format=torch.channels_last))
-        return sum(body(*currents) for _ in range(T))
+        return sum((body(*currents) for _ in range(T)), torch.zeros(()))
 
     return run
 
@@ -47,7 +43,7 @@ def spikingjelly_multi_step(snn: fx.GraphModule) -> Run:
 
     Neurons receive (T, N, ...) and other layers (T * N, ...), as in SpikingJelly's `seq_to_ann_forward`.
     """
-    from spikingjelly.activation_based import functional, neuron
+    from spikingjelly.activation_based import functional, neuron  # type: ignore
 
     class Node(neuron.SimpleIFNode):
         def forward(self, x):
@@ -57,7 +53,7 @@ def spikingjelly_multi_step(snn: fx.GraphModule) -> Run:
     nodes = [module for module in body.children() if isinstance(module, Node)]
 
     @torch.inference_mode()
-    def run(images, T):
+    def run(images: Tensor, T: int) -> Tensor:
         functional.reset_net(body)
         for node in nodes:
             node.T = T
@@ -76,8 +72,8 @@ def _spikingjelly(kind: type, layer: IF, step_mode: str) -> nn.Module:
 
 def sinabs(snn: fx.GraphModule) -> Run:
     """Sinabs with at most one spike per step, called for every step: as fast as one call, in constant memory."""
-    from sinabs.activation import MembraneSubtract, SingleSpike
-    from sinabs.layers import IAFSqueeze
+    from sinabs.activation import MembraneSubtract, SingleSpike  # type: ignore
+    from sinabs.layers import IAFSqueeze  # type: ignore
 
     class IAF(IAFSqueeze):
         def init_state_with_shape(self, shape, randomize=False):
@@ -92,11 +88,11 @@ def sinabs(snn: fx.GraphModule) -> Run:
     nodes = [module for module in body.children() if isinstance(module, IAF)]
 
     @torch.inference_mode()
-    def run(images, T):
+    def run(images: Tensor, T: int) -> Tensor:
         for node in nodes:
             node.v_mem = torch.zeros(0)  # initial state
         currents = head(images.contiguous())
-        return sum(body(*currents) for _ in range(T))
+        return sum((body(*currents) for _ in range(T)), torch.zeros(()))
 
     return run
 

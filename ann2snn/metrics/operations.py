@@ -11,8 +11,6 @@ value that it contributes to, and a factor of zero to none. Where two routes of 
 identity beside a branch), the spike arrives twice. The routes themselves cost nothing.
 """
 
-# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportIndexIssue=false, reportOptionalCall=false
-
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +103,7 @@ class _CostCounter(fx.Interpreter):
 
     def call_module(self, target, args, kwargs) -> Tensor:
         x: Any = args[0]
-        module: Any = self.fetch_attr(target)
+        module: Any = self.fetch_attr(str(target))
         if isinstance(module, WEIGHTED):
             return self._weights(module, x)
         if isinstance(module, MaxPool):
@@ -116,7 +114,7 @@ class _CostCounter(fx.Interpreter):
         self.neurons[module.name] = x.numel()
         return self._emit(module, x.detach())
 
-    def _weights(self, module: nn.Module, x: Tensor) -> Tensor:
+    def _weights(self, module: Any, x: Tensor) -> Tensor:
         ones = {name: torch.ones(p.shape, dtype=torch.double) for name, p in module.named_parameters()}
         if "bias" in ones:
             ones["bias"].zero_()
@@ -128,14 +126,14 @@ class _CostCounter(fx.Interpreter):
             self.analog.append(module.name)
         return out.detach()
 
-    def _emit(self, module: nn.Module, values: Tensor) -> Tensor:
+    def _emit(self, module: Any, values: Tensor) -> Tensor:
         """Makes the output of a layer that emits spikes a leaf of the autograd graph."""
         self.reads_image[self.node], self.reads_spikes[self.node] = False, True
         self.emitted[module.name] = values.clone().requires_grad_()
         return self.emitted[module.name]
 
 
-def macs_with_padding(layer: nn.Module, shape: torch.Size, out: torch.Size) -> int:
+def macs_with_padding(layer: Any, shape: torch.Size, out: torch.Size) -> int:
     """MACs of a weight layer for one image, including those that read padding.
 
     For a transposed convolution it includes those outside of the output.
