@@ -27,7 +27,7 @@ SCHEMA = {
     "network": {"macs": int},
     "results": {ANY: {ANY: {}}},
 }
-LATER = {  # of what a measurement goes on with, and of what is not counted where the timing is even
+LATER = {  # fields that resumed measurements need; evenly timed networks have no operations
     "weights": {},
     "provenance": {},
     "results": {ANY: {ANY: {"agree": int, "operations": float}}},
@@ -35,7 +35,7 @@ LATER = {  # of what a measurement goes on with, and of what is not counted wher
 
 
 def load(path: Path) -> dict | None:
-    """The record in a file, or None where there is none; a damaged file counts as none and is named on stderr."""
+    """The record in a file, or None if there is none. A damaged file is named on stderr and counts as none."""
     if not os.path.lexists(path):
         return None
     try:
@@ -55,7 +55,7 @@ def load(path: Path) -> dict | None:
 
 
 def table(root: Path | str) -> str:
-    """The measurement below `root` as Markdown of 80 columns; "Not run" where there is none."""
+    """The measurement in `root` as Markdown of 80 columns; "Not run" if there is none."""
     path = Path(root) / FILE
     if (record := load(path)) is None:
         command = "`python -m ann2snn.benchmarks.studies.photographs --weights FILE.npz --images FOLDER`"

@@ -1,12 +1,12 @@
 """A network trained on ImageNet, on photographs: how often its spiking network predicts what the ANN predicts.
 
 `python -m ann2snn.benchmarks.studies.photographs --weights FILE.npz --images FOLDER --root runs` measures, prints a
-table and writes `runs/photographs.json`; run again, it goes on where it was. Half of the photographs calibrate, the
-other half measure the agreement: the share on which both have the same first class. The photographs are not ImageNet's
-validation set, so nothing here is an ImageNet accuracy or belongs on the leaderboard.
+table and writes `runs/photographs.json`; a second run resumes. Half of the photographs are used for calibration. On the
+other half the agreement is measured: the share for which both networks predict the same class. The photographs are not
+the validation set of ImageNet, so these are no ImageNet accuracies and no results for the leaderboard.
 
-FILE.npz is TensorFlow's MobileNetV1 0.25 128 with ReLU6 and folded batch norm, known by its hash: `i.weight`, `i.bias`
-of 28 layers in a chain and 1,001 outputs, of which the first is no class of ImageNet. FOLDER holds images.csv (with
+FILE.npz is TensorFlow's MobileNetV1 0.25 128 with ReLU6 and folded batch norm, identified by its hash: `i.weight`, `i.bias`
+of 28 sequential layers, and 1,001 outputs, of which the first is no class of ImageNet. FOLDER holds images.csv (with
 columns ImageId, the name of a file without its ending, and TrueLabel, 1 to 1000) and the pictures.
 """
 
@@ -56,7 +56,11 @@ BATCH = 100  # images in a forward pass of the ANN
 
 
 def load_network(file: Path | str) -> nn.Module:
-    """The network with the weights of the file; UserError where it is not the file of WEIGHTS."""
+    """The network with the weights of a file.
+
+    Raises:
+        UserError: It is not the file of WEIGHTS.
+    """
     try:
         content = Path(file).read_bytes()
     except OSError as error:
@@ -107,30 +111,30 @@ def load_pictures(folder: Path | str) -> tuple[Tensor, Tensor]:
 
 
 def split(n: int) -> tuple[Tensor, Tensor]:
-    """Which of n photographs calibrate and which measure: the halves of a fixed permutation."""
+    """Indices of the photographs for calibration and for measuring: the halves of a fixed permutation of n."""
     order = torch.from_numpy(np.random.RandomState(0).permutation(n))
     return order[: n // 2], order[n // 2 :]
 
 
 def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) -> dict:
-    """The record of all methods at every T of the grid, written below `root` after every simulation.
+    """The record of all methods at every T of the grid, written to `root` after every simulation.
 
-    What an earlier run left there is kept, if it was made of the same things in the same environment.
+    Results of an earlier run are kept if it used the same files in the same environment.
     """
     net, (pictures, labels) = load_network(weights), load_pictures(folder)
     calibrating, measured = split(len(labels))
     calibration, images = NORMALISE(pictures[calibrating]), NORMALISE(pictures[measured])
     ann = prepare(net, images[:1])
-    stats, price = Statistics(ann, lambda: calibration.split(BATCH)), costs(ann, images.shape[1:])
+    stats, network_costs = Statistics(ann, lambda: calibration.split(BATCH)), costs(ann, images.shape[1:])
     with torch.inference_mode():
         expected = torch.cat([net(part).argmax(1) for part in images.split(BATCH)])
     record = {
         "weights": WEIGHTS,
         "pictures": {"hash": _hash(pictures, labels), "calibration": len(calibration), "measured": len(images)},
         "ann": {"correct": int((expected == labels[measured]).sum()), "predictions": pack(expected.numpy())},
-        "network": {"neurons": sum(price.neurons.values()), "macs": sum(price.macs.values())},
+        "network": {"neurons": sum(network_costs.neurons.values()), "macs": sum(network_costs.macs.values())},
         "results": {},
-        "provenance": _place(_hash(calibrating)),
+        "provenance": _provenance(_hash(calibrating)),
     }
     path = root / FILE
     record["results"] = _kept(path, record)
@@ -145,7 +149,7 @@ def measure(weights: Path, folder: Path, root: Path, grid: tuple[int, ...] = T) 
                     "undecided": result.undecided(t),
                     "predictions": pack(predictions.numpy()),
                     "spikes": sum(result.spikes(t).values()) / len(images),  # of an image, as are the operations
-                    "operations": sum(price.operations(result.events[t]).values()) / len(images),
+                    "operations": sum(network_costs.operations(result.events[t]).values()) / len(images),
                     "seconds": round(result.seconds[t], 3),
                 }
                 print(f"{_label(name, options)} T={t}: {found[str(t)]['agree']} of {len(images)} agree,"
@@ -170,16 +174,16 @@ def _hash(*tensors: Tensor) -> str:
     return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
-def _place(calibration_hash: str) -> dict:
+def _provenance(calibration_hash: str) -> dict:
     threads = torch.get_num_threads()
-    place = provenance(device="cpu", threads=threads, batch=0, calibration_hash=calibration_hash)
-    del place["batch"]  # type: ignore[misc]  # the simulator's own choice
+    made = provenance(device="cpu", threads=threads, batch=0, calibration_hash=calibration_hash)
+    del made["batch"]  # type: ignore[misc]  # the simulator's own choice
     versions = {name: find(name).version for name, _ in METHODS}
-    return place | {"versions": place["versions"] | {"pillow": PIL.__version__}, "methods": versions}
+    return made | {"versions": made["versions"] | {"pillow": PIL.__version__}, "methods": versions}
 
 
 def _kept(path: Path, record: dict) -> dict:
-    """The results in the file, if all that they depend on is the same."""
+    """The results in a file, if everything that they depend on is the same."""
     before = load(path)
 
     def basis(one: dict) -> list:
