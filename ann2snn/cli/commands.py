@@ -3,17 +3,14 @@
 Each imports what it needs when it runs, so that `ann2snn --help` is fast.
 """
 
-import ast
 import json
 import os
-import re
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ann2snn.cli.output import accuracies, report_skipped
-from ann2snn.errors import UserError, unknown
+from ann2snn.errors import UserError
 
 
 def run(options) -> int | None:
@@ -95,12 +92,13 @@ def import_weights(options) -> int:
 
 def sweep(options) -> int:
     """Converts networks with methods, simulates them and prints a table of accuracies."""
+    from ann2snn.cli.sweep import sweep_first_images, sweep_of
     from ann2snn.experiments import sweep as experiments_sweep
     from ann2snn.leaderboard import build
     from ann2snn.methods.registry import find
     from ann2snn.tracking import wandb_runs
 
-    table, run = _sweep_of(options), settings(options)
+    table, run = sweep_of(options), settings(options)
     if options.dry_run:
         from ann2snn.cli.reproduce import listing
 
@@ -109,7 +107,7 @@ def sweep(options) -> int:
         return 0
     if options.limit:
         with tempfile.TemporaryDirectory() as scratch:
-            quick = partial(_sweep_first_images, options.limit, Path(scratch))
+            quick = partial(sweep_first_images, options.limit, Path(scratch))
             outcome = experiments_sweep.sweep([table], run, quick, strict=True)
     else:
         outcome = experiments_sweep.sweep([table], run, strict=True)
@@ -129,70 +127,15 @@ def sweep(options) -> int:
     return report_skipped(outcome)
 
 
-def _sweep_of(options):
-    """The sweep that the options describe."""
-    from ann2snn.experiments.sweep import Sweep
-    from ann2snn.methods.registry import find
-
-    extra = dict(_parse_option(text) for text in options.option)
-    if "reset" in extra:
-        raise UserError("The reset rule is not an --option: choose it with --reset.")
-    methods = []
-    for name in options.method:
-        takes_reset = "reset" in find(name).options
-        for reset in options.reset if takes_reset else [None]:
-            methods.append((name, extra | ({"reset": reset} if takes_reset else {})))
-    return Sweep(
-        id="sweep",
-        dataset=options.dataset,
-        networks=tuple(options.network),
-        activations=tuple(options.activation),
-        seeds=_seeds(options),
-        methods=tuple(methods),
-        T=tuple(sorted(set(options.T))),
-        calibration=options.calibration,
-        calibration_seeds=tuple(options.calibration_seed),
-        calibration_transform=options.calibration_transform,
-        recipe=options.recipe,
-    )
-
-
-def _sweep_first_images(n: int, scratch: Path, name, source, jobs, T, run, outcome) -> None:
-    """Runs the jobs of a source on its first n images, with records in a temporary folder."""
-    from ann2snn.experiments.sweep import sweep_source
-
-    splits = {split: getattr(source.data, split) for split in ("test", "validation")}
-    few = {split: images.subset(range(min(n, len(images)))) for split, images in splits.items()}
-    source.data = replace(source.data, official=False, **few)
-    sweep_source(name, source, jobs, T, replace(run, runs=scratch, wandb="off"), outcome)
-
-
-def _seeds(options) -> tuple[int | None, ...]:
-    """The seeds of the trainings; (None,) for imported weights, whose recipe ends with the hash of their file."""
-    from ann2snn.training.pretrained import CHECKPOINTS
-    from ann2snn.training.recipes import RECIPES
-
-    if options.recipe in (None, *RECIPES):
-        seeds = [0] if options.seed is None else options.seed
-        return tuple(seeds) if isinstance(seeds, list) else (seeds,)
-    if not re.fullmatch(r".+-[0-9a-f]{8}", options.recipe):
-        raise unknown("recipe", options.recipe, [*RECIPES, *(known.recipe for known in CHECKPOINTS.values())])
-    if options.seed is not None:
-        raise UserError(
-            f"{options.recipe} are imported weights, which have no seed: leave out --seed, or choose one of the recipes"
-            f" {', '.join(RECIPES)}."
-        )
-    return (None,)
-
-
 def diagnose(options) -> int:
     """Prints the rounding and timing errors of every layer."""
+    from ann2snn.cli.sweep import training_seeds
     from ann2snn.data.registry import load
     from ann2snn.experiments import diagnosis
     from ann2snn.experiments.sweep import check_source, load_or_train
 
     data = load(options.dataset, options.data_root, accept_unofficial=options.accept_unofficial_data)
-    (seed,) = _seeds(options)
+    (seed,) = training_seeds(options)
     which = data, options.network, options.activation, seed, settings(options), options.recipe
     check_source(*which)
     found = diagnosis.diagnose(load_or_train(*which), options.T, options.limit or options.images)
@@ -202,17 +145,6 @@ def diagnose(options) -> int:
     else:
         print(f"\n{diagnosis.save(found, options.runs)}")
     return 0
-
-
-def _parse_option(text: str) -> tuple[str, object]:
-    """`NAME=VALUE` with the value as a Python literal, or as text if it is none."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--option takes NAME=VALUE, such as quantile=0.99, not {text!r}.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def inspect(options) -> int:
@@ -244,14 +176,14 @@ def dashboard(options) -> int:
     from ann2snn.data import registry as data_registry
     from ann2snn.methods.registry import find
     from ann2snn.networks import registry as networks_registry
-    from ann2snn.tracking import wandb_dashboard, wandb_runs
+    from ann2snn.tracking import wandb_dashboard, wandb_session
 
     entity = options.entity or os.environ.get("WANDB_ENTITY")
     names = {kind: getattr(options, kind) for kind in wandb_dashboard.FILTERS}
     for kind, check in {"dataset": data_registry.check, "network": networks_registry.check, "method": find}.items():
         for name in names[kind]:
             check(name)
-    spec = wandb_dashboard.spec(entity, options.project or wandb_runs.project(), names)
+    spec = wandb_dashboard.spec(entity, options.project or wandb_session.project(), names)
     print(json.dumps(spec, indent=2) if options.dry_run else wandb_dashboard.save(spec))
     return 0
 

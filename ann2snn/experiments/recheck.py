@@ -2,14 +2,14 @@
 
 import os
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from ann2snn import devices, reading
+from ann2snn import devices
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.augmentations import AUGMENTATIONS
 from ann2snn.data.registry import load
@@ -17,7 +17,8 @@ from ann2snn.data.split import Split
 from ann2snn.errors import UserError
 from ann2snn.experiments import rounding
 from ann2snn.experiments.cpu_threads import cpu_threads
-from ann2snn.experiments.estimate import format_duration
+from ann2snn.experiments.find_weights import find_weights
+from ann2snn.experiments.recheck_result import CheckedStep, RecheckResult
 from ann2snn.experiments.run_job import current_provenance, method_file, summarize, time_grids
 from ann2snn.experiments.source import BATCH, SourceANN
 from ann2snn.experiments.sweep import Settings
@@ -30,65 +31,6 @@ from ann2snn.records.packing import unpack
 from ann2snn.records.schema import ANNResults, Provenance, Record, TimeStepResults
 from ann2snn.simulation.result import Result
 from ann2snn.simulation.simulate import simulate
-from ann2snn.training import checkpoints, pretrained
-from ann2snn.training.recipes import RECIPES
-
-
-@dataclass(frozen=True)
-class CheckedStep:
-    """Comparison of the results after T time steps."""
-
-    T: int
-    differ: int  # test images whose recomputed class differs from the recorded one
-    flips: tuple[
-        int, ...
-    ]  # in each run with perturbed rounding: test images whose class differs from the recomputed one
-    accuracy: float  # recomputed, in %
-    recorded: float  # recorded accuracy, in %
-    others: tuple[str, ...]  # other results that differ; compared in the same environment only
-
-    def agrees(self, same_environment: bool) -> bool:
-        """Whether the results agree as closely as they have to in this environment."""
-        return not (self.differ or self.others) if same_environment else self.differ <= self.allowed
-
-    @property
-    def allowed(self) -> int:
-        """Number of images that may differ in another environment."""
-        return rounding.allowed_differences(self.flips)
-
-
-@dataclass(frozen=True)
-class RecheckResult:
-    """A record, compared with its recomputation."""
-
-    lines: list[CheckedStep]
-    environment: tuple[str, ...]  # differences from the environment of the record
-    method_remark: str | None  # set if the code of the method is not known to be that of the record
-    left_out: int  # test images that differ from those of the record
-
-    @property
-    def same(self) -> bool:
-        """Whether the environment is that of the record. If so, all results must be equal."""
-        return not self.environment
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the record agrees at every T."""
-        return all(line.agrees(self.same) for line in self.lines)
-
-    @property
-    def rule(self) -> str:
-        """A sentence that says what was compared, and how closely it has to agree."""
-        text = "the same environment: nothing may differ"
-        if not self.same:
-            bound = "as many images may differ as rounding flips, see docs/recheck.md"
-            text = f"another environment, {' and '.join(self.environment)}: {bound}"
-        if self.left_out:
-            text += f"; {self.left_out} test images are not those of the record and are left out, and spikes and"
-            text += " operations, which are of all images, are not compared"
-        if self.method_remark:
-            text += f"; {self.method_remark}"
-        return text
 
 
 def recheck(path: Path, settings: Settings, weights: Path | None = None) -> RecheckResult:
@@ -239,66 +181,3 @@ def _differences(recorded: TimeStepResults, test: dict, validation: dict | None,
         different += ["undecided"] if recorded["test"]["undecided"] != test["undecided"] else []
     different += ["validation"] if validation and recorded["validation"] != validation else []
     return different
-
-
-def find_weights(path: Path, record: Record, runs: Path = Path("runs")) -> Path:
-    """Finds the weights of a record: published beside it, or trained or imported into `runs`.
-
-    Args:
-        path: The record's file.
-        record: The record.
-        runs: Folder of this machine's results.
-
-    Raises:
-        UserError: There are none; the message names the command that makes them.
-    """
-    roots = [*path.resolve().parents, runs]
-    published = [store.published_weights_path(record, root) for root in roots]
-    trained = [file for root in roots for file in root.glob("sources/*/*/*/weights.pt")]
-    job, weights_hash = record["job"], record["source"]["weights_hash"]
-    expected = {
-        "network": job["network"],
-        "activation": job["activation"],
-        "recipe": job["recipe"],
-        "seed": job["seed"],
-        "weights_hash": weights_hash,
-    }
-    for file in filter(Path.is_file, published + trained):
-        if expected.items() <= _read_info(file).items():
-            return file
-    raise UserError(
-        f"There are no weights with the recorded hash {weights_hash[:12]}... beside {path} or in {runs}:"
-        f" {_how_to_make_weights(record)}, or name their file with --weights."
-    )
-
-
-def _how_to_make_weights(record: Record) -> str:
-    """The command that makes the weights of a record."""
-    job = Job(**record["job"])
-    options = f"--dataset {job.dataset} --network {job.network} --activation {job.activation}"
-    recipe, _, digest = job.recipe.rpartition("-")
-    if job.seed is None:
-        for name, checkpoint in pretrained.CHECKPOINTS.items():
-            if checkpoint.recipe == job.recipe:
-                file = f"{checkpoint.file} of {checkpoint.url}"
-                return f"import them with `ann2snn import {name} FILE`, FILE being {file}"
-        return (
-            f"import them with `ann2snn import {recipe} FILE {options}`, FILE being the one whose sha256 begins with"
-            f" {digest}"
-        )
-    plan = RECIPES.get(recipe)
-    if plan is None or plan.key != job.recipe:
-        return f"their recipe {job.recipe} is not in this version; check out the commit in the record"
-    seconds = record["source"]["training_seconds"]
-    duration = f" in {format_duration(seconds)}" if seconds else ""
-    command = f"ann2snn train {options} --seed {job.seed} --recipe {recipe}"
-    return f"`{command}` trains them{duration} on the machine of the record, and similar ones on other machines"
-
-
-def _read_info(path: Path) -> dict:
-    """The info in a weights file; empty if the file cannot be read."""
-    try:
-        content = reading.read_bytes(path, "train the source again")
-        return dict(checkpoints.load_tensors(content)["info"])
-    except Exception:  # a damaged pickle can raise anything
-        return {}

@@ -9,7 +9,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ann2snn.errors import StorageError, UserError
-from ann2snn.experiments.recheck import RecheckResult, recheck
+from ann2snn.experiments.recheck import recheck
+from ann2snn.experiments.recheck_result import RecheckResult
 from ann2snn.experiments.sweep import Settings
 
 

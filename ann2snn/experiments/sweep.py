@@ -65,11 +65,7 @@ class Sweep:
         ]
 
     def check(self) -> None:
-        """Checks all names, without reading data.
-
-        Raises:
-            UserError: A name is unknown.
-        """
+        """Checks all names, without reading data. UserError for an unknown name."""
         check_dataset(self.dataset)
         for method, options in self.methods:
             find(method).check(options)

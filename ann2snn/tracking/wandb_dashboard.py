@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from ann2snn.errors import UserError
-from ann2snn.tracking import wandb_runs
+from ann2snn.tracking import wandb_session
 
 FILTERS = ("dataset", "network", "method")
 COLUMNS = (  # of the table of runs, in W&B's notation
@@ -120,7 +120,7 @@ def save(spec: dict) -> str:
     hint = "; --dry-run shows the dashboard without it."
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("To save it, install wandb-workspaces (`pip install wandb-workspaces`)" + hint)
-    if not wandb_runs.key_configured():
+    if not wandb_session.key_configured():
         raise UserError("To save it, W&B needs a key: run `wandb login` or set WANDB_API_KEY" + hint)
     if not spec["entity"]:
         raise UserError("To save it, name the owner of the project: --entity NAME or WANDB_ENTITY" + hint)

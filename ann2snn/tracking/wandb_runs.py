@@ -5,16 +5,13 @@ Modes: "off"; "offline", which writes files to `directory/wandb` (`wandb sync` u
 "online".
 """
 
-import contextlib
 import csv
 import functools
 import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from ann2snn.errors import UserError
@@ -22,35 +19,17 @@ from ann2snn.files import write_atomic
 from ann2snn.reading import DamagedFile, load_or_put_aside, read_json
 from ann2snn.records.job import Job
 from ann2snn.records.schema import Counts, Record, SNNCounts
+from ann2snn.tracking.wandb_session import (
+    RunInfo,
+    import_wandb,
+    key_configured,
+    lightning_logger,
+    notice_errors,
+    start_run,
+)
 
 MODES = ("offline", "online", "off")
-SETTINGS = {
-    "silent": True,
-    "console": "off",
-    "init_timeout": 20,  # seconds until an unreachable server counts as such
-    "finish_timeout": 20,  # seconds; files that are not uploaded by then stay on this disk
-    "disable_code": True,
-    "disable_git": True,  # a record has its own commit, device and versions
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-    "x_disable_stats": True,
-    "x_save_requirements": False,
-    "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 loses; 15 by default
-}
-OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # without a server, only a slow machine needs time
 LOG_VERSION = 3  # increased when a run logs other values; records are then logged again
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """Arguments of `wandb.init` that describe a run."""
-
-    id: str
-    name: str
-    group: str
-    job_type: str
-    config: dict
-    tags: list[str]
 
 
 def mode(requested: str | None = None) -> str:
@@ -82,14 +61,14 @@ def training_logger(source: dict, directory: Path | str, mode: str):
     Returns:
         None if W&B is off or fails.
     """
-    with _notice_errors("training curves"):
-        if wandb := _wandb(mode):
+    with notice_errors("training curves"):
+        if wandb := import_wandb(mode):
             fields = ("dataset", "data_hash", "network", "activation", "recipe", "seed")
             job = Job(**{field: source[field] for field in fields}, method="", method_version=0)
             name, tags = f"train {job.dataset}/{job.source_name}", [job.dataset, job.network]
-            run = _start(wandb, directory, mode, RunInfo(job.source_id, name, _group(job), "training", source, tags))
+            run = start_run(wandb, directory, mode, RunInfo(job.source_id, name, _group(job), "training", source, tags))
             run.define_metric("*", step_metric="trainer/global_step")
-            return _lightning_logger(run)
+            return lightning_logger(run)
     return None
 
 
@@ -105,7 +84,7 @@ def log_record(record: Record, directory: Path | str, mode: str) -> None:
         directory: Folder for W&B's files.
         mode: One of `MODES`.
     """
-    with _notice_errors(f"record {record['id']}"):
+    with notice_errors(f"record {record['id']}"):
         job = Job(**record["job"])
         name = f"{job.label} {job.dataset}/{job.source_name}"
         tags = [job.dataset, job.network, job.method]
@@ -165,7 +144,7 @@ def log_tables(root: Path | str, directory: Path | str, mode: str) -> None:
         mode: One of `MODES`.
     """
     root = Path(root)
-    with _notice_errors("leaderboard"):
+    with notice_errors("leaderboard"):
         text, figures = (root / "leaderboard.csv").read_text(), sorted((root / "figures").glob("*.png"))
         content = [text, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in figures)]
         info = RunInfo(_digest(content)[:12], "leaderboard", "leaderboard", "leaderboard", {}, [])
@@ -186,9 +165,9 @@ def _log_once(content, directory: Path | str, mode: str, info: RunInfo, log: Cal
     """
     marker, digest = Path(directory) / "wandb" / "logged" / info.id, _digest(content)
     before = load_or_put_aside(marker, _load_marker) or {}
-    if before.get("content") == digest or not (wandb := _wandb(mode)):
+    if before.get("content") == digest or not (wandb := import_wandb(mode)):
         return
-    run = _start(wandb, directory, mode, info)
+    run = start_run(wandb, directory, mode, info)
     folder = Path(run.dir).parent
     try:
         log(wandb, run)
@@ -214,115 +193,3 @@ def _digest(content) -> str:
 
 
 # --------------------------------------------------------------------------------------------------- wandb itself
-
-
-@functools.cache
-def _notice(text: str) -> None:
-    """Prints a line to stderr, unless it was printed before."""
-    print(f"W&B: {text}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _notice_errors(what: str) -> Iterator[None]:
-    """Turns any error inside the context into a notice."""
-    try:
-        yield
-    except Exception as error:
-        _notice(f"no {what} ({_line(error)}); the command continues")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def _wandb(mode: str):
-    """The package `wandb`; None if the mode is "off" or it cannot be imported."""
-    if mode == "off":
-        return None
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    try:
-        import wandb
-    except Exception as error:  # a broken installation can raise anything
-        absent = isinstance(error, ModuleNotFoundError) and error.name == "wandb"
-        reason = "is not installed" if absent else f"cannot be imported ({_line(error)})"
-        _notice(f"wandb {reason}; nothing is logged there")
-        return None
-    return wandb
-
-
-_unreachable = False  # whether an online start failed; the time-out is then not waited for again in this process
-
-
-def _start(wandb, directory, mode, info: RunInfo):
-    """Starts a run; offline if it cannot be started online within the time-out."""
-    global _unreachable
-    directory = Path(directory).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # of tables to be synced; by default in the home directory
-        os.environ.setdefault(variable, str(directory / "wandb"))
-    start = functools.partial(
-        wandb.init,
-        project=project(),
-        dir=str(directory),
-        id=info.id,
-        resume="allow",
-        reinit="create_new",
-        name=info.name,
-        group=info.group,
-        job_type=info.job_type,
-        config=info.config,
-        tags=info.tags,
-    )
-
-    def settings(values):
-        return wandb.Settings(**{k: v for k, v in values.items() if k in wandb.Settings.model_fields})
-
-    if mode == "online" and not _unreachable:
-        try:
-            return start(mode="online", settings=settings(SETTINGS))
-        except Exception as error:
-            _unreachable = True
-            wandb.teardown()  # its service still uses the id of the failed run
-            _notice(f"the server cannot be used ({_line(error)}); logging offline")
-    return start(mode="offline", settings=settings(SETTINGS | OFFLINE))
-
-
-def _lightning_logger(run):
-    from pytorch_lightning.loggers import WandbLogger
-
-    class Logger(WandbLogger):
-        """Reports errors of W&B instead of raising them, and finishes the run at the end of the training."""
-
-        def log_metrics(self, metrics, step=None):
-            with _notice_errors("training curves"):
-                super().log_metrics(metrics, step)
-
-        def log_hyperparams(self, params):
-            with _notice_errors("training curves"):
-                super().log_hyperparams(params)
-
-        def finalize(self, status):
-            with _notice_errors("training curves"):
-                run.finish(exit_code=int(status != "success"))
-
-    return Logger(experiment=run, name=run.name, id=run.id)
-
-
-def project() -> str:
-    """Name of the W&B project: $WANDB_PROJECT, else "ann2snn"."""
-    return os.environ.get("WANDB_PROJECT", "ann2snn")
-
-
-def key_configured() -> bool:
-    """Whether an API key for W&B is configured."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    if not (wandb := _wandb("offline")):
-        return False
-    with contextlib.suppress(Exception):
-        from wandb.sdk.lib.wbauth import read_netrc_auth
-
-        settings = wandb.setup().settings
-        return bool(settings.api_key or read_netrc_auth(host=settings.base_url))
-    return False

@@ -17,8 +17,8 @@ from tabulate import tabulate
 
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.registry import load
-from ann2snn.experiments.diagnosis import activation_values, constant_rate_network, neurons_by_path
-from ann2snn.experiments.recheck import find_weights
+from ann2snn.experiments.find_weights import find_weights
+from ann2snn.experiments.layer_errors import activation_values, constant_rate_network, neurons_by_path
 from ann2snn.experiments.source import SourceANN
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare

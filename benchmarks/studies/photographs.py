@@ -5,9 +5,9 @@ table and writes `runs/photographs.json`; a second run resumes. Half of the phot
 other half the agreement is measured: the share for which both networks predict the same class. The photographs are not
 the validation set of ImageNet, so these are no ImageNet accuracies and no results for the leaderboard.
 
-FILE.npz is TensorFlow's MobileNetV1 0.25 128 with ReLU6 and folded batch norm, identified by its hash: `i.weight`, `i.bias`
-of 28 sequential layers, and 1,001 outputs, of which the first is no class of ImageNet. FOLDER holds images.csv (with
-columns ImageId, the name of a file without its ending, and TrueLabel, 1 to 1000) and the pictures.
+FILE.npz is TensorFlow's MobileNetV1 0.25 128 with ReLU6 and folded batch norm, identified by its hash: `i.weight`,
+`i.bias` of 28 sequential layers, and 1,001 outputs, of which the first is no class of ImageNet. FOLDER holds the
+pictures and images.csv (with columns ImageId, the name of a file without its ending, and TrueLabel, 1 to 1000).
 """
 
 from ann2snn import interrupts
@@ -33,7 +33,7 @@ from ann2snn.calibration.statistics import Statistics
 from ann2snn.data.imagenet import PICTURES, picture
 from ann2snn.data.split import Normalise
 from ann2snn.errors import UserError
-from ann2snn.experiments.diagnosis import constant_rate_network
+from ann2snn.experiments.layer_errors import constant_rate_network
 from ann2snn.experiments.run_job import time_grids
 from ann2snn.files import write_atomic
 from ann2snn.graph.prepare import prepare

@@ -12,7 +12,7 @@ from ann2snn.baselines.mmse import GRID, mmse_threshold, squared_errors
 from ann2snn.calibration.statistics import Statistics
 from ann2snn.conversion.thresholds import UNREACHABLE
 from ann2snn.errors import UserError
-from ann2snn.experiments.diagnosis import neurons_by_path
+from ann2snn.experiments.layer_errors import neurons_by_path
 from ann2snn.graph.network import activations
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert

@@ -9,7 +9,8 @@ from torch import nn
 
 from ann2snn import convert, prepare, simulate
 from ann2snn.experiments import profiles
-from ann2snn.experiments.diagnosis import constant_rate_network, layer_errors, load_all, neurons_by_path, step_outputs
+from ann2snn.experiments.diagnosis import load_all
+from ann2snn.experiments.layer_errors import constant_rate_network, layer_errors, neurons_by_path, step_outputs
 from ann2snn.experiments.sweep import Sweep
 from ann2snn.leaderboard.pages import paper
 from ann2snn.networks.activations import ThresholdReLU

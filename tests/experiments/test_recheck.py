@@ -12,7 +12,9 @@ import torch
 from ann2snn.data.registry import load
 from ann2snn.data.split import Split
 from ann2snn.errors import UserError
+from ann2snn.experiments import find_weights as find_weights_module
 from ann2snn.experiments import recheck, rounding, run_job
+from ann2snn.experiments.find_weights import find_weights
 from ann2snn.experiments.source import SourceANN
 from ann2snn.experiments.sweep import Settings, Sweep
 from ann2snn.networks.registry import create
@@ -197,7 +199,7 @@ def test_missing_weights_name_the_command_that_makes_them(make_record, tmp_path)
     def says(**job):
         path = store.save(make_record(**job), tmp_path)
         with pytest.raises(UserError) as error:
-            recheck.find_weights(path, store.load(path), tmp_path / "runs")
+            find_weights(path, store.load(path), tmp_path / "runs")
         return str(error.value)
 
     public = pretrained.CHECKPOINTS["resnet20-akamaster"]
@@ -207,7 +209,7 @@ def test_missing_weights_name_the_command_that_makes_them(make_record, tmp_path)
     text = says(seed=None, recipe="qcfs-01234567", **fields)
     assert "`ann2snn import qcfs FILE --dataset cifar10 --network cifar_resnet20 --activation relu`" in text
     assert "sha256 begins with 01234567" in text
-    key = recheck.RECIPES["digits"].key
+    key = find_weights_module.RECIPES["digits"].key
     text = says(recipe=key, seed=2)
     assert "`ann2snn train --dataset digits --network plain --activation relu --seed 2 --recipe digits`" in text
     assert "in 2 s on the machine of the record" in text and "--weights" in text
@@ -221,8 +223,8 @@ def test_weights_in_the_runs_folder_are_found(elsewhere, tmp_path):
     lonely.write_bytes(path.read_bytes())
     record = store.load(lonely)
     with pytest.raises(UserError, match="no weights with the recorded hash"):
-        recheck.find_weights(lonely, record, tmp_path / "runs")
-    assert recheck.find_weights(lonely, record, root) == checkpoints.weights_file(copy, *FIELDS, root)
+        find_weights(lonely, record, tmp_path / "runs")
+    assert find_weights(lonely, record, root) == checkpoints.weights_file(copy, *FIELDS, root)
 
 
 # ------------------------------------------------------------------------------------------------------------- rounding

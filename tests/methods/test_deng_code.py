@@ -14,7 +14,7 @@ from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments import run_job
 from ann2snn.experiments import source as sources
-from ann2snn.experiments.diagnosis import neurons_by_path, step_outputs
+from ann2snn.experiments.layer_errors import neurons_by_path, step_outputs
 from ann2snn.experiments.sweep import Sweep
 
 T = 8

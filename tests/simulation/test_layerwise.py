@@ -6,7 +6,7 @@ from torch import nn
 
 from ann2snn.conversion.neurons import IF, TimeVaryingIF
 from ann2snn.conversion.surgery import replace_activations
-from ann2snn.experiments.diagnosis import neurons_by_path, step_outputs
+from ann2snn.experiments.layer_errors import neurons_by_path, step_outputs
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
 from ann2snn.simulation import simulate as simulation_simulate

@@ -11,7 +11,7 @@ from wandb_logs import history, inspect, runs
 from ann2snn.errors import UserError
 from ann2snn.records.job import Job
 from ann2snn.records.packing import pack
-from ann2snn.tracking import wandb_runs
+from ann2snn.tracking import wandb_runs, wandb_session
 
 JOB = Job(
     dataset="digits",
@@ -80,8 +80,8 @@ def quiet_machine(monkeypatch, tmp_path, wandb_anew):
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr(wandb_runs, "_unreachable", False)
-    wandb_runs._notice.cache_clear()
+    monkeypatch.setattr(wandb_session, "_unreachable", False)
+    wandb_session.notice.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_a_key_but_no_network(tmp_path, capfd, monkeypatch):
     modes, init = [], wandb.init
     monkeypatch.setattr(wandb, "init", lambda *a, **k: modes.append(k["mode"]) or init(*a, **k))
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    monkeypatch.setitem(wandb_runs.SETTINGS, "init_timeout", 1)
-    monkeypatch.setitem(wandb_runs.SETTINGS, "base_url", "http://127.0.0.1:9")
+    monkeypatch.setitem(wandb_session.SETTINGS, "init_timeout", 1)
+    monkeypatch.setitem(wandb_session.SETTINGS, "base_url", "http://127.0.0.1:9")
     assert everything(tmp_path, wandb_runs.mode()) is not None
     assert modes == ["online", "offline", "offline", "offline"]
     assert [run.name.split("-")[0] for run in runs(tmp_path / "tracking")].count("offline") == 3
