@@ -4,7 +4,7 @@ import ctypes
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ann2snn.simulation import c_build, self_test
@@ -42,14 +42,14 @@ def using(other: ctypes.CDLL | None) -> Iterator[None]:
         _chosen.pop()
 
 
-def build(flags: list[str]) -> ctypes.CDLL | None:
-    """The library compiled with these flags, or None, after one line on stderr, where it cannot be built."""
+def build(flags: list[str], passes: Callable[[ctypes.CDLL], bool] = self_test.passes) -> ctypes.CDLL | None:
+    """The library compiled with these flags; None, after a line on stderr, if it cannot be built or fails `passes`."""
     openmp = c_build.openmp()
     try:
         if openmp:
             ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
         flags = flags + (["-fopenmp"] if openmp else [])
-        return c_build.load(c_build.compiler(), flags, self_test.passes)
+        return c_build.load(c_build.compiler(), flags, passes)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None) or b""
         reason = (output.decode(errors="replace") or str(error)).strip().splitlines()[:1]

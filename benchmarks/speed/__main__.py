@@ -25,7 +25,9 @@ from ann2snn.records.provenance import provenance
 
 def main() -> None:
     """Runs the experiments that the command line names."""
-    parser = argparse.ArgumentParser(description="Measures the speed of the simulator on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ann2snn.benchmarks.speed", description="Measures the speed of the simulator on this machine."
+    )
     parser.add_argument("what", nargs="*", default=list(EXPERIMENTS), metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     parser.add_argument("--root", type=Path, default=Path("results/speed"))
     parser.add_argument("--runs", type=Path, help="where `ann2snn import resnet20-akamaster` put the public weights")

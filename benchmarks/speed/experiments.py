@@ -1,5 +1,6 @@
 """The experiments: each returns the rows of one record."""
 
+import ctypes
 import functools
 import statistics
 import tempfile
@@ -21,7 +22,7 @@ from ann2snn.methods.convert import convert
 from ann2snn.methods.registry import find
 from ann2snn.metrics.operations import costs
 from ann2snn.networks.registry import create
-from ann2snn.simulation import c_build, c_library
+from ann2snn.simulation import c_build, c_library, self_test
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints, lightning_module, recipes
 from ann2snn.training.source_info import source_info
@@ -129,7 +130,7 @@ def scaling(options) -> list[dict]:
 
 def counting(options) -> list[dict]:
     """The cost of counting spikes, against the same library compiled without it."""
-    rows, without = [], c_library.build(c_build.FLAGS + ["-DNOT_COUNTING"])
+    rows, without = [], library_without_counting()
     for name in NETWORKS:
         case = Case.named(name, options)
         _ = case.snn
@@ -139,6 +140,14 @@ def counting(options) -> list[dict]:
         rows.append({"network": name, "T": 32, "cost of counting, %": spread(percent), "seconds": found})
         print(rows[-1]["network"], rows[-1]["cost of counting, %"])
     return rows
+
+
+def library_without_counting() -> ctypes.CDLL:
+    """The compiled library without spike counts. UserError if it cannot be built."""
+    flags = c_build.FLAGS + ["-DNOT_COUNTING"]
+    if library := c_library.build(flags, functools.partial(self_test.passes, counts_spikes=False)):
+        return library
+    raise UserError("The cost of counting can only be measured with a C compiler: install one, or name it in CC.")
 
 
 def _with_library(library, call: Callable[[], object]) -> None:

@@ -2,16 +2,19 @@
 
 import cProfile
 import pstats
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from ann2snn.benchmarks.speed import breakdown, page
+from ann2snn.benchmarks.speed import breakdown, experiments, page
 from ann2snn.graph.prepare import prepare
 from ann2snn.methods.convert import convert
-from ann2snn.simulation import c_library
+from ann2snn.simulation import c_library, self_test
 from ann2snn.simulation.simulate import simulate
+
+RESULTS = Path(__file__).parents[2] / "results" / "speed"
 
 
 def test_two_experiments_on_both_sides_of_a_target_give_no_verdict():
@@ -36,3 +39,13 @@ def test_the_breakdown_counts_every_second_of_a_profile_once():
     assert sum(spent.values()) == pytest.approx(stats.total_tt)
     if c_library.library():
         assert spent[breakdown.NATIVE] > 0
+
+
+@pytest.mark.skipif(c_library.library() is None, reason="no C compiler")
+def test_the_library_without_counting_computes_the_same_spikes():
+    library = experiments.library_without_counting()
+    assert self_test.passes(library, counts_spikes=False) and not self_test.passes(library)
+
+
+def test_the_committed_page_is_fresh():
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == page.page(RESULTS)

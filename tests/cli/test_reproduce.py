@@ -135,6 +135,7 @@ def test_every_package_is_in_the_distribution():
         "ann2snn.baselines",
         "ann2snn.benchmarks",
         "ann2snn.benchmarks.profiles",
+        "ann2snn.benchmarks.speed",
         "ann2snn.benchmarks.studies",
     }
     assert set(setuptools["packages"]) == names
