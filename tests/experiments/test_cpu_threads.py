@@ -90,7 +90,7 @@ def test_a_folder_of_results_keeps_its_number(tmp_path, monkeypatch, capsys):
 )
 def test_a_command_runs_on_its_threads(ann2snn, monkeypatch, line, environ, n):
     seen, before = [], torch.get_num_threads()
-    monkeypatch.setattr(commands, "train", lambda options: seen.append(torch.get_num_threads()))
+    monkeypatch.setitem(commands.COMMANDS, "train", lambda options: seen.append(torch.get_num_threads()))
     monkeypatch.setattr(cpu_threads, "this_machine", lambda: Machine(2, 2, math.inf, 0.0))
     monkeypatch.delenv("OMP_NUM_THREADS") if environ is None else monkeypatch.setenv("OMP_NUM_THREADS", environ)
     torch.set_num_threads(2)  # as torch does by itself, or on account of OMP_NUM_THREADS

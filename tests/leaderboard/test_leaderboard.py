@@ -494,7 +494,8 @@ def test_a_dollar_in_a_name_is_no_mathematics(make_record):
 
 def test_no_two_methods_of_a_figure_look_alike():
     names = [f"method{i}" for i in range(10)]
-    assert len(set(style.colours_of([*CLASSIC_METHODS, *names]).values())) == len(CLASSIC_METHODS) + len(names)
+    for labels in ([*CLASSIC_METHODS, *names], [*names, "other1", "other2", "other3", "other4"]):
+        assert len(set(style.colours_of(labels).values())) == 14
     panels = [names[:5], names[3:8], [names[0], names[4], names[9]]]
     looks = methods_figure.looks_of(panels)
     assert all(len({looks[name] for name in panel}) == len(panel) for panel in panels)

@@ -10,7 +10,7 @@ from ann2snn.experiments.presets import CLASSIC_METHODS
 from ann2snn.leaderboard.figures.style import COLOURS, DASHED, GREY, steps_axis
 from ann2snn.leaderboard.rows import REF_T, Row, Section, require
 
-DRAWING = 6  # raised when the drawing below changes: every figure is stale then
+DRAWING = 7  # raised when the drawing below changes: every figure is stale then
 NAMED, LONGEST = 5, 32
 OTHERS = COLOURS[1:6]
 MARKERS, CLOSED_FORM = "os^D", "closed form (accumulate, then fire)"
@@ -99,7 +99,9 @@ def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]
             look = {"color": COLOURS[0], "linewidth": 2.6, "label": name}
         elif name in looks:
             marker, colour = looks[name]
-            look = {"color": colour, "linewidth": 1.4, "marker": marker, "markersize": 4, "label": name}
+            below = list(looks).index(name)  # wider, so that equal curves are all seen
+            look = {"color": colour, "linewidth": 1.4 + below, "marker": marker, "markersize": 4 + 1.4 * below}
+            look["label"] = name
         else:
             look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
         ax.plot(T, accuracy, **look)

@@ -39,12 +39,13 @@ def render(drawer: ModuleType, section: Section, drawn: list[dict]) -> dict[str,
 
 
 def colours_of(names: list[str]) -> dict[str, str]:
-    """Colours of methods with their options. Classic methods have the same colours in all figures.
+    """Colours of methods with their options, all different for up to fourteen names.
 
-    All colours differ for up to fourteen names.
+    Classic methods have the same colours in all figures.
     """
     own: dict[str, str] = dict(zip(CLASSIC_METHODS, COLOURS, strict=False))
-    free = cycle([*COLOURS[len(CLASSIC_METHODS) :], *MORE_COLOURS])
+    unused = [own[name] for name in own if name not in {label.split()[0] for label in names}]
+    free = cycle([*COLOURS[len(CLASSIC_METHODS) :], *MORE_COLOURS, *unused])
     return {name: own.pop(name.split()[0], None) or next(free) for name in names}
 
 
