@@ -100,7 +100,7 @@ def _panel(ax, source: str, found: list[dict], looks: dict[str, tuple[str, str]]
         elif name in looks:
             marker, colour = looks[name]
             below = list(looks).index(name)  # wider, so that equal curves are all seen
-            look = {"color": colour, "linewidth": 1.4 + below, "marker": marker, "markersize": 4 + 1.4 * below}
+            look = {"color": colour, "linewidth": 1.4 + 0.7 * below, "marker": marker, "markersize": 4 + below}
             look["label"] = name
         else:
             look = {"color": "#bbbbbb", "linewidth": 0.8, "zorder": 1}
