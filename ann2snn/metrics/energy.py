@@ -3,17 +3,17 @@
     E_ANN = mac x MACs
     E_SNN = mac x MACs of the layers that read the image + addition x operations + update x neurons x T
 
-MACs that read padding are left out on both sides. Synaptic operations are additions (`ann2snn.metrics`). The layers
-that read the image are computed once and held. An update is what every neuron does at every step besides: its constant
-current (bias and shift) is added, and its potential compared with V_th, which is a subtraction.
+MACs on padding are not counted on either side. Synaptic operations are additions (`ann2snn.metrics`). Layers that read
+the image are computed once. An update is the other work of a neuron at every step: its constant current (bias and
+shift) is added, and its potential is compared with V_th by a subtraction.
 
-Not counted, for the ANN: biases, activations, pools, and zeros that hardware could skip. For the spiking network: the
-subtraction of a reset, additions without a weight (shortcuts, the read-out's sum, the comparisons of a max-pool), and
-what lies between spikes and neurons (routing, control, leakage). With a memory, for neither: reading constant currents,
-biases and thresholds, writing activations, and reusing operands from registers. Every spike before an average pool
-meets all weights behind the pool; hardware that sums its windows first adds less. Neurons that take a whole train at
-once (latency above T) go through their potential twice, which is counted once, and what else they compute is not
-counted.
+Not counted for the ANN: biases, activations, pools, and zeros that hardware could skip. Not counted for the spiking
+network: the subtraction of a reset, additions without a weight (shortcuts, the sum of the read-out, the comparisons of
+a max-pool), and everything between spikes and neurons (routing, control, leakage). With a memory, these are counted for
+neither: reads of constant currents, biases and thresholds, writes of activations, and the reuse of operands from
+registers. Every spike before an average pool is multiplied by all weights after the pool; hardware that sums the
+windows first needs fewer additions. Multi-step neurons (latency above T) process their potential twice, which is
+counted once, and their other computations are not counted.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from ann2snn.simulation.result import Result
 
 @dataclass(frozen=True)
 class Hardware:
-    """Picojoule of a multiply-accumulate, of an addition for a spike, and of the update of a neuron."""
+    """Energies in picojoule: of a multiply-accumulate, of an addition for a spike, and of the update of a neuron."""
 
     name: str
     mac: float
@@ -37,7 +37,7 @@ class Hardware:
 
     @property
     def break_even(self) -> float:
-        """The additions for each multiply-accumulate below which spikes cost less, all else left out."""
+        """Number of additions per multiply-accumulate below which spikes need less energy, without updates."""
         return self.mac / self.addition
 
 
@@ -62,17 +62,17 @@ ALL = (FLOAT32, INT8, REGISTER, MEMORY)
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one image, in the mean over those that were simulated, and T steps."""
+    """Counts for one image and T steps. Operations are a mean over the simulated images."""
 
     T: int
-    macs: int  # that read no padding
-    held: int  # of them, in layers that read the image
+    macs: int  # MACs of the ANN, without those on padding
+    held: int  # the part of them in layers that read the image
     neurons: int
-    operations: float  # synaptic
+    operations: float  # synaptic operations
 
     @property
     def per_mac(self) -> float | None:
-        """Operations for each multiply-accumulate of the layers that they replace; None where there is no such."""
+        """Operations per multiply-accumulate of the layers that they replace; None if there are no such layers."""
         return self.operations / (self.macs - self.held) if self.macs > self.held else None
 
     def ann(self, hardware: Hardware) -> float:
@@ -86,7 +86,14 @@ class Counts:
 
 
 def of_record(record: dict, T: int) -> Counts:
-    """Of the test images of a record, at one of its T. Where its layers are not known here, padding is counted too."""
+    """Counts of a record on its test images.
+
+    If the network of the record cannot be built, MACs on padding are included.
+
+    Args:
+        record: The record.
+        T: One of its numbers of steps.
+    """
     network, images = record["network"], record["data"]["n"]["test"]
     layers = macs_of(record["job"]["dataset"], record["job"]["network"]) or {}
     macs = network["macs"]
@@ -96,11 +103,19 @@ def of_record(record: dict, T: int) -> Counts:
 
 
 def of_result(ann: fx.GraphModule, result: Result, T: int) -> Counts:
-    """Of a simulation of what `prepare` returned and `convert` converted. UserError: a T at which it was not read."""
-    images, price = len(result.predictions(T)), costs(ann)
-    return _counts(
-        T, price.macs_without_padding, price.analog, price.neurons, price.operations(result.events[T]), images
-    )
+    """Counts of a simulation.
+
+    Args:
+        ann: The prepared network that was converted.
+        result: The result of `simulate`.
+        T: A number of steps at which it was read.
+
+    Raises:
+        UserError: The result was not read at T.
+    """
+    images, counted = len(result.predictions(T)), costs(ann)
+    operations = counted.operations(result.events[T])
+    return _counts(T, counted.macs_without_padding, counted.analog, counted.neurons, operations, images)
 
 
 def _counts(T: int, macs: dict, analog: Iterable[str], neurons: dict, operations: dict, images: int) -> Counts:

@@ -10,7 +10,7 @@ STYLES = {"soft": ("-", "o"), "hard": (":", "s")}
 
 
 def curves(section: Section) -> list[dict]:
-    """The curves: the curves of a section, in %."""
+    """The curves of a section, in %."""
 
     def percent(cell: Estimate) -> list:
         return [round(float(100 * cell.mean), 4), round(100 * cell.std, 4) if cell.std is not None else None]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Callable, Iterable
 
 from tabulate import tabulate
 
@@ -61,39 +62,50 @@ def markdown(records: list[dict]) -> str:
 
 def _section(section: Section) -> str:
     first = section.rows[0]
-    grid = sorted({*GRID, *(T for row in section.rows for T in row.T)})
     sizes = sorted({row.records[0]["network"]["parameters"] for row in section.rows})  # thresholds can be parameters
     about = [f"{first.n_test:,} test images", f"{' or '.join(f'{size:,}' for size in sizes)} parameters"]
     same = [name for name in DISTINGUISHING_FIELDS if name not in section.varies]
     about += [f"{name.replace('_', ' ')} {str(getattr(first.job, name))[:24]}" for name in same]
-    times = [f"T = {T}" for T in grid]
-
-    def table(first_columns, cells, last=()):
-        rows = []
-        for row in section.rows:
-            left = [_source(section, row), section.method(row), *(f(row) for _, f in first_columns)]
-            read = (points(cells(row, T), row.n) if row.warmup < T else "n/a" for T in grid)
-            rows.append([*left, *read, *(f(row) for _, f in last)])
-        headers = ["source", "method", *(h for h, _ in first_columns), *times, *(h for h, _ in last)]
-        return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
-
-    return "\n".join([
+    parts = [
         f"## {section.dataset}, {section.network}\n",
         ", ".join(about) + ".\n",
         f"![Accuracy over T](figures/{figure_name(section)}.svg)\n",
         "Accuracy (%)\n",
-        table(
-            [("n", lambda row: str(row.n)), ("ANN", lambda row: points(row.ann, row.n))],
-            lambda row, T: row.accuracy(T),
-            [("image s.e.", lambda row: f"{100 * row.sampling_error(row.T[-1]):.2f}"), ("T within 1 point", smallest)],
-        ),
+        _accuracy_table(section),
         "Loss: ANN - SNN of the same weights (points)\n",
-        table([], lambda row, T: row.loss(T)),
-        *(["Distance: ReLU ANN of the same recipe and seed - SNN (points)\n",
-           table([], lambda row, T: row.distance(T) or ("-" if row.accuracy(T) else None))]
-          if any(row.distance(T) for row in section.rows for T in row.T)
-          else ["No ReLU ANN of the same recipe was run: no distance to one.\n"]),
-    ])  # fmt: skip
+        _table(section, lambda row, T: row.loss(T)),
+    ]
+    if any(row.distance(T) for row in section.rows for T in row.T):
+        parts.append("Distance: ReLU ANN of the same recipe and seed - SNN (points)\n")
+        parts.append(_table(section, lambda row, T: row.distance(T) or ("-" if row.accuracy(T) else None)))
+    else:
+        parts.append("No ReLU ANN of the same recipe was run: no distance to one.\n")
+    return "\n".join(parts)
+
+
+Column = tuple[str, Callable[[Row], str]]  # header, and the cell of a row
+
+
+def _accuracy_table(section: Section) -> str:
+    before: list[Column] = [("n", lambda row: str(row.n)), ("ANN", lambda row: points(row.ann, row.n))]
+    after: list[Column] = [
+        ("image s.e.", lambda row: f"{100 * require(row.sampling_error(row.T[-1])):.2f}"),
+        ("T within 1 point", smallest),
+    ]
+    return _table(section, lambda row, T: row.accuracy(T), before, after)
+
+
+def _table(section: Section, cell: Callable, before: Iterable[Column] = (), after: Iterable[Column] = ()) -> str:
+    """A line per row, with `cell(row, T)` at every T, between further columns."""
+    grid = sorted({*GRID, *(T for row in section.rows for T in row.T)})
+    lines = []
+    for row in section.rows:
+        at_T = [points(cell(row, T), row.n) if row.warmup < T else "n/a" for T in grid]
+        left, right = ([text(row) for _, text in columns] for columns in (before, after))
+        lines.append([_source(section, row), section.method(row), *left, *at_T, *right])
+    times = [f"T = {T}" for T in grid]
+    headers = ["source", "method", *(name for name, _ in before), *times, *(name for name, _ in after)]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True) + "\n"
 
 
 def figure_name(section: Section) -> str:
