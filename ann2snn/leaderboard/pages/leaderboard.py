@@ -1,4 +1,4 @@
-"""`LEADERBOARD.md` and `leaderboard.csv`: the accuracies of all records, by data set and network."""
+"""`LEADERBOARD.md` and `leaderboard.csv`: the accuracies of all records, by dataset and network."""
 
 import csv
 import io
