@@ -16,11 +16,11 @@ from torch import Tensor, fx
 
 from ann2snn.graph.operations import function_of, is_active_dropout, is_identity, operation
 
-BOUNDS = {*["clamp", "clip", "clamp_max", "clamp_min", "where", "max", "min", "maximum", "minimum", "masked_fill"]}
-ARITHMETIC = {*["add", "sub", "rsub", "mul", "div", "neg", "abs"]}
-COMPARISONS = {*["gt", "ge", "lt", "le"]}
-COPIES = {*["to", "to_copy", "type_as", "clone", "contiguous", "alias", "detach", "dropout", "feature_dropout"]}
-FILLS = {*["zeros_like", "ones_like", "full_like"]}
+BOUNDS = {"clamp", "clip", "clamp_max", "clamp_min", "where", "max", "min", "maximum", "minimum", "masked_fill"}
+ARITHMETIC = {"add", "sub", "rsub", "mul", "div", "neg", "abs"}
+COMPARISONS = {"gt", "ge", "lt", "le"}
+COPIES = {"to", "to_copy", "type_as", "clone", "contiguous", "alias", "detach", "dropout", "feature_dropout"}
+FILLS = {"zeros_like", "ones_like", "full_like"}
 CLIPS = BOUNDS | ARITHMETIC | {"relu", "relu6", "hardtanh", "threshold"}
 ELEMENTWISE = CLIPS | COMPARISONS | COPIES | FILLS
 LARGEST = 2.0**40  # largest number that a group is evaluated on

@@ -89,12 +89,12 @@ class Plan:
         static = self.static_values(images)
         layers: dict[fx.Node, Layer] = {}
         total, size = torch.zeros((), device=images.device), len(images)
-        last = total  # the outputs (steps, B, ...) of a block
         for first in range(1, at[-1] + 1, block):
             steps = min(block, at[-1] + 1 - first)
             reads = [t for t in at if first <= t < first + steps]
             segments = segment_lengths(steps, [t + 1 - first for t in reads])
-            env, events, last = BlockValues(static, self.batched_nodes, steps), {}, torch.empty(0)
+            env, events = BlockValues(static, self.batched_nodes, steps), {}
+            last = total  # replaced by the outputs (steps, B, ...) of the block
             for node in self.dynamic_nodes:
                 if node in self.spiking_nodes:
                     current, residual = self.input_currents(node, env, size)

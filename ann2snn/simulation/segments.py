@@ -27,8 +27,7 @@ def split_at_switch(neuron: IF, t: int, segments: list[int]) -> list[int]:
     """Lengths of the segments after step t, split at a `StagedIF`'s switch step."""
     if not isinstance(neuron, StagedIF) or not 0 < neuron.switch_step - t < sum(segments):
         return segments
-    ends = sorted({*accumulate(segments), neuron.switch_step - t})
-    return [end - begin for begin, end in pairwise([0, *ends])]
+    return segment_lengths(sum(segments), [*accumulate(segments), neuron.switch_step - t])
 
 
 class IFLayer:

@@ -21,8 +21,6 @@ SETTINGS = {
     "x_save_requirements": False,
     "x_transaction_log_flush_interval": 1.0,  # seconds of history that a kill -9 loses; 15 by default
 }
-
-
 OFFLINE = {"init_timeout": 300, "finish_timeout": 300}  # without a server, only a slow machine needs time
 _unreachable = False  # whether an online start failed; the time-out is then not waited for again in this process
 

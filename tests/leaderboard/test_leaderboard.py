@@ -498,4 +498,6 @@ def test_no_two_methods_of_a_figure_look_alike():
         assert len(set(style.colours_of(labels).values())) == 14
     panels = [names[:5], names[3:8], [names[0], names[4], names[9]]]
     looks = methods_figure.looks_of(panels)
-    assert all(len({looks[name] for name in panel}) == len(panel) for panel in panels)
+    marks = [(look["marker"], look["color"]) for look in looks.values()]
+    assert len(set(marks)) == len(marks) == len({name for panel in panels for name in panel})
+    assert all(len({looks[name]["linewidth"] for name in panel}) == len(panel) for panel in panels)

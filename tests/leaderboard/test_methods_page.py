@@ -328,9 +328,9 @@ def test_sources_of_two_recipes_have_a_panel_each(made):
 def test_methods_of_one_panel_have_different_colours():
     panels = [list("abcde"), list("abcfg"), list("abhij")]
     looks = figure.looks_of(panels)
-    assert all(len({looks[name][1] for name in panel}) == 5 for panel in panels)
-    assert len(set(looks.values())) == len(looks) == 10
-    assert len({marker for marker, _ in figure.looks_of([list("abcdef")]).values()}) == 2  # a colour comes again
+    assert all(len({looks[name]["color"] for name in panel}) == 5 for panel in panels)
+    assert len({(look["marker"], look["color"]) for look in looks.values()}) == len(looks) == 10
+    assert {look["marker"] for look in figure.looks_of([list("abcdef")]).values()} == {"o", "s"}  # a colour comes again
 
 
 def test_short_tables_and_figures_show_the_main_sources(made):
