@@ -57,7 +57,7 @@ def test_float32_is_computed_in_float32(source, digits):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_methods_convert_alike(name, source, digits):
+def test_methods_convert_equally(name, source, digits):
     """Rounding may move a spike: hardly ever an image's class, and next to nothing of the counts."""
     devices.resolve_device("cuda")
     images, _ = next(digits.test.batches(360))
@@ -74,7 +74,7 @@ def test_methods_convert_alike(name, source, digits):
             assert there.spikes(t)[layer] == pytest.approx(count, rel=0.01)
 
 
-def test_a_training_goes_on_bit_for_bit(digits, tmp_path, monkeypatch):
+def test_a_training_resumes_bit_for_bit(digits, tmp_path, monkeypatch):
     from ann2snn.training import lightning_module
 
     def train(root):

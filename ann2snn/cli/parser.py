@@ -148,7 +148,7 @@ def _add_inspect(commands) -> None:
         type=count,
         nargs=3,
         metavar=("C", "H", "W"),
-        help="shape of one input (default: the usual one of the network)",
+        help="shape of one input (default: that of the network)",
     )
     p.add_argument("--classes", type=count, help="number of outputs (default: the dataset's, else 1000)")
     p.add_argument(

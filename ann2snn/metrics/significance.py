@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 def mcnemar_exact(a_correct: Iterable[bool], b_correct: Iterable[bool]) -> tuple[int, int, float]:
     """Exact two-sided McNemar test of two classifiers on the same images, in the same order.
 
-    Returns (b, c, p): b images that only the first has right, c that only the second has right, and the probability
-    that b + c fair coins fall at least as unevenly; 1 where b + c = 0. (McNemar 1947, with the binomial distribution in
-    place of its chi-squared approximation: the sign test on the discordant pairs.)
+    Returns:
+        (b, c, p): b images that only the first has right, c images that only the second has right, and the probability
+        that b + c tosses of a fair coin are at least as uneven; 1 if b + c = 0.
+
+    Source: McNemar 1947, with the binomial distribution in place of its chi-squared approximation, which is the sign
+    test on the discordant pairs.
     """
     b = c = 0
     for first, second in zip(a_correct, b_correct, strict=True):

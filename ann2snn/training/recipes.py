@@ -95,7 +95,7 @@ RECIPES = {
     for recipe in (
         Recipe("digits", epochs=40, batch_size=64, lr=0.1, weight_decay=2e-3, label_smoothing=0.1),
         Recipe("default", epochs=30, batch_size=128, lr=0.05, gradient_clip=1.0),
-        # Networks with batch norm, narrow and wide. At the usual scale a threshold of 1 clips a sixth of all units;
+        # Networks with batch norm, narrow and wide. With the default scale a threshold of 1 clips a sixth of all units;
         # with this gamma the network trains as a ReLU network does.
         Recipe("cifar", epochs=30, batch_size=64, lr=0.1, schedule="linear", gamma=0.25, half=True, **CIFAR),
         Recipe("cifar_short", epochs=8, batch_size=128, lr=0.1, schedule="linear", **CIFAR),

@@ -55,7 +55,7 @@ def verdicts(records: dict[str, list[dict]]) -> list[dict]:
 
 
 def load_all(root: Path) -> list[dict]:
-    """The records below `root`, by experiment; a damaged file is left out and named on stderr."""
+    """The records below `root`, by experiment, the newest last; a damaged file is left out and named on stderr."""
     found = []
     for path in sorted(root.glob("*.json")):
         try:
@@ -69,7 +69,7 @@ def load_all(root: Path) -> list[dict]:
             found.append(record)
         except UserError as error:
             leave_out(error)
-    return sorted(found, key=lambda record: list(EXPERIMENTS).index(record["what"]))
+    return sorted(found, key=lambda record: (list(EXPERIMENTS).index(record["what"]), record["machine"]["date"]))
 
 
 def page(root: Path) -> str:
@@ -86,7 +86,7 @@ def page(root: Path) -> str:
         "ANN's multiply-accumulates. Scaling is at T = 16. "
         "What was tried, and why it is fast: docs/speed.md. On a GPU: not measured.",
         "## Against the targets",
-        tabulate(verdicts({r["what"]: r["rows"] for r in records}), headers="keys", tablefmt="github"),
+        tabulate(verdicts({r["what"]: r["rows"] for r in records}), headers="keys", tablefmt="github"),  # the newest
     ]
     for record in records:
         place = record["machine"]

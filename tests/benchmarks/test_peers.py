@@ -62,7 +62,7 @@ def test_peers_are_exact_where_arithmetic_is(net, statistic, peer):
 
 
 @peers
-def test_our_network_stays_as_it_is(peer):
+def test_the_network_of_the_caller_is_unchanged(peer):
     images = dyadic_images(2)
     snn = with_half_start(prepare(dyadic(residual()), images), images, "max")
     before = {name: value.clone() for name, value in snn.state_dict().items()}

@@ -160,7 +160,7 @@ def test_what_agrees_with_itself_is_100_percent(inputs, monkeypatch):
     assert [line[2].strip() for line in lines[1:8]] == ["100.0"] * 7
 
 
-def test_it_goes_on_where_it_was(inputs, monkeypatch):
+def test_it_resumes_where_it_stopped(inputs, monkeypatch):
     simulated, simulate = [], simulation_simulate.simulate
 
     def noted(snn, images, T, at):

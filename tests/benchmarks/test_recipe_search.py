@@ -22,7 +22,7 @@ def test_a_squeezed_recipe_has_the_same_schedule():
 
 
 @pytest.mark.parametrize("epochs, name", [(1, "squeezed1"), (2, "bn_free")])
-def test_candidates_are_told_by_validation_and_the_search_goes_on(tmp_path, monkeypatch, epochs, name):
+def test_candidates_are_ranked_by_validation_and_the_search_resumes(tmp_path, monkeypatch, epochs, name):
     """With the recipe's own epochs, what was found is what `bn_free` would train."""
     digits = load("digits")
     few = dataclasses.replace(digits, train=digits.train.subset(range(64)), test=None)

@@ -1,6 +1,7 @@
 """The page of timings says no more than they do."""
 
 import cProfile
+import json
 import pstats
 from pathlib import Path
 
@@ -49,3 +50,12 @@ def test_the_library_without_counting_computes_the_same_spikes():
 
 def test_the_committed_page_is_fresh():
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == page.page(RESULTS)
+
+
+def test_the_newest_record_of_an_experiment_has_the_verdict(tmp_path):
+    record = json.loads(next(RESULTS.glob("engine-*.json")).read_text())
+    for date, ratio in (("2030-01-02", "0.9"), ("2030-01-01", "0.1")):
+        rows = [{"network": "cifar_resnet20", "T": 32, "x ANN": f"{ratio} [0 .. 1]"}]
+        changed = record | {"machine": record["machine"] | {"date": date}, "rows": rows}
+        (tmp_path / f"engine-{date}.json").write_text(json.dumps(changed))
+    assert "0.9: missed" in page.page(tmp_path) and "0.1: met" not in page.page(tmp_path)

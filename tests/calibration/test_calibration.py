@@ -263,7 +263,7 @@ def test_an_iterator_is_read_once():
         torch.testing.assert_close(snn.state_dict()[name], value)
 
 
-def test_no_images_are_said():
+def test_no_images_are_reported():
     ann = ann_of(random(residual()))
     for method in ("max_norm", "ltb"):
         for data in (torch.zeros(0, 2, 4, 4), []):

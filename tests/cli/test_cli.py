@@ -353,7 +353,7 @@ def test_numbers_of_an_edited_method_are_not_mixed_with_the_old_ones(ann2snn, tm
     assert all(after["T"][t]["spikes"] != before["T"][t]["spikes"] for t in ("1", "4"))
 
 
-def test_what_a_sweep_cannot_do_is_said_before_anything_is_trained(ann2snn, tmp_path):
+def test_what_a_sweep_cannot_do_is_reported_before_anything_is_trained(ann2snn, tmp_path):
     for line, says in (
         (SWEEP.replace("--T 1 4", f"--T {10**20}"), "too long"),
         (SWEEP.replace("--T 1 4", "--T 40000"), "too long"),

@@ -196,7 +196,7 @@ def test_an_install_killed_half_way_is_not_taken_for_a_finished_one(checkout, go
     assert ("waiting for another install" in first) == (kill is os.kill)
 
 
-def test_interrupt_says_how_to_go_on(checkout, go_on):
+def test_interrupt_says_how_to_resume(checkout, go_on):
     process = start(checkout)
     wait_for_install(checkout, process)
     os.killpg(process.pid, signal.SIGINT)

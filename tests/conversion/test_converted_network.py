@@ -101,7 +101,7 @@ def test_a_state_dict_of_the_same_conversion_is_taken(ann, images):
         assert torch.equal(simulate(snn, images, 8).mean(), simulate(saved, images, 8).mean())
 
 
-def test_a_damaged_state_is_said(ann, images):
+def test_a_damaged_state_is_reported(ann, images):
     snn = convert(ann, "max_norm", images)
     for wrong in (torch.tensor([1, 2], dtype=torch.uint8), {"T": 4}, torch.tensor([300])):
         with pytest.raises(UserError, match="_extra_state of this state dict is damaged"):
@@ -139,7 +139,7 @@ def test_half_precision_is_summed_in_single(dtype, images):
     assert results[0].mean().dtype == torch.float32 and torch.equal(results[0].mean(), results[1].mean())
 
 
-def test_a_network_made_half_later_is_refused(ann, images):
+def test_a_network_cast_to_half_later_is_refused(ann, images):
     snn = convert(ann, "max_norm", images)
     with pytest.raises(UserError, match=r"in torch.float16, .*: call \.float\(\) on it"):
         simulate(copy.deepcopy(snn).half(), images, 4)

@@ -419,7 +419,7 @@ def test_imagenet_hash_is_of_paths_and_sizes(tmp_path):
     assert len({first, longer, digest("d", {"val/n02/2.png": b"0"}), digest("e", {"train/n02/9.png": b"0"})}) == 4
 
 
-def test_imagenet_in_other_numbers_or_classes_is_refused(tmp_path):
+def test_imagenet_of_other_size_or_classes_is_refused(tmp_path):
     root = write(tmp_path, imagenet_files())
     with pytest.raises(UserError, match=r"18 training and 6 test images in 3 classes.*--accept-unofficial-data"):
         load("imagenet", root)
@@ -551,7 +551,7 @@ def test_a_root_that_is_a_file_or_too_high_or_too_deep(tmp_path):
 
 
 @FILED
-def test_a_short_file_is_named_and_with_the_flag_said_and_marked(name, tmp_path, monkeypatch, capsys):
+def test_a_short_file_is_named_and_accepted_with_the_flag_and_marked(name, tmp_path, monkeypatch, capsys):
     files = FILES[name]()
     official(monkeypatch, name, files)
     whole = load(name, write(tmp_path / "whole", files))
@@ -639,7 +639,7 @@ def test_imagenet_with_empty_classes_or_pictures(tmp_path):
     refused("imagenet", tmp_path / "bare", "train has no folders of classes: put each picture into the folder of its")
 
 
-def test_imagenet_in_other_numbers_is_said_and_marked(tmp_path, capsys):
+def test_imagenet_of_other_size_is_reported_and_marked(tmp_path, capsys):
     data = load("imagenet", write(tmp_path, imagenet_files()), accept_unofficial=True)
     out, err = capsys.readouterr()
     assert not data.official and out == "" and len(err.splitlines()) == 1

@@ -69,7 +69,7 @@ def simulations(monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["optimal", "opi"])
-def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method):
+def test_a_record_states_what_a_simulation_by_hand_gives(source, tmp_path, method):
     record = run_job.run(job_of(source, method), [1, 4], source, tmp_path)
     assert store.load(Job(**record["job"]).path(tmp_path)) == json.loads(json.dumps(record))
     images, labels = source.data.test.__getitems__(range(360))
@@ -87,7 +87,7 @@ def test_a_record_says_what_a_simulation_by_hand_gives(source, tmp_path, method)
     assert not list(tmp_path.rglob("*.partial.json"))
 
 
-def test_a_record_says_where_its_source_was_trained(source, tmp_path, monkeypatch):
+def test_a_record_states_where_its_source_was_trained(source, tmp_path, monkeypatch):
     monkeypatch.setitem(source.info, "trained_on", ["a machine", "another"])
     record = run_job.run(job_of(source), [1], source, tmp_path)
     assert record["source"]["trained_on"] == ["a machine", "another"]
@@ -113,7 +113,7 @@ def test_further_T_leave_the_old_ones_alone(source, tmp_path, simulations, metho
     assert simulations.count == count and again["T"] == both["T"]
 
 
-def test_every_T_says_which_code_made_it(source, tmp_path, monkeypatch):
+def test_every_T_names_the_code_that_made_it(source, tmp_path, monkeypatch):
     ours, record = provenance.provenance, {}
     for commit, grid in (("a", [1]), ("b", [1, 2])):
         monkeypatch.setattr(run_job.provenance, "provenance", lambda **how: ours(**how) | {"commit": commit})  # noqa: B023
@@ -122,7 +122,7 @@ def test_every_T_says_which_code_made_it(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 5])
-def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, simulations, stop_at):
+def test_an_interrupted_job_resumes_and_gives_the_same_record(source, tmp_path, simulations, stop_at):
     whole = run_job.run(job_of(source), [1, 2, 4], source, tmp_path / "whole")
     done, simulations.stop_at = simulations.count, simulations.count + stop_at
     with pytest.raises(KeyboardInterrupt):
@@ -135,7 +135,7 @@ def test_an_interrupted_job_goes_on_and_gives_the_same_record(source, tmp_path, 
 
 
 @pytest.mark.parametrize("method", ["optimal", "opi"])
-def test_an_interrupted_job_goes_on_at_other_T(source, tmp_path, simulations, method):
+def test_an_interrupted_job_resumes_at_other_T(source, tmp_path, simulations, method):
     whole = run_job.run(job_of(source, method), [1, 2, 4], source, tmp_path / "whole")
     simulations.stop_at = simulations.count + 2
     with pytest.raises(KeyboardInterrupt):
@@ -240,7 +240,7 @@ def test_weights_for_another_number_of_classes(source, tmp_path):
         SourceANN(few, source.path)
 
 
-def test_a_sweep_goes_on_without_what_it_lacks(tmp_path, capfd):
+def test_a_sweep_continues_without_what_it_lacks(tmp_path, capfd):
     put(tmp_path)
     absent = replace(TABLE, id="absent", dataset="cifar10")
     strange = replace(TABLE, id="strange", methods=(("optimal", {"colour": "red"}),))
@@ -272,7 +272,7 @@ def in_the_middle(root, finished):
     return len(done) == finished and bool(begun - done)
 
 
-def test_a_killed_sweep_goes_on(tmp_path):
+def test_a_killed_sweep_resumes(tmp_path):
     """SIGKILL in the middle of a job, in the first and in the second; the records are those of a sweep left alone."""
     for root in ("left alone", "killed"):
         put(tmp_path / root)

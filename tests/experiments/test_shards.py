@@ -69,7 +69,7 @@ def test_a_shard_of_a_shard():
     assert all(halves) and not set(map(name, halves[0])) & set(map(name, halves[1]))
 
 
-def test_shards_have_like_work():
+def test_shards_have_similar_work():
     """Every row of the paper's has three seeds: a third of each is a third of the whole."""
     assert [len(shards.select_shard(parts_of("paper"), [(i, 3)])) for i in (1, 2, 3)] == [33, 33, 33]
     first, second = (shards.select_shard(parts_of("digits"), [(i, 2)]) for i in (1, 2))

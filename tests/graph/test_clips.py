@@ -93,7 +93,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_clip_from_0_is_told_what_to_use(name):
+def test_what_is_no_clip_from_0_is_refused_with_an_alternative(name):
     function, says = REFUSED[name]
     with pytest.raises(UserError, match=says):
         prepare(net(function), torch.zeros(1, 2, 5, 5))

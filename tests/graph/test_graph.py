@@ -409,7 +409,7 @@ MISUSE = {
 
 
 @pytest.mark.parametrize("what", MISUSE)
-def test_misuse_is_told_in_one_sentence(what, capfd):
+def test_misuse_is_reported_in_one_sentence(what, capfd):
     call, says = MISUSE[what]
     with pytest.raises(UserError, match=says) as caught:
         call(fn(lambda y: y.mean((2, 3))), torch.rand(2, *SHAPE))
@@ -466,7 +466,7 @@ def test_options_of_the_command_line_are_not_named_in_python():
     assert "--" not in str(caught.value)
 
 
-def test_the_net_stays_as_it_is():
+def test_the_network_of_the_caller_is_unchanged():
     net = random(nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(), conv(4, 4))).train()
     net[3].eval()
     before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]

@@ -395,14 +395,14 @@ def test_squeeze_without_a_dimension_keeps_the_batch_of_one_image():
     assert ann(images(1)).shape == (1, 9)
 
 
-def test_a_network_that_fails_for_one_image_is_told():
+def test_a_network_that_fails_for_one_image_is_reported():
     net = network({})
     net.function = lambda s, x: torch.cat((x.relu()[:, :1].squeeze(), x[:, 0]), 1) @ s.cube[0]
     with pytest.raises(UserError, match="fails on a batch of 1: "):
         prepare(net, images())
 
 
-def test_in_place_on_a_view_that_nobody_else_reads_converts():
+def test_in_place_on_a_view_that_nothing_else_reads_converts():
     ann = prepare(network({"relu": lambda s, y: F.relu_((y - 0.5).permute(0, 2, 3, 1))}), images())
     assert list(activations(ann)) == ["a0", "relu"]
 

@@ -127,7 +127,7 @@ def test_a_softmax_or_sigmoid_at_the_end_is_dropped_with_one_line(kind, capsys):
     assert row.operation == name and capsys.readouterr() == ("", line)
 
 
-def test_a_softmax_over_the_classes_of_every_place_is_dropped():
+def test_a_softmax_over_the_classes_of_every_pixel_is_dropped():
     net = random(nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Softmax(1)))
     torch.testing.assert_close(prepare(net, X)(X), net[:3](X))
 

@@ -492,7 +492,7 @@ def test_a_dollar_in_a_name_is_no_mathematics(make_record):
     assert [t.get_text() for t in texts if "mathdefault" in t.get_text()] == []  # ticks that are written as mathematics
 
 
-def test_no_two_methods_of_a_figure_look_alike():
+def test_all_methods_of_a_figure_look_different():
     names = [f"method{i}" for i in range(10)]
     for labels in ([*CLASSIC_METHODS, *names], [*names, "other1", "other2", "other3", "other4"]):
         assert len(set(style.colours_of(labels).values())) == 14

@@ -65,7 +65,7 @@ def test_every_variant_is_a_method_with_these_options_and_every_sweep_has_jobs()
             assert all(find(method).applies(part.activations[0]) for method, _ in part.methods)
 
 
-def test_a_table_is_ordered_and_says_better_after_holm(made):
+def test_a_table_is_ordered_and_calls_better_after_holm(made):
     records = some(made)
     (table,) = method_tables.tables(records)
     found = cells(method_tables.table_text(table, []))
@@ -133,7 +133,7 @@ def test_two_copies_of_the_data_are_two_tables(made):
     assert second.startswith("### digits †, plain, relu (short)") and "† Measured on data whose checksum" in second
 
 
-def test_what_is_not_there_is_said(made):
+def test_what_is_missing_is_reported(made):
     records = [made("srp", T={8: 340, 16: 345}), *some(made)]
     (table,) = method_tables.tables(records)
     text = method_tables.table_text(table, [])
@@ -236,7 +236,7 @@ def test_the_ann_gap_is_of_the_seeds_that_are_compared(made):
     assert "(the ANNs themselves differ by +0.00)" in findings.findings(method_tables.tables(relu + trained))
 
 
-def test_what_picking_by_test_accuracy_is_worth(made):
+def test_how_much_picking_by_test_accuracy_gains(made):
     usual = find("ftbc").options["updates"]
     runs = [
         made("ftbc", {"updates": k}, right=right) for k, right in ((usual, 300), (usual + 1, 310), (usual + 2, 305))
@@ -249,7 +249,7 @@ def test_what_picking_by_test_accuracy_is_worth(made):
     assert findings.chosen_on_test(method_tables.tables(some(made)), some(made)) == "Not run."
 
 
-def test_other_calibrations_stand_beside_the_usual_one(made):
+def test_other_calibrations_stand_beside_the_default(made):
     records = some(made) + [
         made("opi", right=310, calibration=128),
         made("opi", right=295, calibration_seed=2),
@@ -289,7 +289,7 @@ def test_quantisers_against_starts(made):
     assert findings.quantisers([*records, *others]) == findings.quantisers(records)
 
 
-def test_every_method_is_told_in_a_sentence():
+def test_every_method_is_described_in_a_sentence():
     lines = methods.method_list().splitlines()[2:]
     assert len(lines) == len({method for method, _ in VARIANTS})
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
@@ -345,7 +345,7 @@ def test_short_tables_and_figures_show_the_main_sources(made):
     assert len(section.summary_rows) == 1
 
 
-def test_conventions_and_budgets_are_no_main_rows_and_the_usual_is_not_told(made):
+def test_conventions_and_budgets_are_no_main_rows_and_the_defaults_are_not_named(made):
     records = [made("optimal"), made("optimal", calibration=128), made("deng_code"),
                made("optimal", calibration_transform="crop_flip")]  # fmt: skip
     (section,) = sections(records)

@@ -41,7 +41,7 @@ def test_every_table_names_sweeps_that_there_are():
     assert {sweep for one in TABLES for sweep in one.sweeps} == known
 
 
-def test_without_records_every_cell_of_ours_says_so():
+def test_without_records_every_cell_of_ours_is_marked():
     known = PageInputs([], [published(92.39, 16, ann=92.18), published(92.29, 16, paper_cells.OWN)])
     text = paper.page(known)
     assert "not run" in text and "not known" in text
@@ -241,7 +241,7 @@ def test_words_on_what_makes_a_source_convertible():
     )
 
 
-def test_records_of_a_recipe_that_has_changed_are_told_by_its_hash(make_record):
+def test_records_of_a_recipe_that_has_changed_are_recognised_by_its_hash(make_record):
     records = [
         make_record(n=10, T={16: 9}, **VGG | {"recipe": "bn_free-01234567"}),
         make_record(n=10, T={16: 8}, **VGG),
@@ -252,7 +252,7 @@ def test_records_of_a_recipe_that_has_changed_are_told_by_its_hash(make_record):
     assert line["our SNN"] == "80.00"
 
 
-def test_the_page_says_whose_data_are_unofficial_and_what_is_second_hand(make_record):
+def test_the_page_marks_unofficial_data_and_second_hand_numbers(make_record):
     text = paper.page(PageInputs([make_record(n=10, T={16: 9}, official=False, **VGG)], []))
     assert "Our numbers of cifar10 were measured on files whose checksum is not the official one." in text
     assert "second hand" in text and "Our numbers of" not in paper.page(

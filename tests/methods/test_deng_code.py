@@ -87,7 +87,7 @@ def test_only_these_read_outs(ann, stats):
         convert(ann, "deng_code", stats, T, readout="spikes")
 
 
-def test_a_record_says_read_out_and_calibration(tmp_path):
+def test_a_record_states_read_out_and_calibration(tmp_path):
     """Calibration on augmented images is drawn, and drawn alike every time."""
     digits, trained = load("digits"), put(tmp_path)
     table = Sweep("x", "digits", ("digits_plain",), ("threshold_relu:1",), (0,), (("deng_code", {}),), (4,))

@@ -145,7 +145,7 @@ def test_a_declared_floor_is_one(name, its, images):
 
 
 @pytest.mark.parametrize("name", ["spike_norm", "rmp"])
-def test_balanced_thresholds_know_no_clip(name, ann, stats, images):
+def test_balanced_thresholds_ignore_the_clip(name, ann, stats, images):
     """A source with clipped activations becomes the network without the clips."""
     net = random(residual())
     net.a1, net.a2, net.a3 = (ThresholdReLU(1.0) for _ in range(3))
@@ -219,7 +219,7 @@ def test_a_whole_number_is_a_float_where_the_option_is_one():
         assert type(checked("x", 1, 0.5, annotation)) is float
 
 
-def test_annotations_that_only_a_type_checker_knows_are_left_out():
+def test_annotations_for_type_checkers_only_are_left_out():
     def method(ann, stats, *, factor: "NotImported" = 0.5):  # noqa: F821  # pyright: ignore
         return ann
 
@@ -454,7 +454,7 @@ class Together(Neuron):
         return self.v_th * torch.stack([n > t for t in range(len(currents))])
 
 
-def test_neurons_that_take_a_whole_train():
+def test_multi_step_neurons():
     """Dyadic, so exactly: counts of every layer from the means before it, the same for any batch; latency adds up."""
     images, T, v = dyadic_images(9), 16, 2.0
     ann = prepare(dyadic(residual()), images)
@@ -487,7 +487,7 @@ def test_a_warmup_counts_as_steps_and_is_not_read(registry, ann, stats, images):
         convert(ann, "late", stats, T=3)
 
 
-def test_what_a_signature_asks_for(registry, ann, stats, images):
+def test_arguments_follow_the_signature(registry, ann, stats, images):
     seen = []
 
     @methods_registry.method(paper="nobody1999", required_activation="threshold_relu")

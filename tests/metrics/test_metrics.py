@@ -192,7 +192,7 @@ def test_layers_behind_a_pool_of_the_image_or_a_sum_with_it_are_analog():
     assert found.analog == ("g", "h") and set(found.fan_out) == {"a"}
 
 
-def test_a_pool_that_hears_the_image_and_spikes_counts_its_own():
+def test_a_pool_of_image_and_spikes_counts_its_own_events():
     """Its maximum is passed on as events of its own, which cost what lies behind it."""
     forward = lambda s, x: s.h(s.b(s.g(s.p(x + s.a(x)))).flatten(1))  # noqa: E731
     two = net(forward, p=nn.MaxPool2d(2), g=SMALL, b=nn.ReLU(), h=nn.Linear(SMALL.out_channels, 3))

@@ -380,7 +380,7 @@ def repacked(text):
     return f"{kind}:" + base64.b64encode(zlib.compress(zlib.decompress(base64.b64decode(body)), 0)).decode()
 
 
-def test_a_record_that_says_the_same_at_fewer_T_is_left_out(make_record, tmp_path):
+def test_an_equal_record_at_fewer_T_is_left_out(make_record, tmp_path):
     runs, results = tmp_path / "runs", tmp_path / "results"
     old = save(make_record(T={4: 5, 8: 9}), results)
     same = make_record(T={8: 9})

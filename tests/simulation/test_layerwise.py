@@ -27,7 +27,7 @@ def pooled():
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("net", [residual, pooled])
 @pytest.mark.parametrize("T, part", [(5, 7), (20, 3)])
-def test_currentsequal_the_plain_loop(way, net, T, part, monkeypatch):
+def test_currents_equal_the_plain_loop(way, net, T, part, monkeypatch):
     """Dyadic, so exactly: whatever the parts of images and the blocks of steps."""
     images = dyadic_images(7)
     ann = prepare(dyadic(net()), images)
@@ -63,7 +63,7 @@ def together(pieces, T):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_later_layers_hear_what_was_changed(way):
+def test_later_layers_receive_the_changed_spikes(way):
     images = dyadic_images(6)
     ann = prepare(dyadic(residual()), images)
 

@@ -164,7 +164,7 @@ def test_a_prefix_is_the_run_of_that_length(method, ann, images):
         assert torch.equal(long.outputs[t], short.outputs[t]) and long.spikes(t) == short.spikes(t)
 
 
-def test_network_for_one_T_knows_it(ann, images):
+def test_network_for_one_T_refuses_other_T(ann, images):
     snn = convert(ann, "optimal", images, T=6)
     assert same(simulate(snn, images), simulate(snn, images, 6)) and list(simulate(snn, images).outputs) == [6]
     assert sorted(simulate(snn, images, at=[2]).outputs) == [2, 6]
@@ -234,7 +234,7 @@ def test_spikes_are_binary_times_the_threshold(ann, images, monkeypatch):
 
 
 @needs_library
-def test_compiled_spikes_are_binary_and_worth_the_threshold(ann, images, monkeypatch):
+def test_compiled_spikes_are_binary_and_equal_the_threshold(ann, images, monkeypatch):
     snn = convert(ann, "optimal", images, T=9)
     seen = {}
     run = NativeIFLayer.run
@@ -330,7 +330,7 @@ def test_maximum_of_every_step_does_not_converge():
     assert late > early / 2
 
 
-def test_events_of_pools_are_told_from_spikes(images):
+def test_events_of_pools_are_distinguished_from_spikes(images):
     net = dyadic(Blocks(["max and mean"]))
     result = simulate(convert(prepare(net, images), "max_norm", dyadic_images(7)), dyadic_images(7), 8)
     assert set(result.events[8]) == {"a0", "p0"} and result.pools == {"p0"} and set(result.spikes(8)) == {"a0"}

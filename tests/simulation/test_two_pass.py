@@ -196,7 +196,7 @@ def test_cos_equals_the_naive_loop(net, images, rho):
 
 
 @pytest.mark.parametrize("method", ["srp", "cos"])
-def test_no_batch_hears_of_another(net, images, method):
+def test_no_batch_depends_on_another(net, images, method):
     """Whatever their size, also where the last is smaller; and a network that ran before runs as a fresh one."""
     ann = prepare(net, images)
     snn, fresh = (convert(ann, method, images) for _ in range(2))

@@ -116,7 +116,7 @@ def test_unknown_mode():
         wandb_runs.mode("on")
 
 
-def test_a_run_tells_what_its_record_tells(tmp_path, capfd):
+def test_a_run_logs_what_its_record_contains(tmp_path, capfd):
     one = record()
     wandb_runs.log_record(one, tmp_path, "offline")
     (run,) = runs(tmp_path)

@@ -155,7 +155,7 @@ def test_killed_and_resumed_equals_uninterrupted(what, killed, finished):
     assert info["trained_on"] == [hardware_description("cpu")]
 
 
-def test_a_source_says_where_it_was_trained_in_the_order_of_its_epochs(tmp_path, monkeypatch):
+def test_a_source_states_where_it_was_trained_in_the_order_of_its_epochs(tmp_path, monkeypatch):
     plan = dataclasses.replace(SHORT, lr=0.0)
     calls = []
 
@@ -307,7 +307,7 @@ def test_he_s_initialisation_keeps_the_second_moment_from_layer_to_layer():
         assert x.square().mean().item() == pytest.approx(before.square().mean().item(), rel=0.1)
 
 
-def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
+def test_a_training_continues_from_another_source(tmp_path, monkeypatch):
     """From a ReLU network with batch norm to a threshold ReLU network without: the same function to begin with."""
     before = dataclasses.replace(SHORT, name="before")
     monkeypatch.setitem(recipes.RECIPES, "before", before)
@@ -326,7 +326,7 @@ def test_a_training_goes_on_from_another_source(tmp_path, monkeypatch):
     assert after.key != key
 
 
-def test_a_training_that_goes_on_may_train_thresholds(tmp_path, monkeypatch):
+def test_a_training_that_continues_may_train_thresholds(tmp_path, monkeypatch):
     """They start in the unit of the activations, gamma times as large as in a network without gamma."""
     before = dataclasses.replace(SHORT, name="before", gamma=0.5)
     monkeypatch.setitem(recipes.RECIPES, "before", before)
@@ -407,7 +407,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, monkeypatc
     assert lines[-1].startswith("digits dropout_net relu seed 0: 100 %, epoch 1/2: validation ")
 
 
-def test_divergence_is_said_and_leaves_nothing(tmp_path):
+def test_divergence_is_reported_and_leaves_nothing(tmp_path):
     recipe = dataclasses.replace(SHORT, lr=1e30, warmup_epochs=0.0)
     with pytest.raises(
         UserError, match=r"digits digits_plain relu seed 0 diverged in epoch 1; .* lower lr than 1e\+30"

@@ -48,7 +48,7 @@ Soft reset, sources with ReLU or the dataset's threshold. A row has the smallest
 as are all methods on imported weights, for which no T can be chosen; there the classic methods are shown at their
 largest T too. A row that equals one above it in all predictions and counts is left out. Accuracies are on test; ± is
 the standard deviation over n sources. Below 1 the spiking network needs less energy than its ANN. Waiting is free in
-this model: METHODS.md has the latency of neurons that wait for their whole input train.
+this model: METHODS.md has the latency of neurons that accumulate all input before they fire.
 """
 
 

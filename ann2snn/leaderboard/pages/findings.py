@@ -50,7 +50,7 @@ QUESTIONS = (
              ("opi", SOFT), ("qcfs", {}), TRAINED_ACTIVATIONS[:2]),
     Question("Trained clipping", "a TCL source and its thresholds, instead of a ReLU source and its maxima",
              ("max_norm", SOFT), ("tcl", {}), ("tcl",)),
-    Question("Accumulate-then-fire", "neurons that wait for their whole input train, instead of firing at once",
+    Question("Accumulate-then-fire", "neurons that accumulate all input before they fire, instead of at once",
              ("opi", SOFT), ("accumulate_then_fire", {"per_channel": False})),
 )  # fmt: skip
 

@@ -43,7 +43,7 @@ TABLES = f"""\
 
 Rows are ordered by accuracy at T = {REF_T}. **T within 1 point** is chosen on validation, with the test accuracy in
 brackets (`-`: public weights, which were trained on the validation images). **Latency** is the number of steps at
-T = {REF_T} until the output is known. It exceeds T if neurons wait for their whole input train or a part of it.
+T = {REF_T} until the output is known. It exceeds T if neurons accumulate all or part of their input before they fire.
 **Calibration** is the number of images and the duration of the conversion for T = {REF_T}, without cached results, on
 one core of a busy CPU or on a shared GPU: an order of magnitude and not a benchmark. Early records have no duration.
 **Operations / MACs** is the number of additions of the spiking network up to T = {REF_T} per multiply-accumulate of the
