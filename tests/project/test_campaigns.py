@@ -316,7 +316,7 @@ def as_module(arguments: str, module: str = "ann2snn") -> str:
     return f"import runpy, sys; sys.argv[1:] = {arguments.split()}; runpy.run_module('{module}', run_name='__main__')"
 
 
-SWEEP = "sweep --dataset digits --network digits_plain --seed 0 1 --T 1 --device cpu --runs runs"
+SWEEP = "sweep --threads 1 --dataset digits --network digits_plain --seed 0 1 --T 1 --device cpu --runs runs"
 MOMENTS = {
     "the first module": ("import:argparse", SWEEP),
     "while it reads its arguments": ("import:difflib", "swep"),
