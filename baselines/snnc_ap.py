@@ -1,12 +1,10 @@
 """SNN calibration, advanced pipeline: start potentials per neuron, and weights."""
 
-import copy
-
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ann2snn.baselines.mmse import mmse  # type: ignore
-from ann2snn.methods import Neuron, activations, layer_by_layer, method, modules_by_node, simulate, track
+from ann2snn.methods import Preactivations, activations, layer_by_layer, method, track
 
 LEARNING_RATE = 1e-5
 BATCH = 32  # images
@@ -33,11 +31,15 @@ def snnc_ap(ann, stats, T, images, *, per_channel=False, iterations=0):
     scripts of the code. The code always calibrates for 32 steps, this method for the simulated T. Read: the code; not
     the full text of the paper.
     """
-    images = images.to(next(ann.parameters()))
-    snn = mmse(ann, stats, T, error="floor", per_channel=per_channel)
+    snn, layers = mmse(ann, stats, T, error="floor", per_channel=per_channel), activations(ann)
     if iterations:
-        for activation in activations(ann).values():
-            tune(snn, ann, stats, activation, images, T, iterations)
+        target = Preactivations(ann, images)
+
+        def calibrate_weights(neuron, trace):
+            activation = layers[neuron.name]
+            tune(neuron, trace, activation(target.of(trace.name)), activation.shift, iterations)
+
+        layer_by_layer(snn, images, T, calibrate_weights)
 
     def start(neuron, trace):
         neuron.v_init = (T * (stats[neuron.name].unit_mean - trace.mean())).to(neuron.v_th)
@@ -46,75 +48,31 @@ def snnc_ap(ann, stats, T, images, *, per_channel=False, iterations=0):
     return snn
 
 
-def tune(snn: fx.GraphModule, ann: fx.GraphModule, stats, activation, images: Tensor, T: int, iterations: int) -> None:
-    """Calibrate the weights before one layer of neurons towards the activation a of the ANN:
+def tune(neuron, trace, a: Tensor, shift: float, iterations: int) -> None:
+    """Calibrate the weights before a layer of neurons towards the activations a (N, ...) of the ANN:
 
         minimise |V/T clip(floor(z T/V), 0, T) - a|^2,  z = the current from the mean spikes of the layers before
 
     The optimiser is Adam with a rate of 1e-5 on a cosine schedule and batches of 32 images. The gradient passes
-    straight through the floor. `snn` gets its own copies of the weights. Differences from the code: where branches are
-    added, the weights of all branches are calibrated; the code does not calibrate those of a shortcut. Random batches
-    are drawn from a fixed seed.
+    straight through the floor. Differences from the code: where branches are added, the weights of all branches are
+    calibrated; the code does not calibrate those of a shortcut. Random batches are drawn from a fixed seed.
     """
-    (node,) = (n for n, m in modules_by_node(snn).items() if isinstance(m, Neuron) and m.name == activation.name)
-    layer, sources = input_layer(snn, node)
+    layer, v, T = trace.layer, neuron.v_th, trace.T
     weights = [m.weight for m in layer.children() if isinstance(m, nn.Conv2d | nn.Linear)]
     if not weights:
         return
-
-    def mean_input(n: fx.Node) -> Tensor:
-        """Mean input (N, ...) over T steps: the images, or the output of a layer of neurons."""
-        if n.op == "placeholder":
-            return images
-        return simulate(network_up_to(snn, n), images, T).mean(T)
-
-    inputs = [mean_input(n) for n in sources]
-    with torch.inference_mode():
-        target = torch.cat([network_up_to(ann, node)(batch) for batch in images.split(BATCH)])
-    v = modules_by_node(snn)[node].v_th
+    inputs = [torch.cat(batches) for batches in zip(*trace.mean_inputs(), strict=True)]
     optimizer = torch.optim.Adam([weight.requires_grad_() for weight in weights], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     generator = torch.Generator().manual_seed(0)
-    for _ in track(range(iterations), activation.name):
-        indices = torch.randperm(len(images), generator=generator)[:BATCH]
-        spikes = ((layer(*(x[indices] for x in inputs)) - activation.shift) * T / v).clamp(0, T)
-        spikes = spikes + (spikes.floor() - spikes).detach()
-        optimizer.zero_grad()
-        (spikes * v / T - target[indices]).square().sum(1).mean().backward()
+    for _ in track(range(iterations), neuron.name):
+        indices = torch.randperm(len(a), generator=generator)[:BATCH]
+        with torch.enable_grad():
+            spikes = ((layer(*(x[indices] for x in inputs)) - shift) * T / v).clamp(0, T)
+            spikes = spikes + (spikes.floor() - spikes).detach()
+            optimizer.zero_grad()
+            (spikes * v / T - a[indices]).square().sum(1).mean().backward()
         optimizer.step()
         schedule.step()
     for weight in weights:
         weight.requires_grad_(False)
-
-
-def input_layer(snn: fx.GraphModule, node: fx.Node) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The current of a layer of neurons as a function of its inputs, and the nodes of these: neurons or the images.
-
-    The weights are copied first, so that those of the ANN do not change.
-    """
-    visited, stack, modules = set(), list(node.all_input_nodes), modules_by_node(snn)
-    while stack:
-        if (n := stack.pop()) not in visited:
-            visited.add(n)
-            stack += [] if isinstance(modules.get(n), Neuron) else n.all_input_nodes
-    graph, copies, sources = fx.Graph(), {}, []
-    for n in (n for n in snn.graph.nodes if n in visited):
-        if n.op == "placeholder" or isinstance(modules.get(n), Neuron):
-            copies[n] = graph.placeholder(n.name)
-            sources.append(n)
-        else:
-            copies[n] = graph.node_copy(n, copies.__getitem__)
-            if isinstance(modules.get(n), nn.Conv2d | nn.Linear):
-                setattr(snn, n.target, copy.deepcopy(modules[n]))
-    graph.output(copies[node.args[0]])
-    return fx.GraphModule(snn, graph), sources
-
-
-def network_up_to(net: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
-    """The network up to a node, whose value is the output."""
-    part = fx.GraphModule(net, copy.deepcopy(net.graph))
-    nodes = {n.name: n for n in part.graph.nodes}
-    nodes["output"].args = (nodes[node.name],)
-    part.graph.eliminate_dead_code()
-    part.recompile()
-    return part

@@ -19,7 +19,8 @@ VARIANTS = (  # every method, with soft reset: results/METHODS.md
     ("channel_norm", {"quantile": 0.999, "start": 0.5}),
     ("mmse", {"error": "round"}),
     ("mmse", {"error": "floor"}),
-    *((name, {}) for name in ("spike_norm", "rmp", "snnc_lp", "snnc_ap", "ftbc", "ltb", "srp", "cos")),
+    *((name, {}) for name in ("spike_norm", "rmp", "snnc_lp", "snnc_ap", "ftbc", "ltb", "closed_loop")),
+    *((name, {}) for name in ("srp", "cos")),
     ("accumulate_then_fire", {"per_channel": False}),
     *((name, {}) for name in ("accumulate_then_fire", "da_qcfs", "tpp", "permute", "qcfs", "tcl", "slip_relu")),
 )

@@ -5,6 +5,7 @@ plug-in. The names in `__all__` are stable. Other modules of the package may cha
 """
 
 from ann2snn.calibration.hooks import capture_activations, channel_mean
+from ann2snn.calibration.preactivations import Preactivations
 from ann2snn.calibration.statistics import LayerStatistics, Statistics
 from ann2snn.conversion.neurons import (
     IF,
@@ -26,7 +27,7 @@ from ann2snn.methods.options import Count, Positive, Quantile, Where
 from ann2snn.methods.registry import Method, method
 from ann2snn.networks.activations import ThresholdReLU
 from ann2snn.progress import track
-from ann2snn.simulation.layers import integrate, spike_train_of
+from ann2snn.simulation.layers import integrate, spike_counts_of, spike_train_of
 from ann2snn.simulation.layerwise import LayerTrace, layer_by_layer
 from ann2snn.simulation.simulate import simulate, stepwise
 from ann2snn.simulation.synapses import to_channels_last
@@ -41,6 +42,7 @@ __all__ = [
     "MultiStepNeuron",
     "Neuron",
     "Positive",
+    "Preactivations",
     "Quantile",
     "StagedIF",
     "Statistics",
@@ -61,6 +63,7 @@ __all__ = [
     "replace_activations",
     "simulate",
     "soft",
+    "spike_counts_of",
     "spike_train_of",
     "spiking_output",
     "steps",

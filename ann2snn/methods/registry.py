@@ -219,10 +219,11 @@ def find(name: str) -> Method:
 
 
 def discover() -> dict[str, Method]:
-    """All methods by name, after importing `methods/optimal.py` and every file of `baselines/`."""
+    """All methods by name, after importing those of this package and every file of `baselines/`."""
     import ann2snn.baselines  # type: ignore
 
-    importlib.import_module("ann2snn.methods.optimal")
+    for name in ("optimal", "closed_loop"):
+        importlib.import_module(f"ann2snn.methods.{name}")
     for module in pkgutil.iter_modules(ann2snn.baselines.__path__):
         importlib.import_module(f"ann2snn.baselines.{module.name}")
     return METHODS

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -35,6 +36,18 @@ def spike_train_of(neuron: IF, currents: Tensor | CurrentSequence) -> Tensor:
         return neuron.run(currents) != 0  # type: ignore[arg-type]
     _, spikes = _run(neuron, currents)
     return spikes.counts.view(torch.bool).unflatten(0, currents.shape[:2])
+
+
+def spike_counts_of(neuron: IF, currents: Tensor, at: list[int]) -> list[Tensor]:
+    """Numbers of spikes (B, ...) of `neuron` up to each step of `at`, driven by `currents` (T, B, ...)."""
+    if not runs_natively(neuron):
+        fired = (neuron.run(currents) != 0).cumsum(0)
+        return [fired[t - 1] for t in at]
+    layer, counts = NativeIFLayer(neuron, currents.shape[1:]), []
+    for first, last in pairwise([0, *at]):
+        layer.run(currents[first:last].flatten(0, 1), None, [last - first], 0)
+        counts.append(layer.counts.clone())
+    return counts
 
 
 def integrate(neuron: MultiStepNeuron, currents: Tensor | CurrentSequence) -> Tensor:

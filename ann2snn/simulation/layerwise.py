@@ -1,11 +1,13 @@
-"""Layer-by-layer simulation, for methods that calibrate neurons on the spikes of the layers before them.
+"""Layer-by-layer simulation, for methods that calibrate a layer on the spikes of the layers before it.
 
 The spikes of a layer are stored as bits until the last layer that receives them is done: N images and T steps take
 N x T / 8 bytes per unit. Values between two layers of neurons are computed again for every use. Values before the
 first layer, the images among them, are stored.
 """
 
+import functools
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor, fx
 
 from ann2snn.calibration.images import check_images
 from ann2snn.conversion.neurons import Neuron
+from ann2snn.graph.operations import node_of
 from ann2snn.progress import track
 from ann2snn.simulation import simulate
 from ann2snn.simulation.currents import dense
@@ -22,7 +25,13 @@ from ann2snn.simulation.plan import BlockValues, Plan
 from ann2snn.simulation.spikes import Spikes
 
 
-def layer_by_layer(snn: fx.GraphModule, images: Tensor, T: int, visit: Callable[[Neuron, "LayerTrace"], None]) -> None:
+def layer_by_layer(
+    snn: fx.GraphModule,
+    images: Tensor,
+    T: int,
+    visit: Callable[[Neuron, "LayerTrace"], None],
+    visit_output: Callable[["LayerTrace"], None] | None = None,
+) -> None:
     """Run a converted network one layer after the other, each for all T steps.
 
     Args:
@@ -30,22 +39,55 @@ def layer_by_layer(snn: fx.GraphModule, images: Tensor, T: int, visit: Callable[
         images: (N, C, H, W).
         T: Number of steps.
         visit: `visit(neuron, trace)` is called for every layer of neurons, in forward order. It may change the
-            thresholds, shifts and start potentials of the neuron. The layers after it receive the spikes of the
-            changed neuron.
+            thresholds, shifts and start potentials of the neuron, and the weights of `trace.layer`. The layers after it
+            receive the spikes of the changed layer.
+        visit_output: `visit_output(trace)` is called last, for the output of the network. It may change the weights of
+            `trace.layer`.
     """
-    _Network(snn, check_images(snn, images), T).walk(visit)
+    _Network(snn, check_images(snn, images), T).walk(visit, visit_output)
 
 
 class LayerTrace:
-    """Input currents and spikes of one layer of neurons over T steps of all images.
+    """Inputs, currents and spikes of one layer over T steps of all images.
 
     Attributes:
+        name: Name of the node of the layer, the same in the ANN.
         T: Number of steps.
         images: Number of images.
     """
 
     def __init__(self, network: "_Network", node: fx.Node):
         self.network, self.node, self.T, self.images = network, node, network.T, len(network.images)
+        self.name = node.name
+
+    @cached_property
+    def layer(self) -> fx.GraphModule:
+        """The current as a function of the layer's inputs, with the weights of the network.
+
+        Its inputs are the outputs of layers of neurons and max-pools, and the images. It is affine: mean inputs give
+        the mean current.
+        """
+        graph = fx.Graph()
+        copies = {node: graph.placeholder(node.name) for node in self._inputs}
+        for node in self.network.part_before(self.node):
+            if node not in copies:
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+        graph.output(copies[node_of(self.node.args[0])])
+        return fx.GraphModule(self.network.plan.snn, graph)
+
+    @property
+    def receives_spikes(self) -> bool:
+        """Whether an input is a layer of neurons or a max-pool; otherwise the current is the same at every step."""
+        return any(n in self.network.plan.spiking_nodes for n in self._inputs)
+
+    @cached_property
+    def _inputs(self) -> list[fx.Node]:
+        return [n for n in self.network.part_before(self.node) if self.network.is_input(n)]
+
+    def mean_inputs(self) -> Iterator[list[Tensor]]:
+        """Yields the means over all steps of the inputs of `layer`, each (B, ...), batch after batch."""
+        for index, static in enumerate(self.network.batches):
+            yield [static[n] if n in static else self.network.mean_of(n, index) for n in self._inputs]
 
     def currents(self) -> Iterator[tuple[int, Tensor]]:
         """Blocks of input currents.
@@ -79,20 +121,33 @@ class _Network:
             self.batches = [self.plan.static_values(part) for part in self.images.split(size)]
         self.stored: dict[fx.Node, PackedSpikes | list[Tensor]] = {}  # the output of a layer, block after block
 
-    def walk(self, visit: Callable[[Neuron, LayerTrace], None]) -> None:
-        layers = list(self.plan.spiking_nodes)
+    def walk(
+        self, visit: Callable[[Neuron, LayerTrace], None], visit_output: Callable[[LayerTrace], None] | None
+    ) -> None:
+        (output,) = (n for n in self.plan.nodes if n.op == "output")
+        layers = [*self.plan.spiking_nodes, *[output] * (visit_output is not None)]
         inputs = {node: self.plan.spiking_nodes.keys() & self.nodes_before(node) for node in layers}
         with torch.no_grad():
             for k, node in enumerate(layers):
                 module = self.plan.nodes[node].module
                 if isinstance(module, Neuron):
                     visit(module, LayerTrace(self, node))
+                elif node is output and visit_output:
+                    visit_output(LayerTrace(self, node))
+                self.update_static_values(node)
                 needed = set().union(*(inputs[n] for n in layers[k + 1 :]))
                 if node in needed and isinstance(module, Neuron):
                     self.stored[node] = self.pack(node)
                 elif node in needed:
                     self.stored[node] = [dense(emitted) for _, _, emitted in self.outputs(node)]
                 self.stored = {n: output for n, output in self.stored.items() if n in needed}
+
+    def update_static_values(self, node: fx.Node) -> None:
+        """Compute the values before a layer that are the same at every step again; its weights may have changed."""
+        for static in self.batches:
+            for n in self.part_before(node):
+                if n in static and not self.is_input(n):
+                    static[n] = self.plan.value(n, static)
 
     def pack(self, node: fx.Node) -> "PackedSpikes":
         """All spikes of a layer of neurons."""
@@ -110,6 +165,8 @@ class _Network:
         nodes, layers = self.nodes_before(node), list(self.plan.spiking_nodes)
         blocks = list(product(self.batches, range(0, self.T, simulate.STEPS_PER_BLOCK)))
         label = f"layer {layers.index(node) + 1} of {len(layers)}"
+        for n in nodes:
+            self.plan.synapses.pop(n, None)  # its weights may have changed
         for index, (static, first) in enumerate(track(blocks, label)):
             steps, size = min(simulate.STEPS_PER_BLOCK, self.T - first), len(next(iter(static.values())))
             env = BlockValues(static, self.plan.batched_nodes, steps)
@@ -128,14 +185,30 @@ class _Network:
             yield first, (steps, size), emitted
 
     def nodes_before(self, node: fx.Node) -> list[fx.Node]:
-        """Nodes from the preceding layers of neurons, inclusive, to this one, in forward order."""
+        """Nodes from the preceding layers of neurons, inclusive, to this one, in forward order, without static ones."""
+        return [n for n in self.part_before(node) if n not in self.batches[0] and self.plan.nodes[n].fused_into is None]
+
+    def part_before(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes that the current of a layer depends on, with its inputs, in forward order."""
         visited, stack = set(), list(node.all_input_nodes)
         while stack:
-            if (n := stack.pop()) in visited or n in self.batches[0]:
-                continue
-            visited.add(n)
-            stack += [] if n in self.plan.spiking_nodes else n.all_input_nodes
-        return [n for n, facts in self.plan.nodes.items() if n in visited and facts.fused_into is None]
+            if (n := stack.pop()) not in visited:
+                visited.add(n)
+                stack += [] if self.is_input(n) else n.all_input_nodes
+        return [n for n in self.plan.nodes if n in visited]
+
+    def is_input(self, node: fx.Node) -> bool:
+        """Whether a node is an input of layers: neurons, a max-pool, the images or a constant."""
+        return node.op in ("placeholder", "get_attr") or node in self.plan.spiking_nodes
+
+    def mean_of(self, node: fx.Node, batch: int) -> Tensor:
+        """Mean output (B, ...) of a stored layer over all steps, for a batch of images."""
+        total, size = torch.zeros(()), len(next(iter(self.batches[batch].values())))
+        firsts = range(0, self.T, simulate.STEPS_PER_BLOCK)
+        for k, first in enumerate(firsts):
+            steps = min(simulate.STEPS_PER_BLOCK, self.T - first)
+            total = total + _sum_over_steps(self.stored_output(node, batch * len(firsts) + k), steps, size)
+        return total / self.T
 
     def stored_output(self, node: fx.Node, index: int) -> Spikes | Tensor:
         stored = self.stored[node]
@@ -182,6 +255,14 @@ def _unpack(bits: Tensor, n: int) -> Tensor:
     if bits.device.type == "cpu":
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=n, bitorder="little"))
     return (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device) & 1).reshape(-1)[:n]
+
+
+def _sum_over_steps(value: Spikes | Tensor, steps: int, size: int) -> Tensor:
+    """Sum (B, ...) of the values (steps * B, ...) of a block."""
+    if isinstance(value, Spikes):
+        counts = value.counts.unflatten(0, (steps, size))
+        return functools.reduce(Tensor.add_, counts[1:], counts[0].clone()) * value.amplitude  # bytes: steps <= 8
+    return value.unflatten(0, (steps, size)).sum(0)
 
 
 def _at_every_step(current, steps: int, size: int) -> Tensor:
