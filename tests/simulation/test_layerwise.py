@@ -110,3 +110,56 @@ def test_methods_that_calibrate_need_no_more_than_the_images():
     seen = []
     layer_by_layer(snn, images, 3, lambda neuron, train: seen.append((train.T, train.images)))
     assert seen == [(3, 6)] * 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("net", [residual, pooled])
+@pytest.mark.parametrize("T, part", [(5, 7), (20, 3)])
+def test_mean_inputs_give_the_mean_current(way, net, T, part, monkeypatch):
+    """Up to the rounding of means; and those of the output give the mean output."""
+    images = dyadic_images(7)
+    snn = replace_activations(prepare(dyadic(net()), images), lambda a: IF(2.0, shift=0.25, v_init=0.5))
+    monkeypatch.setattr(simulation_simulate, "batch_for", lambda *_: part)
+    seen = {}
+
+    def current(trace):
+        return torch.cat([trace.layer(*inputs) for inputs in trace.mean_inputs()])
+
+    def visit(neuron, trace):
+        seen[trace.name] = current(trace), together(trace.currents(), T).mean(0), trace.receives_spikes
+
+    with engine(**way):
+        layer_by_layer(snn, images, T, visit, lambda trace: seen.update(output=(current(trace),)))
+        output = simulate(snn, images, T).mean(T)
+    torch.testing.assert_close(seen.pop("output")[0], output)
+    assert [spikes for *_, spikes in seen.values()] == [False, *[True] * (len(seen) - 1)]
+    for affine, mean, _ in seen.values():
+        torch.testing.assert_close(affine, mean)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_changed_weights_are_those_of_all_later_passes(way):
+    """Of the first layer too, whose current is computed once."""
+    images, T = dyadic_images(6), 9
+    ann = prepare(dyadic(residual()), images)
+    seen = []
+
+    def visit(neuron, trace):
+        for layer in trace.layer.children():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.weight *= -0.5
+        seen.append(trace.mean())
+
+    def visit_output(trace):
+        trace.layer.get_submodule("fc").weight *= 2
+
+    with engine(**way):
+        changed = replace_activations(ann, lambda a: IF(0.5, v_init=0.25))
+        layer_by_layer(changed, images, T, visit, visit_output)
+        result = simulate(changed, images, T)
+        by_hand = prepare(dyadic(residual()), images)
+        for name, factor in (("c1", -0.5), ("c2", -0.5), ("c3", -0.5), ("fc", 2)):
+            by_hand.get_submodule(name).weight.data *= factor
+        same = simulate(replace_activations(by_hand, lambda a: IF(0.5, v_init=0.25)), images, T)
+    assert torch.equal(result.outputs[T], same.outputs[T])
+    assert torch.equal(seen[-1], 0.5 * result.events[T]["a3"].double() / (T * 6))
