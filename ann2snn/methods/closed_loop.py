@@ -24,7 +24,7 @@ FINE_V_TH, FINE_V_INIT = [0.9, 1.0, 1.1], [-0.2, -0.1, 0.0, 0.1, 0.2]  # around 
 HALF_WEIGHT = 0.25  # weight of the error at T / 2: later layers receive the spikes before T
 SAMPLES, CURRENTS = 8_192, 2**25  # units times images per channel, and numbers, on which candidates are compared
 LARGEST_GRAM = 8_192  # inputs of a layer whose weights are fitted; the matrix of that many takes 0.5 GiB
-VALUES = 2**25  # units of the largest layer times images; about eight numbers are stored for each
+VALUES = 2**24  # units of the largest layer times images; about eight numbers are stored for each
 
 
 @method(paper="ann2snn2026")
@@ -52,7 +52,7 @@ def closed_loop(ann, stats, T, images, *, least_squares=True, ridge: Positive = 
     New is that weights are fitted, in closed form, to inexact inputs: to spikes with the errors of all layers before.
     Read: the code of `snnc_ap` and `ftbc`.
 
-    Layers with more than 8,192 inputs per output keep their weights. Of large images fewer are used: 2^25 divided by
+    Layers with more than 8,192 inputs per output keep their weights. Of large images fewer are used: 2^24 divided by
     the units of the largest layer. A layer that is called twice gets weights for each call.
     """
     layers = activations(ann)
@@ -110,9 +110,9 @@ class Regression:
 
     def update(self, ridge: float) -> None:
         """Add the solution to the weights and the bias."""
-        scale = ridge * self.normal.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-        factor = torch.linalg.cholesky(self.normal + torch.diag_embed(scale.expand(self.normal.shape[:2])))
-        change = torch.cholesky_solve(self.moments, factor).mT.flatten(0, 1)  # (outputs, n + 1)
+        diagonal = self.normal.diagonal(dim1=1, dim2=2)
+        diagonal += ridge * diagonal.mean(1, keepdim=True)
+        change = torch.cholesky_solve(self.moments, torch.linalg.cholesky(self.normal)).mT.flatten(0, 1)
         weight, bias = self.layer.weight, self.layer.bias
         if bias is None:
             bias = nn.Parameter(torch.zeros_like(weight.flatten(1)[:, 0]), requires_grad=False)
