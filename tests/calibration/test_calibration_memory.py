@@ -1,9 +1,13 @@
-"""Calibration is bounded in memory: under 2 GiB beyond the network, on the paper's VGG-16 for CIFAR."""
+"""Calibration is bounded in memory: under 2 GiB beyond the network, on the paper's VGG-16 and a large MobileNet."""
 
 import subprocess
 import sys
 
 import pytest
+
+from ann2snn.methods.registry import discover
+
+closed_loop = sys.modules[discover()["closed_loop"].function.__module__]
 
 STATUS = """
 def peak():
@@ -23,8 +27,9 @@ from ann2snn.graph.prepare import prepare
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-ann = prepare(networks.create("deng_vgg16", num_classes=10, in_chans=3).eval(), torch.zeros(1, 3, 32, 32))
-images = torch.randn(int(sys.argv[1]), 3, 32, 32)
+network, size = sys.argv[5], int(sys.argv[6])
+ann = prepare(networks.create(network, num_classes=10, in_chans=3).eval(), torch.zeros(1, 3, size, size))
+images = torch.randn(int(sys.argv[1]), 3, size, size)
 stats = Statistics(ann, lambda: images.split(500))
 with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
@@ -77,6 +82,22 @@ def test_trains_take_a_bit_for_each_spike_that_could_be():
 )
 def test_peak(name, images, T, options):
     """With few images, less what many would add: the layerwise."""
-    command = [sys.executable, "-c", PEAK, str(images), name, str(T), repr(options)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 2**26 < int(ran.stdout) < 2**31 - 2 * 268e6
+    assert 2**26 < peak(name, images, T, options) < 2**31 - 2 * 268e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "network, size, largest, images", [("deng_vgg16", 32, 2**16, 4), ("mobilenetv1_100", 224, 64 * 112**2, 2)]
+)
+def test_peak_of_closed_loop(network, size, largest, images):
+    """With few images, less what the others up to its cap would add: eight numbers per unit of the largest layer."""
+    others = closed_loop.VALUES // largest - images
+    assert others > 0
+    found = peak("closed_loop", images, 1, {}, network, size)
+    assert found < 2**31 - others * largest * 8 * 4
+
+
+def peak(name, images, T, options, network="deng_vgg16", size=32):
+    """Bytes that a calibration takes at most beyond what was taken before it."""
+    command = [sys.executable, "-c", PEAK, str(images), name, str(T), repr(options), network, str(size)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
