@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,10 @@ def test_a_variant_has_options_of_its_method(name):
 
     method, _, options = study.VARIANTS[name]
     find(method).check(options)
+
+
+def test_the_table_of_the_page_is_that_of_the_file():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "closed-loop.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- table:begin -->\n(.*?)\n<!-- table:end -->", page, re.DOTALL)
+    assert shown == study.table(json.loads((root / study.FILE).read_text(encoding="utf-8")))
