@@ -1,4 +1,4 @@
-"""The numbers in the prose of README.md and docs/findings.md are those of the records."""
+"""The numbers in the prose of the README and the pages are those of the records."""
 
 import pytest
 from findings import RESULTS, ROOT, blocks, problems
@@ -6,7 +6,7 @@ from findings import RESULTS, ROOT, blocks, problems
 pytestmark = pytest.mark.skipif(not (RESULTS / "records").exists(), reason="a checkout without records")
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/findings.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/findings.md", "docs/closed-loop.md"])
 def test_the_numbers_in_prose_are_those_of_the_records(file):
     found = list(blocks((ROOT / file).read_text(encoding="utf-8")))
     wrong = [f"{problem}:\n{prose}" for prose, expressions in found if (problem := problems(prose, expressions))]
