@@ -49,11 +49,10 @@ def closed_loop(ann, stats, T, images, *, least_squares=True, ridge: Positive = 
     Layers with more than 8,192 inputs per output keep their weights. Of large images fewer are used: 2^24 divided by
     the units of the largest layer. A layer that is called twice gets weights for each call.
 
-    Source: this suite, 2026. It owes calibration on the spikes of converted layers to SNN calibration (Li 2021,
-    `snnc_ap`) and FTBC (Wu 2024, `ftbc`), which correct biases and start potentials; the closed form to layer-wise
-    post-training quantisation (Hubara 2021; Frantar & Alistarh 2022), which fits quantised weights to exact inputs.
-    New is that weights are fitted, in closed form, to inexact inputs: to spikes with the errors of all layers before.
-    Read: the code of `snnc_ap` and `ftbc`.
+    Source: this suite, 2026. Calibration on the spikes of converted layers is from SNN calibration (Li 2021, `snnc_ap`)
+    and FTBC (Wu 2024, `ftbc`), which correct biases and start potentials. Layer-wise least squares are from
+    post-training quantisation (Hubara 2021; Frantar & Alistarh 2022). New, as far as we know, is their combination:
+    weights in closed form, from the mean spikes that arrive. Read: the code of `snnc_ap` and `ftbc`.
     """
     layers = activations(ann)
     largest = max(stats[name].unit_mean.numel() for name in layers)

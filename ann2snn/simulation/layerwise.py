@@ -7,7 +7,6 @@ first layer, the images among them, are stored.
 
 import functools
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -60,7 +59,7 @@ class LayerTrace:
         self.network, self.node, self.T, self.images = network, node, network.T, len(network.images)
         self.name = node.name
 
-    @cached_property
+    @functools.cached_property
     def layer(self) -> fx.GraphModule:
         """The current as a function of the layer's inputs, with the weights of the network.
 
@@ -80,7 +79,7 @@ class LayerTrace:
         """Whether an input is a layer of neurons or a max-pool; otherwise the current is the same at every step."""
         return any(n in self.network.plan.spiking_nodes for n in self._inputs)
 
-    @cached_property
+    @functools.cached_property
     def _inputs(self) -> list[fx.Node]:
         return [n for n in self.network.part_before(self.node) if self.network.is_input(n)]
 
@@ -114,6 +113,8 @@ class LayerTrace:
 class _Network:
     def __init__(self, snn: fx.GraphModule, images: Tensor, T: int):
         self.plan, self.T = Plan(snn), T
+        firsts = range(0, T, simulate.STEPS_PER_BLOCK)
+        self.blocks = [(first, min(simulate.STEPS_PER_BLOCK, T - first)) for first in firsts]  # first step, and steps
         assert not self.plan.has_multi_step, "multi-step neurons have no single steps to trace"
         self.images = images.to(next(snn.parameters()))
         with torch.inference_mode():
@@ -151,7 +152,7 @@ class _Network:
 
     def pack(self, node: fx.Node) -> "PackedSpikes":
         """All spikes of a layer of neurons."""
-        packed, blocks = None, len(self.batches) * -(-self.T // simulate.STEPS_PER_BLOCK)
+        packed, blocks = None, len(self.batches) * len(self.blocks)
         for _, _, emitted in self.outputs(node):
             fired = emitted.counts if isinstance(emitted, Spikes) else emitted != 0
             if packed is None:  # every block begins with a new byte
@@ -163,12 +164,12 @@ class _Network:
     def inputs(self, node: fx.Node):
         """Yields first step, index of the block, (steps, images), current and residual; batch after batch."""
         nodes, layers = self.nodes_before(node), list(self.plan.spiking_nodes)
-        blocks = list(product(self.batches, range(0, self.T, simulate.STEPS_PER_BLOCK)))
+        blocks = list(product(self.batches, self.blocks))
         label = f"layer {layers.index(node) + 1} of {len(layers)}"
         for n in nodes:
             self.plan.synapses.pop(n, None)  # its weights may have changed
-        for index, (static, first) in enumerate(track(blocks, label)):
-            steps, size = min(simulate.STEPS_PER_BLOCK, self.T - first), len(next(iter(static.values())))
+        for index, (static, (first, steps)) in enumerate(track(blocks, label)):
+            size = len(next(iter(static.values())))
             env = BlockValues(static, self.plan.batched_nodes, steps)
             for n in nodes:
                 env[n] = self.stored_output(n, index) if n in self.stored else self.plan.value(n, env)
@@ -204,10 +205,8 @@ class _Network:
     def mean_of(self, node: fx.Node, batch: int) -> Tensor:
         """Mean output (B, ...) of a stored layer over all steps, for a batch of images."""
         total, size = torch.zeros(()), len(next(iter(self.batches[batch].values())))
-        firsts = range(0, self.T, simulate.STEPS_PER_BLOCK)
-        for k, first in enumerate(firsts):
-            steps = min(simulate.STEPS_PER_BLOCK, self.T - first)
-            total = total + _sum_over_steps(self.stored_output(node, batch * len(firsts) + k), steps, size)
+        for k, (_, steps) in enumerate(self.blocks):
+            total = total + _sum_over_steps(self.stored_output(node, batch * len(self.blocks) + k), steps, size)
         return total / self.T
 
     def stored_output(self, node: fx.Node, index: int) -> Spikes | Tensor:

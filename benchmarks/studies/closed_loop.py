@@ -10,23 +10,25 @@ from ann2snn import interrupts
 if __name__ == "__main__":
     interrupts.exit_on_interrupt()  # before anything else is imported
 
-import argparse
 import json
 import math
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
-from ann2snn.cli.parsing import count
+from ann2snn.cli.parsing import Parser, count
+from ann2snn.cli.shared_options import add_data
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments.layer_errors import constant_rate_network
 from ann2snn.experiments.source import SourceANN
 from ann2snn.files import write_atomic
 from ann2snn.methods.convert import convert
+from ann2snn.reading import read_json
 from ann2snn.records.packing import pack, unpack
 from ann2snn.simulation.simulate import simulate
 from ann2snn.training import checkpoints
@@ -50,9 +52,9 @@ VARIANTS = {  # method, calibration images and options
 BATCH = 250  # images
 
 
-def measure(source: SourceANN, variants: list[str], T: int, limit: int):
-    """Yields a row for each variant, and after the first another one for the same network with evenly timed spikes."""
-    part = source.data.validation.subset(range(min(limit, len(source.data.validation))))
+def measure(source: SourceANN, variants: list[str], T: int, n: int):
+    """Yields a row for the ANN and each variant, and before `closed_loop` one for its network with even timing."""
+    part = source.data.validation.subset(range(n))
     images = torch.cat([x for x, _ in part.batches(BATCH)])
     info = {name: source.info[name] for name in ("dataset", "network", "activation", "seed", "weights_hash")}
 
@@ -71,59 +73,61 @@ def measure(source: SourceANN, variants: list[str], T: int, limit: int):
         began = time.perf_counter()
         snn = convert(source.ann, method, stats, T, **options)
         seconds = time.perf_counter() - began
-        yield row(variant, simulate(snn, images).mean(T), seconds)
         if variant == DEFAULT:
             even = constant_rate_network(snn, T)
             with torch.inference_mode():
                 yield row(EVEN, torch.cat([even(x) for x in images.split(BATCH)]), 0.0)
+        yield row(variant, simulate(snn, images).mean(T), seconds)
 
 
 def table(rows: list[dict]) -> str:
     """Accuracy, paired difference to `closed_loop` and squared error of the output, by source and variant."""
-    sources = list(dict.fromkeys((r["dataset"], r["activation"], r["seed"], r["T"], r["images"]) for r in rows))
+    key = ("dataset", "activation", "seed", "T", "images")
+    by_source = defaultdict(dict)
+    for row in rows:
+        by_source[tuple(row[k] for k in key)][row["variant"]] = row
     lines = []
     for variant in ["ANN", DEFAULT, EVEN, *[v for v in VARIANTS if v != DEFAULT]]:
         cells = []
-        for source in sources:
-            key = ("dataset", "activation", "seed", "T", "images")
-            own = {r["variant"]: r for r in rows if tuple(r[k] for k in key) == source}
-            cells += _cells(own.get(variant), own[DEFAULT])
+        for own in by_source.values():
+            cells += _cells(own.get(variant), own.get(DEFAULT))
         lines.append([variant, *cells])
-    heads = [f"{d}, `{a}`, seed {s}, T = {T}, n = {n:,}" for d, a, s, T, n in sources]
+    heads = [f"{d}, `{a}`, seed {s}, T = {T}, n = {n:,}" for d, a, s, T, n in by_source]
     columns = [text for head in heads for text in (f"{head}: accuracy", "difference", "error")]
     return tabulate(lines, columns, tablefmt="github", disable_numparse=True)
 
 
-def _cells(row: dict | None, reference: dict) -> list[str]:
+def _cells(row: dict | None, reference: dict | None) -> list[str]:
     if row is None:
         return ["-", "-", "-"]
-    own, other = (torch.from_numpy(unpack(r["correct"])).double() for r in (row, reference))
-    change = 100 * (own - other)
-    margin = 1.96 * change.std(correction=0).item() / math.sqrt(len(change))
-    difference = "" if row["variant"] == DEFAULT else f"{change.mean().item():+.2f} ± {margin:.2f}"
-    return [f"{100 * own.mean().item():.1f}", difference, f"{row['error']:.3f}" if row["error"] else ""]
+    correct, difference = 100 * unpack(row["correct"]), ""
+    if reference is not None and reference is not row:
+        change = correct - 100 * unpack(reference["correct"])
+        difference = f"{change.mean():+.2f} ± {1.96 * change.std() / math.sqrt(len(change)):.2f}"
+    return [f"{correct.mean():.1f}", difference, f"{row['error']:.3f}" if row["error"] else ""]
 
 
 def main() -> int:
     """Measures what is missing in the file, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("weights", nargs="*", type=Path, help="files of trained sources, such as results/weights/...")
     parser.add_argument("--file", type=Path, default=FILE)
     parser.add_argument("--T", type=count, default=8)
     parser.add_argument("--limit", type=count, default=1000, help="number of validation images")
-    parser.add_argument("--variant", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--accept-unofficial-data", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--variant", nargs="+", metavar="NAME", default=list(VARIANTS), choices=list(VARIANTS))
+    add_data(parser)
     try:
-        rows = json.loads(options.file.read_text()) if options.file.exists() else []
+        options = parser.parse_args()
+        rows = read_json(options.file) if options.file.exists() else []
         for weights in options.weights:
             _, info = checkpoints.load_source(weights)
             data = load(info["dataset"], options.data_root, accept_unofficial=options.accept_unofficial_data)
-            fixed = {"weights_hash": info["weights_hash"], "T": options.T}
+            source = SourceANN(data, weights)
+            images = min(options.limit, len(source.data.validation))
+            fixed = {"weights_hash": info["weights_hash"], "T": options.T, "images": images}
             done = {r["variant"] for r in rows if fixed.items() <= r.items()}
             missing = [variant for variant in options.variant if variant not in done]
-            for row in measure(SourceANN(data, weights), missing, options.T, options.limit) if missing else ():
+            for row in measure(source, missing, options.T, images) if missing else ():
                 if row["variant"] not in done:
                     rows.append(row)
                     write_atomic(options.file, json.dumps(rows, indent=1) + "\n")

@@ -12,14 +12,14 @@ from ann2snn import interrupts
 if __name__ == "__main__":
     interrupts.exit_on_interrupt()  # before anything else is imported
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ann2snn.cli.parsing import count
+from ann2snn.cli.parsing import Parser, count
+from ann2snn.cli.shared_options import add_data
 from ann2snn.data.registry import load
 from ann2snn.errors import UserError
 from ann2snn.experiments.source import SourceANN
@@ -66,14 +66,13 @@ def candidates(options) -> str:
 
 def main() -> int:
     """Trains the candidates and prints their table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--network", default="deng_vgg16")
     parser.add_argument("--activation", default="threshold_relu:1")
     parser.add_argument("--epochs", type=count, default=1)
     parser.add_argument("--factor", nargs="+", default=list(FACTORS), choices=list(FACTORS))
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--accept-unofficial-data", action="store_true")
+    add_data(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--root", type=Path, default=Path("runs"))
     try:

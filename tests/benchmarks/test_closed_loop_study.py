@@ -19,7 +19,7 @@ def test_a_second_run_measures_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", command)
     assert study.main() == 0
     first = json.loads(file.read_text())
-    assert [row["variant"] for row in first] == ["ANN", "closed_loop", "closed_loop, evenly timed"]
+    assert [row["variant"] for row in first] == ["ANN", "closed_loop, evenly timed", "closed_loop"]
     assert {row["images"] for row in first} == {40} and first[0]["error"] == 0 < first[1]["error"]
     monkeypatch.setattr("sys.argv", [*command, "ftbc"])
     assert study.main() == 0
@@ -37,6 +37,20 @@ def test_a_difference_is_paired():
     line = next(line for line in study.table(rows).splitlines() if line.startswith("| ftbc"))
     margin = 1.96 * 100 * math.sqrt(3) / 4 / 2
     assert [cell.strip() for cell in line.split("|")[2:5]] == ["75.0", f"+25.00 ± {margin:.2f}", "0.500"]
+
+
+def test_rows_of_another_number_of_images_are_measured_too(tmp_path, monkeypatch, capsys):
+    """And a table without `closed_loop` has no differences."""
+    file = tmp_path / "rows.json"
+    for limit in ("20", "30"):
+        command = ["study", str(WEIGHTS), "--file", str(file), "--T", "2", "--limit", limit, "--variant", "optimal"]
+        monkeypatch.setitem(study.VARIANTS, "optimal", ("optimal", 64, {}))
+        monkeypatch.setattr("sys.argv", command)
+        assert study.main() == 0
+    assert [row["images"] for row in json.loads(file.read_text())] == [20, 20, 30, 30]
+    assert "±" not in capsys.readouterr().out
+    file.write_text("no JSON")
+    assert study.main() == 2 and str(file) in capsys.readouterr().err
 
 
 def test_weights_that_are_not_there_are_one_sentence(tmp_path, monkeypatch, capsys):

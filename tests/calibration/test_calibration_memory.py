@@ -5,9 +5,7 @@ import sys
 
 import pytest
 
-from ann2snn.methods.registry import discover
-
-closed_loop = sys.modules[discover()["closed_loop"].function.__module__]
+from ann2snn.methods import closed_loop
 
 STATUS = """
 def peak():

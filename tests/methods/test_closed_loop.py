@@ -1,7 +1,6 @@
 """closed_loop: the least squares against a dense solve, perfect spikes, and the network of the caller."""
 
 import copy
-import sys
 
 import pytest
 import torch
@@ -14,13 +13,13 @@ from ann2snn.conversion.neurons import IF
 from ann2snn.conversion.surgery import replace_activations
 from ann2snn.graph.network import modules_by_node
 from ann2snn.graph.prepare import prepare
+from ann2snn.methods import closed_loop
 from ann2snn.methods.closed_loop import Regression, fit, summands
 from ann2snn.methods.convert import convert
 from ann2snn.networks.activations import ThresholdReLU
 from ann2snn.simulation.layerwise import layer_by_layer
 from ann2snn.simulation.simulate import simulate
 
-module = sys.modules["ann2snn.methods.closed_loop"]
 RIDGE = 0.01
 LAYERS = {
     "linear": (nn.Linear(5, 3), (5,)),
@@ -179,7 +178,7 @@ def test_every_part_lowers_the_error_of_the_output():
 def test_large_images_are_fewer(monkeypatch):
     images = torch.rand(20, 2, 4, 4, generator=torch.Generator().manual_seed(9))
     ann, seen = prepare(random(residual()), images), []
-    monkeypatch.setattr(module, "VALUES", 48 * 7)  # the largest layer has 48 units
-    monkeypatch.setattr(module, "layer_by_layer", lambda snn, images, *_: seen.append(len(images)))
+    monkeypatch.setattr(closed_loop, "VALUES", 48 * 7)  # the largest layer has 48 units
+    monkeypatch.setattr(closed_loop, "layer_by_layer", lambda snn, images, *_: seen.append(len(images)))
     convert(ann, "closed_loop", images, T=4)
     assert seen == [7]

@@ -48,14 +48,14 @@ def draw(section: Section, drawn: list[dict]):
     panels = defaultdict(list)
     for curve in sorted(drawn, key=lambda curve: (not curve["source"].startswith("relu"), curve["source"])):
         panels[curve["source"]].append(curve)
-    named = {source: best(curves) for source, curves in panels.items()}
+    named = {source: best(panel) for source, panel in panels.items()}
     looks = looks_of(list(named.values()))
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 1), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    for ax, (source, curves) in zip(axes, panels.items(), strict=False):
-        _panel(ax, source, curves, {name: looks[name] for name in named[source]})
+    for ax, (source, panel) in zip(axes, panels.items(), strict=False):
+        _panel(ax, source, panel, {name: looks[name] for name in named[source]})
     for ax in axes[len(panels) :]:
         ax.remove()
     for ax in axes[::columns]:
